@@ -1,0 +1,171 @@
+"""The board, one page that all processes of an incarnation share, and the bell, which wakes them.
+
+What stands on the board is a hint, never the truth, which is in the journal. It is written under the journal's
+write lock, so that no wake-up falls between a look that found nothing and the rest that follows it.
+"""
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import select
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+# Cells of the header.
+STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING = range(8)
+_COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
+_HEADER = 16
+# Of each worker: what it is, and the attempt that was revoked under it.
+_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _WIDTH = 0, 1, 2, 4
+NOBODY, COMES, RESTS, WORKS = range(4)
+CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
+
+RUNNER = "runner"  # its name as an address
+
+
+class Board:
+    """The shared page: counts of the run, and the status of each worker. Made before the first fork."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 8 * (_HEADER + _WIDTH * CAPACITY))
+        self.cells = memoryview(self._memory).cast("q")
+
+    @property
+    def stopping(self) -> bool:
+        """No task is to start any more."""
+        return bool(self.cells[STOPPING])
+
+    def stop(self) -> None:
+        self.cells[STOPPING] = 1
+
+    def _at(self, worker: int, cell: int) -> int:
+        return _HEADER + _WIDTH * worker + cell
+
+    def status(self, worker: int) -> int:
+        return self.cells[self._at(worker, _STATUS)]
+
+    def set_status(self, worker: int, status: int) -> None:
+        """Move a worker to a status, and keep the two counts of the header with it."""
+        cells, at = self.cells, self._at(worker, _STATUS)
+        cells[IDLE] += (status == RESTS) - (cells[at] == RESTS)
+        cells[COMING] += (status == COMES) - (cells[at] == COMES)
+        cells[at] = status
+
+    def call_resting(self, wanted: int) -> list[int]:
+        """Up to ``wanted`` resting workers, the lowest first, now as coming."""
+        called: list[int] = []
+        worker = 0
+        while len(called) < wanted and self.cells[IDLE] > 0:
+            if self.status(worker) == RESTS:
+                self.set_status(worker, COMES)
+                called.append(worker)
+            worker += 1
+        return called
+
+    def forked(self, worker: int) -> None:
+        """A worker that `Bell.ring` promised is there."""
+        self.cells[self._at(worker, _STATUS)] = COMES
+
+    def recount(self, workers: Sequence[int]) -> None:
+        """Set the two counts from the statuses of the workers that live; what was promised and never came is forgotten."""
+        statuses = [self.status(worker) for worker in workers]
+        self.cells[IDLE], self.cells[COMING] = statuses.count(RESTS), statuses.count(COMES)
+
+    def mark_revoked(self, worker: int, task: int, attempt: int) -> None:
+        self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)] = task, attempt
+
+    def revoked(self, worker: int) -> tuple[int, int]:
+        """The ``(task, attempt)`` that was revoked under a worker; ``(0, 0)``: none."""
+        return self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)]
+
+
+class Address:
+    """One process's place to be woken at: a datagram socket in the run's directory."""
+
+    def __init__(self, folder: Path, name: int | str) -> None:
+        self._folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._name = str(name)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._name, dir_fd=self._folder_fd)
+        self.socket.bind(self._path(name))
+
+    def _path(self, name: int | str) -> str:
+        # Through the open directory: a socket's path may have 108 bytes only, a run's directory has any length.
+        return f"/proc/self/fd/{self._folder_fd}/{name}"
+
+    def send(self, name: int | str, message: bytes = b"") -> None:
+        """Wake another; that it is dead, or has unread wake-ups, is no concern of ours."""
+        with contextlib.suppress(BlockingIOError, ConnectionRefusedError, FileNotFoundError):
+            self.socket.sendto(message, self._path(name))
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when somebody woke us, at the latest after ``timeout_s``."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        poll.poll(timeout_s * 1000)
+        self.drain()
+
+    def drain(self) -> list[bytes]:
+        """What others sent since the last look."""
+        messages = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                messages.append(self.socket.recv(64))
+        return messages
+
+    def close(self) -> None:
+        self.socket.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._name, dir_fd=self._folder_fd)
+        os.close(self._folder_fd)
+
+
+class Bell:
+    """The journal's bell: wakes blocked workers, calls resting ones, and asks the runner for what they cannot do."""
+
+    def __init__(self, board: Board, address: Address) -> None:
+        self.board, self.address = board, address
+
+    @property
+    def stopping(self) -> bool:
+        return self.board.stopping
+
+    def work(self, worker: int) -> None:
+        self.board.set_status(worker, WORKS)
+
+    def gone(self, worker: int) -> None:
+        self.board.set_status(worker, NOBODY)
+
+    def recount(self, workers: Sequence[int]) -> None:
+        self.board.recount(workers)
+
+    def ring(self, unblocked: Sequence[int], startable: int) -> None:
+        for worker in unblocked:
+            self.address.send(worker)
+        if self.board.stopping:
+            return
+        wanted = startable - self.board.cells[COMING]
+        called = self.board.call_resting(wanted)
+        for worker in called:
+            self.address.send(worker)
+        if wanted > len(called):
+            missing = wanted - len(called)
+            self.board.cells[COMING] += missing  # promised; the runner's tick corrects it if the message is lost
+            self.address.send(RUNNER, b"fork %d" % missing)
+
+    def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
+        for worker, task, attempt in attempts:
+            self.board.mark_revoked(worker, task, attempt)
+        self.address.send(RUNNER, b"revoke")
+
+    def rest(self, worker: int, quiet: bool) -> None:
+        self.board.set_status(worker, RESTS)
+        if quiet:
+            self.address.send(RUNNER, b"quiet")
+
+    def count(self, **changes: int) -> None:
+        for name, change in changes.items():
+            self.board.cells[_COUNTS[name]] += change

@@ -1,0 +1,80 @@
+"""The command line: one group, whose commands are imported when they are called."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from ..errors import FirexliteError
+from ..version import __version__
+
+COMMANDS = {
+    "submit": "Run a chain of services.",
+    "resume": "Carry on with a run that was killed, interrupted, or failed.",
+    "flame": "Write the report of a run as one HTML file, or as JSON.",
+    "runs": "List recent runs.",
+    "list": "List the services.",
+    "info": "Show what a service takes and returns.",
+}
+
+
+class Commands(click.Group):
+    """Knows its commands by name and one line each; the module of a command is imported when that is called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        return getattr(import_module(f"firexlite.cli.{name}"), f"{name}_command")
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> tuple:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from ..errors import nearest
+            raise click.UsageError(f"there is no command '{args[0]}'.{nearest(args[0], COMMANDS)} "
+                                   "`firexlite --help` lists them.")
+        return super().resolve_command(context, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="firexlite", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run workflows of Python services that survive anything, and look at them afterwards.
+
+    \b
+    firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed
+    firexlite resume FireX-li-261123-101500-4711
+    firexlite flame  FireX-li-261123-101500-4711 > out.html
+    """
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Run a command and exit: what firexlite has to say becomes one sentence on stderr, and its exit code."""
+    try:
+        code = cli.main(args=None if argv is None else list(argv), standalone_mode=False)
+    except FirexliteError as error:
+        fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        fail(error.format_message(), 2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:  # `firexlite runs | head`
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(sentence: str, code: int) -> None:
+    """Say one sentence on stderr and exit."""
+    click.echo(f"firexlite: {' '.join(sentence.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,23 @@
+"""`firexlite flame`: the report of a run."""
+from __future__ import annotations
+
+import click
+
+from ..flame_export import render_html, render_json
+from ..flame_graph import model_of
+from ..home import find_run
+
+
+@click.command("flame")
+@click.argument("firex_id")
+@click.option("--json", "as_json", is_flag=True, help="Write the data of the report instead, as one JSON object.")
+@click.option("-o", "--output", type=click.File("w", encoding="utf-8", atomic=True), default="-", metavar="FILE",
+              help="Write to this file instead of stdout.")
+def flame_command(firex_id: str, as_json: bool, output: click.utils.LazyFile) -> None:
+    """Write the report of a run as one HTML file, which opens anywhere and needs no network.
+
+    \b
+    firexlite flame FireX-li-261123-101500-4711 > out.html
+    """
+    model = model_of(find_run(firex_id))
+    output.write(render_json(model) if as_json else render_html(model))

@@ -1,0 +1,50 @@
+"""`firexlite runs`: recent runs."""
+from __future__ import annotations
+
+import itertools
+import time
+
+import click
+from tabulate import tabulate
+
+from ..errors import JournalUnusable
+from ..history import History
+from ..home import RunDirectory, all_runs, home
+
+
+@click.command("runs")
+@click.option("-n", "--limit", type=click.IntRange(1), default=20, show_default=True, help="Show so many runs.")
+def runs_command(limit: int) -> None:
+    """List recent runs, the newest first.
+
+    \b
+    firexlite runs -n 5
+    """
+    rows = [_row(directory) for directory in itertools.islice(all_runs(), limit)]
+    if not rows:
+        click.echo(f"There are no runs in {home()} yet.")
+        return
+    click.echo(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple", disable_numparse=True))
+
+
+def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:
+    try:
+        with History(directory) as history:
+            run, counts = history.run(), history.counts()
+    except JournalUnusable:
+        return directory.firex_id, "UNREADABLE", "", "", ""
+    done = f"{counts.get('succeeded', 0)} of {sum(counts.values())} succeeded"
+    return directory.firex_id, run.state.upper(), age(time.time() - run.created), run.chain, done
+
+
+def age(seconds: float) -> str:
+    """A span of time in its two largest units: `3 h 20 min`."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    rest, parts = max(0, int(seconds)), []
+    for name, length in units:
+        number, rest = divmod(rest, length)
+        if number or (parts and len(parts) < 2):
+            parts.append(f"{number} {name}")
+        if len(parts) == 2:
+            break
+    return " ".join(parts) or "0 s"

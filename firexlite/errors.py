@@ -1,0 +1,224 @@
+"""Every error of firexlite, under one base; FireX's own family keeps FireX's names and bases.
+
+The command line turns a `FirexliteError` into one sentence on stderr and its `exit_code`.
+"""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+class FirexliteError(Exception):
+    """Base of what firexlite itself has to say; `str()` is a sentence for a person."""
+
+    exit_code = 1
+
+
+class BadInput(FirexliteError):
+    """What the user asked for cannot be done as asked; nothing was created."""
+
+    exit_code = 2
+
+
+class RunActive(FirexliteError):
+    """The run is alive in another process, which alone may write its journal."""
+
+    exit_code = 3
+
+
+class JournalUnusable(FirexliteError):
+    """The journal is not one that this firexlite can read or may trust."""
+
+    exit_code = 4
+
+
+class ReplayMismatch(FirexliteError):
+    """A task that runs again asked for other children than the journal holds."""
+
+    exit_code = 5
+
+
+class StorageFailure(FirexliteError):
+    """The disk refused a write; the run stopped and can be resumed."""
+
+    exit_code = 6
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the known name closest to ``name``, or an empty string."""
+    by_case = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
+    return f" Did you mean '{by_case[close[0]]}'?" if close else ""
+
+
+# --- of the journal and its claims -------------------------------------------------------------
+
+class ClaimLost(FirexliteError):
+    """This attempt no longer owns its task: it was revoked, or given to another worker."""
+
+    def __init__(self, task: int, attempt: int, move: str) -> None:
+        self.task, self.attempt, self.move = task, attempt, move
+        super().__init__(task, attempt, move)
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} no longer owns task {self.task}, so its '{self.move}' was dropped"
+
+
+class WorkerLost(FirexliteError):
+    """The worker of a task died, more often than the task allows."""
+
+    def __init__(self, deaths: int, how_it_died: str) -> None:
+        self.deaths, self.how_it_died = deaths, how_it_died
+        super().__init__(deaths, how_it_died)
+
+    def __str__(self) -> str:
+        times = "once" if self.deaths == 1 else f"{self.deaths} times"
+        return f"the worker of this task died {times}, at last by {self.how_it_died}"
+
+
+class NotStorable(FirexliteError, TypeError):
+    """A value cannot be written to the journal; says where it stands and the ways out."""
+
+    def __init__(self, path: str, type_name: str, reason: str = "") -> None:
+        self.path, self.type_name, self.reason = path, type_name, reason
+        super().__init__(path, type_name, reason)
+
+    def __str__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return (f"{self.path} is a {self.type_name}, which the journal cannot store{why}; "
+                "pass plain data, or register a codec with firexlite.register_codec")
+
+
+class NotReadable(FirexliteError):
+    """A stored value cannot be rebuilt here."""
+
+
+class TaskError(Exception):
+    """Stands for an exception whose class cannot be rebuilt here; has the same name and text."""
+
+
+class TaskRevoked(BaseException):
+    """Raised inside the body of a task that was revoked while it ran."""
+
+
+class Interrupted(BaseException):
+    """Raised inside the body of a task when the run is being stopped."""
+
+
+# --- FireX's family: names, attributes, texts and bases as in firexkit 5.7.236 ----------------------
+
+class ReturnsCodingException(Exception):
+    """A service's declared returns and what it returned do not fit."""
+
+
+class IllegalTaskNameException(Exception):
+    """A service's name ends in `_orig`, which is kept for overridden services."""
+
+
+class NotRegistered(KeyError):
+    """No service has this name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidChainArgsException(Exception):
+    """A chain cannot run: arguments are missing, or refer to what does not reach them.
+
+    ``wrong_args``: ``{service: set of missing names}``, or ``{argument: the name it refers to}``.
+    """
+
+    def __init__(self, msg: str, wrong_args: Mapping[str, object] | None = None) -> None:
+        super().__init__(msg)
+        self.wrong_args = dict(wrong_args or {})
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.args[0], self.wrong_args)
+
+
+class WaitOnChainTimeoutError(Exception):
+    """A wait ran out of `max_wait`; the child goes on."""
+
+
+class ChainException(Exception):
+    """Base of what a waiting parent is told of its children."""
+
+
+class _OfOneTask(ChainException):
+    MESSAGE = ""
+
+    def __init__(self, task_id: str | None = None, task_name: str | None = None) -> None:
+        super().__init__(task_id, task_name)
+        self.task_id, self.task_name = task_id, task_name
+
+    def __str__(self) -> str:
+        return self.MESSAGE + (self.task_name or "") + (f"[{self.task_id}]" if self.task_id else "")
+
+
+class ChainRevokedException(_OfOneTask):
+    """A task of the chain was revoked."""
+
+    MESSAGE = "The chain has been interrupted by the revocation of microservice "
+
+
+class ChainRevokedPreRunException(ChainRevokedException):
+    """A task of the chain was revoked before it ran."""
+
+
+class ChainInterruptedException(_OfOneTask):
+    """A task of the chain failed; ``__cause__`` is what it raised."""
+
+    MESSAGE = "The chain has been interrupted by a failure in microservice "
+
+    def __init__(self, task_id: str | None = None, task_name: str | None = None,
+                 cause: BaseException | None = None) -> None:
+        super().__init__(task_id, task_name)
+        self.__cause__ = cause
+
+
+class MultipleFailuresException(ChainInterruptedException):
+    """Several awaited chains failed; ``failures`` are their exceptions."""
+
+    MESSAGE = "The chain has been interrupted by multiple failing microservices: "
+
+    def __init__(self, task_ids: tuple[str, ...] = ("UNKNOWN",),
+                 failures: tuple[BaseException, ...] = ()) -> None:
+        super().__init__()
+        self.args = (task_ids, failures)
+        self.task_ids, self.failures = tuple(task_ids), tuple(failures)
+        if self.failures:
+            self.__cause__ = self.failures[0].__cause__ or self.failures[0]
+
+    def __str__(self) -> str:
+        return self.MESSAGE + ",".join(str(i) for i in self.task_ids)
+
+
+class ArgumentConversionException(Exception):
+    """A converter refused an argument."""
+
+
+class ConverterRegistrationException(Exception):
+    """A converter cannot be registered like this."""
+
+
+class MissingConverterDependencyError(ConverterRegistrationException):
+    """A converter depends on one that is not registered."""
+
+
+class CircularDependencyException(ConverterRegistrationException):
+    """Converters depend on each other in a circle."""
+
+
+class NameDuplicationException(ConverterRegistrationException):
+    """Another file registered a converter of the same name."""
+
+
+class ReturnCodeError(Exception):
+    """Raised by a service to choose the exit code of its run (FireX's FireXReturnCodeException)."""
+
+    def __init__(self, message: str = "", return_code: int = 1) -> None:
+        super().__init__(message, return_code)
+        self.message, self.firex_returncode = message, return_code
+
+    def __str__(self) -> str:
+        return str(self.message)

@@ -1,0 +1,138 @@
+// One task in full: why it failed, what it was given, what it gave, what it said, and when.
+
+class Drawer {
+  constructor(run, element, close) {
+    Object.assign(this, { run, element, close });
+  }
+
+  hide() {
+    this.element.hidden = true;
+    document.body.classList.remove("with-drawer");
+  }
+
+  show(row) {
+    this.element.replaceChildren(this.drawHead(row), ...this.drawSections(row).filter(Boolean));
+    this.element.hidden = false;
+    this.element.scrollTop = 0;
+    document.body.classList.add("with-drawer");
+  }
+
+  showMissing(num) {
+    this.element.replaceChildren(el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${num} in this run`)));
+    this.element.hidden = false;
+    document.body.classList.add("with-drawer");
+  }
+
+  closeButton() {
+    return el("button", { type: "button", class: "close", "aria-label": "Close", title: "Close (Esc)", click: this.close }, "\u00d7");
+  }
+
+  drawHead(row) {
+    const { run } = this;
+    const took = run.start[row] < 0 ? "did not run" : `${duration(run.runtime[row])}, started at ${duration(run.start[row])}`;
+    return el("header", {}, this.closeButton(),
+      el("h2", {}, el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)),
+      el("p", {}, el("span", { class: `state ${run.lookOf(row)}` }, run.stateOf(row)), " ",
+        run.notesOf(row).filter((note) => note !== run.stateOf(row)).join(", "), " ", el("span", { class: "aside" }, took)));
+  }
+
+  drawSections(row) {
+    const task = this.run.detailOf(row);
+    if (!task) return [el("p", { class: "notice" }, "The details of this task are missing: the file is not complete.")];
+    return [
+      this.drawFailure(row, task),
+      section("Arguments", (task.args || task.defaults) && drawValues(task.args ?? {}, task.defaults ?? {})),
+      section("Result", task.result !== undefined && drawResult(task.result)),
+      ...drawFlameData(task.flame_data ?? {}),
+      section("Log", task.log && drawLog(task.log)),
+      section("Time", this.drawTimes(row, task)),
+      section("Attempts", row in this.run.attempts && this.drawAttempts(task.attempts)),
+      section("States", task.states && this.drawStates(task.states)),
+      section("Task", this.drawAttributes(row, task)),
+    ];
+  }
+
+  drawFailure(row, task) {
+    if (!task.exception && !task.traceback && !(row in this.run.cause)) return null;
+    return section("Failure", [
+      row in this.run.cause && el("p", {}, "because of ", this.linkTo(this.run.cause[row])),
+      task.exception && el("pre", { class: "exception" }, task.exception),
+      task.error_context && el("p", { class: "where" }, task.error_context),
+      task.traceback && drawTraceback(task.traceback, task.error_context),
+      task.traceback && copyButton(() => task.traceback),
+    ]);
+  }
+
+  drawTimes(row, task) {
+    const parts = [["queue", task.queue], ["self", task.self], ["children", task.child_wait],
+      ["backoff", task.backoff], ["asleep", task.asleep], ["down", task.down]].filter(([, seconds]) => seconds > 0);
+    if (!parts.length) return null;
+    const whole = parts.reduce((sum, [, seconds]) => sum + seconds, 0);
+    const bar = el("div", { class: "split" });
+    for (const [name, seconds] of parts) {
+      const part = el("i", { class: `part ${name}`, title: `${name} ${duration(seconds * 1000)}` });
+      part.style.width = `${(seconds / whole) * 100}%`;
+      bar.append(part);
+    }
+    return [bar, el("p", { class: "legend" }, parts.map(([name, seconds]) =>
+      el("span", {}, el("i", { class: `part ${name}` }), ` ${name} ${duration(seconds * 1000)}`)))];
+  }
+
+  drawAttempts(attempts) {
+    return table(["", "state", "at", "took", "incarnation", "exception"], attempts.map((attempt) => [
+      attempt.n, attempt.state, this.offset(attempt.started),
+      attempt.ended && attempt.started ? duration((attempt.ended - attempt.started) * 1000) : "",
+      attempt.incarnation, attempt.exc && el("code", {}, attempt.exc)]));
+  }
+
+  drawStates(states) {
+    return table(["state", "at", "for", "clock"], states.map(([state, at], n) => [
+      el("span", {}, el("i", { class: `dot ${state}` }), ` ${state}`), this.offset(at),
+      n + 1 < states.length ? duration((states[n + 1][1] - at) * 1000) : "", moment(at, false)]));
+  }
+
+  drawAttributes(row, task) {
+    const { run } = this;
+    const shown = {
+      "long name": task.long_name, uuid: task.uuid && el("code", {}, task.uuid), host: task.host,
+      "enqueued by": this.linkTo(task.enqueued_by),
+      after: run.is(row, CHAINED) ? this.linkTo(task.parent) : null,
+      "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "), "result from": task.cached_from,
+    };
+    const present = Object.entries(shown).filter(([, value]) => value !== undefined && value !== null && value !== "");
+    return present.length ? el("table", { class: "values" }, el("tbody", {}, present.map(([name, value]) =>
+      el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))) : null;
+  }
+
+  linkTo(num) {
+    const row = this.run.rowOfNum.get(num);
+    return row === undefined ? null : el("a", { href: `#task=${num}` }, `#${num} ${this.run.nameOf(row)}`);
+  }
+
+  offset(at) {
+    return typeof at === "number" ? duration(Math.max(0, (at - this.run.zero) * 1000)) : "";
+  }
+}
+
+function section(heading, content) {
+  const parts = [content].flat().filter(Boolean);
+  return parts.length ? el("section", {}, el("h3", {}, heading), parts) : null;
+}
+
+function drawResult(result) {
+  const isNamed = result !== null && typeof result === "object" && !Array.isArray(result);
+  return isNamed && !Object.keys(result).some((key) => key.startsWith("$")) ? drawValues(result) : drawValue(result);
+}
+
+// Each entry of type html in a section of its own, highest order first, as in Flame.
+function drawFlameData(entries) {
+  return Object.entries(entries).filter(([, entry]) => entry.type === "html")
+    .sort(([, a], [, b]) => (b.order ?? 0) - (a.order ?? 0))
+    .map(([key, entry]) => section(key, el("div", { class: "markup" }, drawMarkup(entry.value))));
+}
+
+function table(headings, rows) {
+  return el("table", { class: "list" },
+    el("thead", {}, el("tr", {}, headings.map((heading) => el("th", { scope: "col" }, heading)))),
+    el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell))))));
+}

@@ -1,0 +1,165 @@
+"""From the journal to the model of a report: one JSON-able object, `firexlite.flame/1`, that every format is made of."""
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from .binding import Bog
+from .codec import display, display_error
+from .history import AttemptRecord, History, TaskRecord, bind_for_display, flow_after, interrupted_by
+from .home import RunDirectory, task_uuid
+from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, WAITING
+from .version import __version__
+
+SCHEMA = "firexlite.flame/1"
+_SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
+
+
+def model_of(directory: RunDirectory, log_bytes: int | None = None, now_s: float | None = None) -> dict[str, Any]:
+    """The model of a run, from one snapshot of its journal.
+
+    log_bytes: of each task's output, the last so many; None: all of it.
+    """
+    now = time.time() if now_s is None else now_s
+    with History(directory) as history, history.snapshot():
+        builder = _Builder(history, now, log_bytes)
+        return {"schema": SCHEMA, "generated_at": now, "firexlite": __version__,
+                "run": builder.run(), "tasks": builder.tasks()}
+
+
+class _Builder:
+    def __init__(self, history: History, now: float, log_bytes: int | None) -> None:
+        self.history, self.now, self.log_bytes = history, now, log_bytes
+        self.firex_id = history.directory.firex_id
+        self.record = history.run()
+        self.incarnations = self._incarnations()
+        self.down = [(a["ended"], b["started"]) for a, b in itertools.pairwise(self.incarnations)]
+        if self.record.state == RUN_INTERRUPTED:
+            self.down.append((self.incarnations[-1]["ended"], now))
+        self.attempts: dict[int, list[AttemptRecord]] = collections.defaultdict(list)
+        for attempt in history.attempts():
+            self.attempts[attempt.task].append(attempt)
+        self.states: dict[int, list[tuple[str, float]]] = collections.defaultdict(list)
+        for task, state, at in history.events():
+            self.states[task].append((state, at))
+        self.flame_data: dict[int, dict[str, Any]] = collections.defaultdict(dict)
+        for task, key, kind, text, position in history.flame_data():
+            self.flame_data[task][key] = {"value": json.loads(text), "type": kind, "order": position}
+
+    def _incarnations(self) -> list[dict[str, Any]]:
+        """Each life of the run; of one that was killed the end is the last thing it journaled."""
+        rows = self.history.incarnations()
+        ends = [row["started"] for row in rows[1:]] + [float("inf")]
+        last = {i: row["started"] for i, row in enumerate(rows)}
+        for _, _, at in self.history.events():
+            for i, (row, until) in enumerate(zip(rows, ends, strict=True)):
+                if row["started"] <= at < until:
+                    last[i] = max(last[i], at)
+        is_open = self.record.state == RUN_RUNNING
+        return [{"n": row["epoch"], "pid": row["pid"], "host": row["host"], "started": row["started"],
+                 "ended": row["ended"] or (self.now if is_open and i == len(rows) - 1 else last[i]),
+                 "end": "clean" if row["ended"] else "open" if is_open and i == len(rows) - 1 else "crash"}
+                for i, row in enumerate(rows)]
+
+    def run(self) -> dict[str, Any]:
+        run, options = self.record, self.record.options
+        is_over = run.state not in (RUN_RUNNING, RUN_INTERRUPTED)
+        return {"id": run.firex_id, "firex_id": run.firex_id, "chain": run.chain, "state": run.state,
+                "started": run.created, "ended": run.ended if is_over else None, "root": 1, "inputs": run.inputs,
+                "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
+                "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
+                "truncated": {}, "redacted": 0,
+                "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {run.firex_id}"}
+
+    def tasks(self) -> list[dict[str, Any]]:
+        records = list(self.history.tasks())
+        by_uuid = {task_uuid(self.firex_id, task.num): task.num for task in records}
+        rows, flow = [], {}
+        for task in records:
+            if task.num == task.chain:
+                flow = {}
+            service = self.history.services.get(task.service)
+            bog = bind_for_display(service, task, flow) if service and task.attempt else None
+            rows.append(self._task(task, bog, by_uuid))
+            flow = flow_after(task, flow)
+        return rows
+
+    def _task(self, task: TaskRecord, bog: Bog | None, by_uuid: dict[str, int]) -> dict[str, Any]:
+        service = self.history.services.get(task.service)
+        attempts = self.attempts[task.num]
+        states = self.states[task.num]
+        started = attempts[0].started if attempts else None
+        ended = states[-1][1] if states and task.is_final else None
+        error = display_error(task.error) if task.error and task.state not in ("succeeded",) else None
+        where = error and error["where"]
+        cause = interrupted_by(task.error) if error else None
+        return {
+            "num": task.num, "uuid": task_uuid(self.firex_id, task.num),
+            "parent": task.num - 1 if task.position else task.parent, "enqueued_by": task.parent,
+            "name": service.short_name if service else task.service.rpartition(".")[2], "long_name": task.service,
+            "state": task.state, "chain_depth": task.position, "plugin": bool(service and service.plugin),
+            "host": self.record.options["host"], "started": started,
+            "runtime": None if started is None else max(0.0, (self.now if ended is None else ended) - started),
+            "states": [list(pair) for pair in states],
+            "attempts": [self._attempt(attempt) for attempt in attempts],
+            "retries": task.retry, **self._time_split(states, ended),
+            "replayed_in": sorted({a.epoch for a in attempts[1:]}),
+            "args": bog.bound_args if bog else {}, "defaults": dict(bog.defaults) if bog else {},
+            "result": display(task.result) if task.result else None,
+            "exception": error and repr_of(error), "traceback": error and tracebacks(error),
+            "cause": by_uuid.get(cause) if cause else None,
+            "error_context": where and f"{where['file']}:{where['line']} in {where['function']}",
+            "flame_data": self.flame_data.get(task.num, {}), "commands": {}, "extra_parents": [], "cached_from": None,
+            "aside": task.aside, "log": self._log(attempts),
+        }
+
+    @staticmethod
+    def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
+        return {"n": attempt.number, "incarnation": attempt.epoch, "worker": attempt.worker, "started": attempt.started,
+                "ended": attempt.ended, "state": attempt.outcome or "running",
+                "exc": repr_of(display_error(attempt.error)) if attempt.error else None}
+
+    def _time_split(self, states: Sequence[tuple[str, float]], ended: float | None) -> dict[str, float]:
+        """Where a task's time went, from its release to its end (or now): the parts sum to the whole."""
+        split = dict.fromkeys(("queue", "self", "child_wait", "backoff", "asleep", "down"), 0.0)
+        ends = [at for _, at in states[1:]] + [self.now if ended is None else ended]
+        for (state, began), end in zip(states, ends, strict=False):
+            if state not in _SPENT_IN or state in FINAL:
+                continue
+            down = sum(max(0.0, min(end, up) - max(began, fell)) for fell, up in self.down)
+            split["down"] += down
+            split[_SPENT_IN[state]] += max(0.0, end - began - down)
+        return split
+
+    def _log(self, attempts: Sequence[AttemptRecord]) -> dict[str, Any] | None:
+        """The output of the last attempt that wrote anything."""
+        for attempt in reversed(attempts):
+            limit = self.log_bytes if self.log_bytes is not None else 1 << 62
+            text, left_out = self.history.log(attempt, limit)
+            if text:
+                lines = text.splitlines()
+                return {"lines": lines, "total": len(lines), "bytes_before": left_out, "truncated": left_out > 0}
+        return None
+
+
+def repr_of(error: dict[str, Any]) -> str:
+    """The exception as Python would show it: `ValueError('no such host')`."""
+    args = error["args"]
+    return f"{error['name']}({', '.join(map(repr, args))})" if args is not None else f"{error['name']}({error['text']!r})"
+
+
+def tracebacks(error: dict[str, Any] | None) -> str:
+    """The tracebacks of an exception and its causes, the innermost first, as Python prints them."""
+    parts: list[str] = []
+    explicit = False
+    while error is not None:
+        if parts:
+            parts.append("\nThe above exception was the direct cause of the following exception:\n\n" if explicit else
+                         "\nDuring handling of the above exception, another exception occurred:\n\n")
+        parts.append(error["traceback"])
+        explicit, error = error["explicit"], error["cause"]
+    return "".join(reversed(parts))

@@ -1,0 +1,237 @@
+"""The front: the process that a person started. It forks the job, shows how far it is, passes on signals, ends what
+is left over, and gives the exit code. It imports no service, so none can hang or crash it."""
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from . import host
+from .board import Board
+from .errors import BadInput, FirexliteError
+from .home import RunDirectory
+from .runner import Channel, Incarnation, Job, drive_without_services
+
+IMPORT_TIMEOUT_S = 10.0
+REFRESH_S = 0.2
+
+
+
+
+class Screen(Protocol):
+    """What a person is shown while a run goes on."""
+
+    def started(self, directory: RunDirectory) -> None:
+        """The run is durable and has begun, or goes on."""
+
+    def resumed(self, done: int, again: int, reopened: int, changed: list[str]) -> None:
+        """What a resume found."""
+
+    def progress(self, board: Board) -> None:
+        """Called about every `REFRESH_S` seconds."""
+
+    def stopping(self, signal_number: int) -> None:
+        """A first signal has come; bodies have some seconds to end."""
+
+
+class Front:
+    """Runs one job in a child process and looks after it."""
+
+    def __init__(self, screen: Screen, import_timeout_s: float = IMPORT_TIMEOUT_S) -> None:
+        self.screen, self.import_timeout_s = screen, import_timeout_s
+        self.board = Board()
+        self.directory: RunDirectory | None = None
+        self._importing: str | None = None
+        self._import_by = 0.0
+        self._alive: int | None = None         # the run's lock, so that nobody resumes while we still clean up
+        self._next_job: Job | None = None
+        self._refusal: tuple[str, int] | None = None
+        self._signal: int | None = None
+        self._pid = 0
+
+    def run(self, job: Job) -> int:
+        """Fork the job and stay with it to its end; returns the exit code.
+
+        Raises FirexliteError as the job raised it, and BadInput for an import that hangs or crashes.
+        """
+        host.adopt_orphans()
+        self._listen_to_signals()
+        status = self._run_one(job)
+        while self._next_job is not None:
+            job, self._next_job = self._next_job, None
+            status = self._run_one(job)
+        host.end_descendants()
+        if self._refusal is not None:
+            raise _Refused(*self._refusal)
+        if self._importing is not None and self._signal is None:
+            raise BadInput(f"importing '{self._importing}' ended the process by {host.how_it_died(status)}")
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            print(f"firexlite: the runner died of {host.how_it_died(status)}", file=sys.stderr)
+            return 128 - code
+        return code
+
+    def _listen_to_signals(self) -> None:
+        self._wakeups, self._wakeup = socket.socketpair()
+        for end in (self._wakeups, self._wakeup):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal does not end a run
+        for stopping in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stopping, self._pass_on)
+
+    def _pass_on(self, number: int, frame: object) -> None:
+        if self._signal is None:
+            self._signal = number
+            self.screen.stopping(number)
+        if self._pid:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, number)
+
+    def _run_one(self, job: Job) -> int:
+        ours, theirs = Channel.pair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        front = os.getpid()
+        self._pid = os.fork()
+        if not self._pid:
+            ours.close()
+            _be_the_job(job, self.board, theirs, front)
+        theirs.close()
+        try:
+            return self._stay_with_it(ours)
+        finally:
+            self._pid = 0
+            ours.close()
+
+    def _stay_with_it(self, channel: Channel) -> int:
+        poll = select.poll()
+        poll.register(channel, select.POLLIN)
+        poll.register(self._wakeups, select.POLLIN)
+        listening = True
+        while True:
+            poll.poll(REFRESH_S * 1000)
+            with suppress(BlockingIOError):
+                self._wakeups.recv(4096)
+            while listening and select.select([channel], [], [], 0)[0]:
+                heard = channel.hear()
+                if heard is None:
+                    listening = False
+                    poll.unregister(channel)
+                else:
+                    self._take_note(*heard)
+            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            if ended and not (listening and select.select([channel], [], [], 0)[0]):
+                return status
+            if self._importing is not None and time.monotonic() > self._import_by:
+                os.kill(self._pid, signal.SIGKILL)
+                self._refusal = (
+                    f"importing '{self._importing}' has not finished after {self.import_timeout_s:g} s; look for what it "
+                    "waits for, or give it longer with --import_timeout SECONDS", BadInput.exit_code)
+                self._importing = None
+            if self.directory is not None:
+                self.screen.progress(self.board)
+
+    def _take_note(self, message: dict, fds: list[int]) -> None:
+        what = message.pop("what")
+        if fds:
+            self._alive = fds[0]
+        if what == "importing":
+            self._importing, self._import_by = message["path"], time.monotonic() + self.import_timeout_s
+            return
+        self._importing = None
+        if what == "started":
+            self.directory = RunDirectory(Path(message["path"]))
+            self.screen.started(self.directory)
+        elif what == "resumed":
+            self.screen.resumed(**message)
+        elif what == "threads":
+            directory = RunDirectory(Path(message.pop("path")))
+            incarnation = Incarnation(directory, **message)
+            self._next_job = lambda board, channel: drive_without_services(incarnation, board, channel)
+        elif what == "refused":
+            self._refusal = (message["sentence"], message["code"])
+
+
+def run_detached(job: Job, import_timeout_s: float) -> RunDirectory:
+    """Run a job below a front of its own in the background; returns as soon as its run is durable and has begun.
+
+    Raises FirexliteError as the job raised it before that.
+    """
+    ours, theirs = Channel.pair()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork():
+        theirs.close()
+        heard = ours.hear()
+        message = heard[0] if heard else {"sentence": "the run ended before it began", "code": 1}
+        if "path" not in message:
+            raise _Refused(message["sentence"], message["code"])
+        return RunDirectory(Path(message["path"]))
+    code = 1
+    try:
+        ours.close()
+        os.setsid()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nowhere, standard)
+        code = Front(_Herald(theirs), import_timeout_s).run(job)
+    except FirexliteError as error:
+        theirs.tell("refused", sentence=str(error), code=error.exit_code)
+    finally:
+        os._exit(code)
+
+
+class _Herald:
+    """The screen of a detached front: it announces the start, and is silent then."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def started(self, directory: RunDirectory) -> None:
+        self._channel.tell("started", path=str(directory.path))
+
+    def resumed(self, done: int, again: int, reopened: int, changed: list[str]) -> None: ...
+    def progress(self, board: Board) -> None: ...
+    def stopping(self, signal_number: int) -> None: ...
+
+
+class _Refused(FirexliteError):
+    """Something that the job refused, told by the front."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = code
+
+
+def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
+    """The forked side; does not return. What services print at import goes to stderr."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        for default in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(default, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setsid()  # the terminal's Ctrl-C reaches the front alone, which passes it on
+        host.die_with_parent(front, signal.SIGTERM)
+        os.dup2(2, 1)
+        code = job(board, channel)
+    except FirexliteError as error:
+        channel.tell("refused", sentence=str(error), code=error.exit_code)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

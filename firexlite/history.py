@@ -1,0 +1,348 @@
+"""All reading of a journal for people and programs: read-only, without a lock, without importing a service."""
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import peewee
+from peewee import JOIN, SqliteDatabase
+
+from .binding import EXTRA, Bog, Parameters, as_flow
+from .codec import display, display_error
+from .errors import InvalidChainArgsException, JournalUnusable
+from .home import RunDirectory, task_uuid
+from .journal import Attempt, Event, FlameDatum, Incarnation, Run, Service, Task
+from .logs import read_stretch
+from .states import FINAL, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run. state: as a person sees it. Times in seconds since the epoch."""
+
+    firex_id: str
+    state: str
+    chain: str
+    inputs: dict[str, Any]
+    options: dict[str, Any]
+    created: float
+    ended: float | None
+    epoch: int
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """One attempt at a task; its output is a stretch of its worker's log. error: JSON text."""
+
+    task: int
+    number: int
+    epoch: int
+    worker: int
+    started: float
+    ended: float | None
+    outcome: str | None
+    error: str | None
+    log_start: int
+    log_end: int | None
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """One task. arguments, result, changes, error, stopped: JSON texts as the journal has them."""
+
+    num: int
+    parent: int | None
+    parent_retry: int
+    chain: int
+    last: int
+    depth: int
+    service: str
+    state: str
+    moved: float
+    attempt: int
+    retry: int
+    deaths: int
+    epoch: int | None
+    worker: int | None
+    aside: bool
+    stopped: str | None
+    arguments: str
+    result: str | None
+    changes: str | None
+    error: str | None
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def position(self) -> int:
+        """Its place in its chain, from 0."""
+        return self.num - self.chain
+
+
+@dataclass(frozen=True)
+class ServiceRecord:
+    """A service as the journal knows it."""
+
+    name: str
+    short_name: str
+    parameters: Parameters
+    returns: tuple[str, ...] | None
+    file: str
+    line: int
+    plugin: bool
+
+
+@dataclass(frozen=True)
+class RootCause:
+    """A failure that led to the end of the run: where a person should look. arguments, log: as shown to people."""
+
+    task: TaskRecord
+    short_name: str
+    error: dict[str, Any]        # as codec.display_error
+    arguments: dict[str, Any]
+    log: str
+    through: tuple[int, ...]     # the tasks above it that failed because of it, outermost first
+
+
+_TASK_COLUMNS = (Task.id, Task.parent, Task.parent_retry, Task.chain, Task.last, Task.depth, Task.service, Task.state,
+                 Task.moved, Task.attempt, Task.retry, Task.deaths, Task.epoch, Task.worker, Task.aside, Task.stopped,
+                 Task.arguments, Task.result, Task.changes)
+
+
+class History:
+    """The reading side of one run."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self._db = SqliteDatabase(f"file:{quote(str(directory.journal))}?mode=ro", uri=True, timeout=5)
+
+    def __enter__(self) -> History:
+        try:
+            self._db.connect()
+            self._db.execute_sql("SELECT firex_id FROM run").fetchall()
+        except peewee.DatabaseError as error:
+            self._db.close()
+            raise JournalUnusable(f"{self.directory.journal} cannot be read: {error}") from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def snapshot(self) -> Any:
+        """A context in which all reads see one state of the journal."""
+        return self._db.atomic("DEFERRED")
+
+    def _rows(self, query: Any) -> list[tuple]:
+        return list(query.tuples().bind(self._db))
+
+    # --- the run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> RunRecord:
+        [row] = list(Run.select().dicts().bind(self._db))
+        state = row["state"]
+        if state == RUN_RUNNING and not self.directory.is_alive():
+            state = RUN_INTERRUPTED
+        return RunRecord(row["firex_id"], state, row["chain"], display(row["inputs"]), json.loads(row["options"]),
+                         row["created"], row["ended"], row["epoch"])
+
+    def incarnations(self) -> list[dict[str, Any]]:
+        return list(Incarnation.select().order_by(Incarnation.epoch).dicts().bind(self._db))
+
+    def counts(self) -> dict[str, int]:
+        """``{state: number of tasks}``, without states that no task is in."""
+        return dict(self._rows(Task.select(Task.state, peewee.fn.COUNT(Task.id)).group_by(Task.state)))
+
+    @functools.cached_property
+    def services(self) -> dict[str, ServiceRecord]:
+        return {name: _service(name, json.loads(about))
+                for name, about in self._rows(Service.select(Service.name, Service.about))}
+
+    # --- tasks -------------------------------------------------------------------------------------------------
+
+    def tasks(self, *where: Any) -> Iterator[TaskRecord]:
+        """Tasks in the order of enqueuing, all of them or those that fulfil the conditions."""
+        query = (Task.select(*_TASK_COLUMNS, Attempt.error)
+                 .join(Attempt, JOIN.LEFT_OUTER, on=(Attempt.task == Task.id) & (Attempt.number == Task.attempt))
+                 .order_by(Task.id))
+        unspill = self.directory.unspill
+        for row in (query.where(*where) if where else query).tuples().bind(self._db).iterator():
+            *plain, arguments, result, changes, error = row
+            plain[14] = bool(plain[14])
+            yield TaskRecord(*plain, *(text and unspill(text) for text in (arguments, result, changes, error)))
+
+    def submitted_tasks(self) -> list[TaskRecord]:
+        """The tasks of the submitted chain, in order."""
+        return list(self.tasks(Task.parent.is_null()))
+
+    def task(self, num: int) -> TaskRecord | None:
+        return next(self.tasks(Task.id == num), None)
+
+    def running(self) -> list[str]:
+        """The short names of services that run now."""
+        return [self.services[name].short_name if name in self.services else name
+                for (name,) in self._rows(Task.select(Task.service).where(Task.state == "running").order_by(Task.id))]
+
+    def stopped_tasks(self) -> list[TaskRecord]:
+        """Tasks whose replay asked for other children than recorded."""
+        return list(self.tasks(Task.stopped.is_null(False)))
+
+    def attempts(self, task: int | None = None) -> list[AttemptRecord]:
+        query = Attempt.select().order_by(Attempt.task, Attempt.number)
+        return [AttemptRecord(*row) for row in self._rows(query if task is None else query.where(Attempt.task == task))]
+
+    def events(self) -> list[tuple[int, str, float]]:
+        """``(task, state it led to, time)`` of every move, in their order."""
+        return self._rows(Event.select(Event.task, Event.state, Event.at).order_by(Event.id))
+
+    def flame_data(self) -> list[tuple[int, str, str, str, int]]:
+        """``(task, key, type, JSON text, position)``."""
+        return self._rows(FlameDatum.select().order_by(FlameDatum.task, FlameDatum.position))
+
+    def log(self, attempt: AttemptRecord, limit: int | None = None) -> tuple[str, int]:
+        """The output of an attempt, and how many bytes before it were left out."""
+        end = attempt.log_end
+        if end is None:  # its worker died, or goes on: what it wrote ends where the next attempt began
+            end = next((start for (start,) in self._rows(
+                Attempt.select(Attempt.log_start).where(
+                    (Attempt.epoch == attempt.epoch) & (Attempt.worker == attempt.worker)
+                    & (Attempt.started > attempt.started)).order_by(Attempt.started).limit(1))), None)
+        path = self.directory.log_file(attempt.epoch, attempt.worker)
+        return read_stretch(path, attempt.log_start, end, **({} if limit is None else {"limit": limit}))
+
+    # --- what reached a task -------------------------------------------------------------------------------------
+
+    def bog_of(self, task: TaskRecord, before: Iterable[TaskRecord]) -> Bog | None:
+        """What reached a task, in display form. before: the tasks before it in its chain.
+
+        None if binding failed, or nothing is known of the service.
+        """
+        service = self.services.get(task.service)
+        if service is None:
+            return None
+        flow: dict[str, Any] = {}
+        for earlier in before:
+            flow = flow_after(earlier, flow)
+        return bind_for_display(service, task, flow)
+
+    def named_values(self) -> dict[str, Any]:
+        """What the tasks of the submitted chain returned, by name; later ones win."""
+        values: dict[str, Any] = {}
+        for task in self.submitted_tasks():
+            if task.result:
+                values.update(display(task.result))
+        return values
+
+    def unsuccessful(self) -> dict[str, list[str]]:
+        """``{"failed": ["greet failed: why"], "not_run": ["amplify"]}`` of the submitted chain; no empty lists."""
+        found: dict[str, list[str]] = {}
+        for task in self.submitted_tasks():
+            name = self.services[task.service].short_name
+            if task.state == "failed":
+                text = display_error(task.error)["text"] if task.error else ""
+                found.setdefault("failed", []).append(f"{name} failed: {text}")
+            elif task.state in ("skipped", "revoked", "waiting", "ready"):
+                found.setdefault("not_run", []).append(name)
+        return found
+
+    # --- why it failed -------------------------------------------------------------------------------------------
+
+    def cause(self, task: TaskRecord) -> int | None:
+        """The task whose failure this task failed of, if it did."""
+        uuid = interrupted_by(task.error)
+        if uuid is None:
+            return None
+        below = self._rows(Task.select(Task.id).where(Task.parent == task.num))
+        return next((num for (num,) in below if task_uuid(self.directory.firex_id, num) == uuid), None)
+
+    def root_causes(self) -> list[RootCause]:
+        """For each failed task of the submitted chain the failure at the bottom of it."""
+        return [self._root_cause(task) for task in self.submitted_tasks() if task.state == "failed" and task.error]
+
+    def _root_cause(self, task: TaskRecord) -> RootCause:
+        through: list[int] = []
+        while (cause := self.cause(task)) is not None and (below := self.task(cause)) is not None and below.error:
+            through.append(task.num)
+            task = below
+        chain = list(self.tasks((Task.id >= task.chain) & (Task.id < task.num)))
+        bog = self.bog_of(task, chain)
+        attempts = self.attempts(task.num)
+        log = self.log(attempts[-1])[0] if attempts else ""
+        service = self.services.get(task.service)
+        assert task.error is not None
+        return RootCause(task, service.short_name if service else task.service, display_error(task.error),
+                         bog.bound_args if bog else {}, log, tuple(through))
+
+
+def _service(name: str, about: Mapping[str, Any]) -> ServiceRecord:
+    parameters = Parameters(
+        positional=tuple(about["positional"]), keyword_only=tuple(about["keyword_only"]),
+        positional_only=frozenset(about["positional_only"]), var_positional=about["var_positional"],
+        var_keyword=about["var_keyword"],
+        defaults={name: display(text) for name, text in about["defaults"].items()})
+    returns = None if about["returns"] is None else tuple(about["returns"])
+    return ServiceRecord(name, about["short_name"], parameters, returns, about["file"], about["line"], about["plugin"])
+
+
+def bind_for_display(service: ServiceRecord, task: TaskRecord, flow: Mapping[str, Any]) -> Bog | None:
+    """What reached a task, in display form, with what converters changed; None if binding failed."""
+    try:
+        bog = Bog(service.parameters, display(task.arguments), flow)
+        bog.call_arguments()
+    except (InvalidChainArgsException, TypeError):
+        return None
+    if task.changes:
+        bog.supplied.update(display(task.changes))
+    elif task.state == "failed" and task.error and display_error(task.error)["name"] == "ArgumentConversionException":
+        return None
+    return bog
+
+
+def flow_after(task: TaskRecord, flow: Mapping[str, Any]) -> dict[str, Any]:
+    """What flows on from a task that succeeded, in display form. flow: what reached it from before."""
+    own = display(task.arguments)
+    own.pop(EXTRA, None)
+    return {**flow, **own, **(display(task.changes) if task.changes else {}),
+            **(as_flow(display(task.result)) if task.result else {})}
+
+
+def interrupted_by(error: str | None) -> str | None:
+    """The uuid of the task that the first ChainInterruptedException in a chain of causes speaks of."""
+    link = display_error(error) if error else None
+    while link is not None:
+        attributes = link["attributes"]
+        if link["name"] in ("ChainInterruptedException", "ChainRevokedException", "ChainRevokedPreRunException"):
+            return attributes.get("task_id")
+        if link["name"] == "MultipleFailuresException":
+            return next(iter(attributes.get("task_ids") or ()), None)
+        link = link["cause"]
+    return None
+
+
+def summary(history: History) -> dict[str, Any]:
+    """The fields of FireX's run.json."""
+    run = history.run()
+    completed = run.ended is not None and run.state != RUN_INTERRUPTED
+    return {
+        "firex_id": run.firex_id,
+        "logs_path": str(history.directory.path),
+        "completed": completed,
+        "chain": [name.strip() for name in run.chain.split(",")],
+        "submission_host": run.options["host"],
+        "submission_dir": run.options["cwd"],
+        "submission_cmd": run.options["argv"],
+        "viewers": {},
+        "inputs": run.inputs,
+        "results": {"chain_results": history.named_values(), "unsuccessful_services": history.unsuccessful()}
+        if completed else None,
+        "revoked": run.state == RUN_REVOKED,
+        "revoked_details": None,
+        "state": run.state,
+        "submit_proc_start_timestamp": run.created,
+        "completed_timestamp": run.ended if completed else None,
+    }

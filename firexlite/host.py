@@ -1,0 +1,101 @@
+"""What only Linux has, each with a way for hosts that lack it."""
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+@functools.cache
+def _libc() -> object:
+    import ctypes
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies (PR_SET_CHILD_SUBREAPER); else they go to init."""
+    with contextlib.suppress(AttributeError, OSError):
+        _libc().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # type: ignore[attr-defined]
+
+
+def die_with_parent(parent: int, signal_number: int) -> None:
+    """Be sent a signal when the parent process ends. To be called in a child, from its main thread, with its parent's pid.
+
+    Without PR_SET_PDEATHSIG a worker learns of it by the end of its wake-ups: see `worker.Worker.rest`.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        _libc().prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)  # type: ignore[attr-defined]
+    if os.getppid() != parent:  # it died before the call
+        os._exit(128 + signal_number)
+
+
+def start_time(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot: with the pid it names a process for ever. None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def thread_count() -> int:
+    """Threads of this process as the kernel counts them: `threading` does not see those of a C library."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        import threading
+        return threading.active_count()
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children", "rb") as file:
+                found += [int(child) for child in file.read().split()]
+    return found
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Everything below a process, parents before their children."""
+    for child in children(pid):
+        yield child
+        yield from descendants(child)
+
+
+def end_descendants(grace_s: float = 0.0) -> None:
+    """Kill and reap whatever lives below this process; with a subreaper that is all it ever started.
+
+    grace_s: how long they have to end by themselves first.
+    """
+    give_up = time.monotonic() + grace_s
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid:
+            continue
+        if time.monotonic() >= give_up:
+            for orphan in list(descendants(os.getpid())):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(orphan, signal.SIGKILL)
+        time.sleep(0.002)
+
+
+def how_it_died(status: int) -> str:
+    """The status that `os.waitpid` gave, in words: `signal 9 (SIGKILL)` or `exit status 3`."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

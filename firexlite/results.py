@@ -1,0 +1,68 @@
+"""From what a service returned to values by name, and from values by name to what its caller asked for."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from .errors import ReturnsCodingException
+
+DYNAMIC_RETURN = "__DYNAMIC_RETURN__"
+
+
+def return_names(declared: str | Iterable[str] | None, service: str) -> tuple[str, ...] | None:
+    """The names that ``returns=`` declares, None if it declares none. Raises ReturnsCodingException for duplicates."""
+    if declared is None:
+        return None
+    names = (declared,) if isinstance(declared, str) else tuple(declared)
+    explicit = [name for name in names if name != DYNAMIC_RETURN]
+    if len(set(explicit)) != len(explicit):
+        raise ReturnsCodingException(f"{service} declares a return name twice: {', '.join(names)}")
+    return names
+
+
+def returns(*names: str) -> Callable[[Callable], Callable]:
+    """Declare the names of a service's return values; stands below `@app.task`."""
+    if not names:
+        raise ReturnsCodingException("@returns needs at least one name")
+    return_names(names, "@returns")
+
+    def declare(function: Callable) -> Callable:
+        if hasattr(function, "undecorated"):
+            raise ReturnsCodingException("@returns must stand below @app.task")
+        function.__firexlite_returns__ = names  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+def name_values(names: tuple[str, ...] | None, value: object) -> dict[str, object]:
+    """Give the value of a body its declared names.
+
+    names: as `return_names` gives them. Without any, a dict names its values itself and anything else
+        stays without a name (FireX fails such a task; docs/firex-differences.md).
+    Raises ReturnsCodingException if numbers differ, TypeError if a DYNAMIC_RETURN is not a dict (as firexkit 5.7.236).
+    """
+    if not names:
+        return dict(value) if isinstance(value, dict) else {}
+    # A plain tuple is spread over the names; a namedtuple, like anything else, is one value.
+    values = value if type(value) is tuple else (value,)
+    if len(values) != len(names):
+        raise ReturnsCodingException(
+            f"Expected return keys {names} (length {len(names)}) in service results, "
+            f"but found length: {len(values)}: {values}")
+    named: dict[str, object] = {}
+    for name, one in zip(names, values, strict=True):
+        if name != DYNAMIC_RETURN:
+            named[name] = one
+        elif one:
+            if not isinstance(one, Mapping):
+                raise TypeError(f"The value of the dynamic returns {one!r} must be a dictionary.")
+            named.update(one)
+    return named
+
+
+def pick(values: Mapping[str, object], return_keys: str | Sequence[str] | None) -> dict | tuple:
+    """What a caller asked for: all values, or those of ``return_keys`` as a tuple with None for what is not there."""
+    if not return_keys or return_keys == DYNAMIC_RETURN:
+        return dict(values)
+    keys = (return_keys,) if isinstance(return_keys, str) else tuple(return_keys)
+    return tuple(dict(values) if key == DYNAMIC_RETURN else values.get(key) for key in keys)

@@ -1,0 +1,161 @@
+"""From the command line to a verified chain: parsing, conversion, verification. Nothing is created here."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .application import Service, app
+from .binding import Member, as_argument, verify
+from .codec import canonical, digest, encode
+from .converters import InputConverter
+from .errors import (ArgumentConversionException, BadInput, ConverterRegistrationException, InvalidChainArgsException,
+                     NotRegistered, NotStorable, nearest)
+from .home import user_name
+from .journal import NewTask
+from .plugins import Plugin, load
+from .signatures import Chain, Signature
+
+# Values that firexlite itself supplies to the first task, as FireX does; any service may take them.
+OWN_VALUES = ("argv", "chain", "json_file", "plugins", "submission_dir", "submitter", "sync", "uid")
+
+
+@dataclass
+class Request:
+    """What was asked for on the command line."""
+
+    chain: str
+    arguments: dict[str, str]                     # of the services, as given
+    plugins: list[str]
+    workers: int
+    argv: list[str] = field(default_factory=list)
+    json_file: str | None = None
+    sync: bool = True
+
+
+@dataclass
+class Prepared:
+    """A verified submission, ready for the journal."""
+
+    chain: str
+    inputs: dict[str, object]                     # converted arguments of the services
+    members: list[NewTask]
+    digest: str
+    plugins: list[Plugin]
+
+
+def split_arguments(argv: Sequence[str], own_options: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:
+    """Part the words of `submit` into its own options, left as they are, and ``{argument: value}`` of services.
+
+    own_options: ``{option with its dashes: whether it takes a value}``; after one that takes none, a word such as
+        `true` is left out (FireX's `--sync true`).
+    `--name value`, `-name value` and `--name=value` are the same. A value may itself begin with a dash if an option,
+    or nothing, follows it. Raises BadInput for a value without option and an option without value.
+    """
+    own: list[str] = []
+    arguments: dict[str, str] = {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        if option in own_options or "-" + option in own_options:
+            own.append(word if option in own_options else "-" + word)
+            if own_options[own[-1].partition("=")[0]] and not equals:
+                own.append(_take_value(option, words, own_options))
+            elif not equals and words and words[0].lower() in ("true", "false"):
+                own.pop() if words.pop(0).lower() == "false" else None
+            continue
+        name = option.lstrip("-")
+        if option == name:
+            raise BadInput(f"'{word}' is a value without an option; arguments are given as --name value")
+        if not name[:1].isalpha() or not name.isascii():
+            raise BadInput(f"'{option}' cannot be an argument: names begin with a letter")
+        arguments[name] = value if equals else _take_value(option, words, own_options)
+    return own, arguments
+
+
+def _take_value(option: str, words: list[str], own_options: Mapping[str, bool]) -> str:
+    has_value = bool(words) and not (
+        words[0].startswith("-") and (words[0].partition("=")[0] in own_options
+                                      or (len(words) > 1 and not words[1].startswith("-"))))
+    if not has_value:
+        found = f"what follows is '{words[0]}'" if words else "nothing follows it"
+        raise BadInput(f"the option {option} has no value: {found}; write {option}=VALUE for one that looks like an option")
+    return words.pop(0)
+
+
+def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = lambda path: None) -> Prepared:
+    """Load the plugins, convert the arguments and verify the chain. Raises BadInput, in one sentence, for any fault."""
+    InputConverter.start_over()
+    try:
+        arguments = InputConverter.convert(pre_load=True, **request.arguments)
+        plugins = load(request.plugins, announce)
+        services = [_find(name.strip()) for name in request.chain.split(",")]
+        _refuse_unused(request.arguments)
+        arguments = InputConverter.convert(pre_load=False, **arguments)
+    except (ArgumentConversionException, ConverterRegistrationException) as error:
+        raise BadInput(f"the arguments were refused: {error}") from error
+    supplied = {**_own_values(request, firex_id), **arguments}
+    head, *rest = services
+    chain = Chain((Signature(head.name, (), supplied), *(Signature(s.name) for s in rest)))
+    try:
+        members, of_chain = new_tasks(chain)
+    except InvalidChainArgsException as error:
+        raise BadInput(_one_sentence(error)) from error
+    except NotStorable as error:
+        raise BadInput(str(error)) from error
+    return Prepared(request.chain, arguments, members, of_chain, plugins)
+
+
+def _own_values(request: Request, firex_id: str) -> dict[str, object]:
+    return {"argv": request.argv, "chain": request.chain, "json_file": request.json_file,
+            "plugins": ",".join(request.plugins), "submission_dir": os.getcwd(), "submitter": user_name(),
+            "sync": request.sync, "uid": firex_id}
+
+
+def _find(name: str) -> Service:
+    try:
+        return app.service(name)
+    except NotRegistered as error:
+        raise BadInput(f"{error} `firexlite list` shows all.") from error
+
+
+def _refuse_unused(arguments: Mapping[str, str]) -> None:
+    """An argument that no loaded service has is a typing error."""
+    known = {name for service in app for name in service.parameters.names} | set(OWN_VALUES)
+    for name in arguments:
+        if name not in known:
+            raise BadInput(f"no service has an argument '{name}' (given as --{name}).{nearest(name, known)}")
+
+
+def _one_sentence(error: InvalidChainArgsException) -> str:
+    text = str(error)
+    if text.startswith("Missing"):
+        parts = [f"{service} needs {', '.join('--' + name for name in sorted(names))}"  # type: ignore[arg-type]
+                 for service, names in error.wrong_args.items()]
+        return f"{'; '.join(parts)}, and nothing supplies it"
+    if text.startswith("Service"):
+        service = text.split()[1]
+        parts = [f"'@{target}' for {name}" for name, target in error.wrong_args.items()]
+        return f"{service} refers to {' and '.join(parts)}, but nothing of that name reaches it"
+    return text
+
+
+def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
+    """The tasks of a chain, ready to be journaled, and the digest by which a replay knows the chain again.
+
+    Raises InvalidChainArgsException if arguments are missing, TypeError for too many positional ones, NotRegistered
+    for an unknown service, NotStorable for an argument that the journal cannot hold.
+    """
+    found = [(app.service(signature.service), signature) for signature in chain]
+    own = [service.parameters.by_name(signature.args, signature.kwargs) for service, signature in found]
+    verify(Member(service.name, service.parameters, service.returns, mine)
+           for (service, _), mine in zip(found, own, strict=True))
+    members, signatures = [], []
+    for (service, _), mine in zip(found, own, strict=True):
+        written = {name: as_argument(value) for name, value in mine.items()}
+        where = f"arguments of {service.short_name}: "
+        text = "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in written.items()) + "}"
+        members.append(NewTask(service.name, text, service.worker_deaths, service.about, service.digest))
+        signatures.append([service.short_name, written])
+    return members, digest(canonical(signatures, "signature"))

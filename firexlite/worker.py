@@ -1,0 +1,395 @@
+"""A worker: a forked process that claims tasks, runs their services and settles them."""
+from __future__ import annotations
+
+import collections
+import gc
+import itertools
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
+
+from .application import COLLAPSE_KEY, Service, app
+from .binding import Bog, as_argument, as_flow
+from .board import Address, Bell, Board
+from .codec import decode, decode_error, display, encode, encode_error
+from .converters import ConverterRegister
+from .errors import ClaimLost, FirexliteError, Interrupted, TaskRevoked
+from .home import RunDirectory, task_uuid
+from .journal import Claim, Failure, Journal, NewTask, Recorded, Success
+from .logs import WorkerLog
+from .results import name_values
+from .services import MemberView, Task
+from .signatures import Chain
+from .submission import new_tasks
+
+LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
+
+logger = logging.getLogger("firexlite")
+
+
+class ReplayStopped(BaseException):
+    """Raised in a body whose replay waits for a call that is not recorded; it cannot go on."""
+
+
+class Interrupts:
+    """Turns SIGTERM into an exception in the running body, but never inside a transaction (it is entered around each)."""
+
+    def __init__(self, board: Board, worker: int) -> None:
+        self._board, self._worker = board, worker
+        self._depth = 0
+        self._held_back: BaseException | None = None
+        self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
+
+    def on_signal(self, signal_number: int, frame: FrameType | None) -> None:
+        if self.attempt is None:
+            return
+        if self._board.stopping:
+            reason: BaseException = Interrupted("the run is being stopped")
+        elif self._board.revoked(self._worker) == self.attempt:
+            reason = TaskRevoked("this task was revoked")
+        else:
+            return
+        if self._depth:
+            self._held_back = reason
+        else:
+            raise reason
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._depth -= 1
+            if not self._depth and self._held_back is not None:
+                reason, self._held_back = self._held_back, None
+                if self.attempt is not None:
+                    raise reason
+
+
+class Worker:
+    """One worker process. number: its place on the board, and the name of its log and its address."""
+
+    def __init__(self, directory: RunDirectory, epoch: int, number: int, slots: int, board: Board) -> None:
+        self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
+        self.log = WorkerLog(directory.log_file(epoch, number))
+        self.address = Address(directory.wake, number)
+        self.interrupts = Interrupts(board, number)
+        self.journal = Journal(directory, slots, Bell(board, self.address), self.interrupts)
+        self.home_folder = os.getcwd()
+        self._listening = False
+        self._heard = 0
+        self._ears = threading.Condition()
+
+    def work(self) -> None:
+        """Claim, run and settle until the run stops."""
+        os.register_at_fork(after_in_child=self.journal.forget)
+        self.journal.open()
+        claim = self.journal.claim(self.number, self.log.size())
+        while not self.board.stopping:
+            if claim is None:
+                self.address.wait(LOOK_AGAIN_S)
+                if not self.board.stopping:
+                    claim = self.journal.claim(self.number, self.log.size())
+            else:
+                claim = self.attempt(claim)
+
+    def attempt(self, claim: Claim) -> Claim | None:
+        """Run one attempt and settle it; returns the next claim."""
+        signal.signal(signal.SIGTERM, self.interrupts.on_signal)  # a service before may have set its own
+        attempt = Attempt(self, claim)
+        try:
+            self.interrupts.attempt = (claim.task, claim.attempt)
+            outcome = attempt.run()
+        except (TaskRevoked, ClaimLost):
+            outcome = None
+        except Interrupted:
+            return None
+        finally:
+            self.interrupts.attempt = None
+            self.board.mark_revoked(self.number, 0, 0)
+            self.log.restore()
+            os.chdir(self.home_folder)
+        if outcome is None:
+            return self.journal.claim(self.number, self.log.size())
+        if isinstance(outcome, str):
+            return self.journal.stop(claim, outcome, self.number, self.log.size())
+        return self.journal.settle(claim, outcome, self.number, self.log.size(), is_parent=attempt.is_parent)
+
+    def rest(self, heard: int, timeout_s: float) -> None:
+        """Sleep until this worker is woken. Of several threads one listens, and passes on what it hears.
+
+        heard: the value of `heard_so_far` before the look that found nothing.
+        """
+        with self._ears:
+            if self._heard != heard:
+                return
+            if self._listening:
+                self._ears.wait(timeout_s)
+                return
+            self._listening = True
+        try:
+            self.address.wait(timeout_s)
+        finally:
+            with self._ears:
+                self._listening = False
+                self._heard += 1
+                self._ears.notify_all()
+
+    @property
+    def heard_so_far(self) -> int:
+        return self._heard
+
+
+class Attempt:
+    """One attempt at a task: binds, calls, names the returns, and is the engine behind the body's `self`."""
+
+    def __init__(self, worker: Worker, claim: Claim) -> None:
+        self.worker, self.journal, self.claim = worker, worker.journal, claim
+        self._thread = threading.current_thread()
+        self._waits = itertools.count(1)
+        self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
+        self._tails: list[int] = []  # of the chains this attempt asked for
+
+    @property
+    def is_parent(self) -> bool:
+        return bool(self._tails or self._replay.total)
+
+    def run(self) -> Success | Failure | str:
+        """The outcome of the attempt; a str is the JSON text of a replay mismatch.
+
+        Raises TaskRevoked, ClaimLost and Interrupted, after which there is nothing to settle.
+        """
+        raised: BaseException | None = None
+        returned = changes = ""
+        try:
+            returned, changes = self._call()
+        except (TaskRevoked, ClaimLost, Interrupted):
+            raise
+        except ReplayStopped:
+            return self._replay.mismatch(self.journal, None)
+        except BaseException as error:  # a stranger's code: SystemExit and KeyboardInterrupt fail the task too
+            raised = error
+        if self._replay.must_stop():
+            return self._replay.mismatch(self.journal, raised)
+        aside = self._replay.unasked()
+        if raised is not None:
+            return Failure(encode_error(raised), aside)
+        return Success(returned, changes, aside)
+
+    def _call(self) -> tuple[str, str]:
+        """Run the service; returns JSON texts of what it returned, by name, and of what it changed for those after it."""
+        claim = self.claim
+        service = app.service(claim.service)
+        own = decode(self.journal.directory.unspill(claim.arguments))
+        flow = merge_flow(self.journal.flow_steps(claim.chain, claim.task - 1)) if claim.task > claim.chain else {}
+        bog = Bog(service.parameters, own, flow)
+        bog.supplied.update(self._converted(service, bog.supplied, before=True))
+        task = service.base(service, self, bog, claim.task)
+        self._show(service, task, bog.abog, first=True)
+        args, kwargs = bog.call_arguments()
+        value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
+        if self._tails:
+            self.wait(self._tails, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
+        returned = name_values(service.returns, value)
+        if service.returns is None and value is not None and not isinstance(value, dict):
+            logger.warning("%s returned a value without a name; declare returns= to keep it", service.short_name)
+        changed = {**bog.supplied, **returned}
+        changed = {**changed, **self._converted(service, changed, before=False)}
+        returned = {name: changed[name] for name in returned}
+        changes = {name: as_argument(value) for name, value in changed.items()
+                   if name not in returned and (name not in bog.given or value is not bog.given[name])}
+        texts = (_encode_each(returned, f"what {service.short_name} returned as "),
+                 _encode_each(changes, f"arguments of {service.short_name}: "))
+        self._show(service, task, {**bog.abog, **returned}, first=False)
+        return texts
+
+    def _converted(self, service: Service, values: dict[str, object], before: bool) -> dict[str, object]:
+        register = ConverterRegister.get_register(service.short_name)
+        if register is None:
+            return {}
+        after = register.converted(values, before)
+        return {name: value for name, value in after.items() if name not in values or value is not values[name]}
+
+    def _show(self, service: Service, task: Task, values: dict[str, object], first: bool) -> None:
+        """Journal what the service shows of itself in the report; what its formatters raise is logged, no more."""
+        rows = []
+        if first and service.collapse:
+            rows.append((COLLAPSE_KEY, "object", json.dumps(service.collapse), -1))
+        for position, (key, shown) in enumerate(service.flame.items()):
+            try:
+                text = shown.text(values, task)
+            except Exception:
+                logger.exception("the flame formatter of %s for %s failed", service.short_name, key)
+                continue
+            if text is not None:
+                rows.append((key, shown.data_type, json.dumps(str(text)), position))
+        if rows:
+            self.journal.show(self.claim, rows)
+
+    # --- the engine of `self` and of promises ------------------------------------------------------------
+
+    def enqueue(self, chain: Chain) -> tuple[int, int]:
+        members, digest = new_tasks(chain)
+        head, last = self._replay.enqueue(
+            digest, members, may_hold=threading.current_thread() is self._thread,
+            journal_chain=lambda held: self._own(lambda: self.journal.enqueue(self.claim, digest, members, held)),
+            release=self.journal.release_held)
+        self._tails.append(last)
+        return head, last
+
+    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None) -> bool:
+        """Wait for chains without a slot. Of several threads each may wait for its own."""
+        tails = list(tails)
+        if self._replay.holds_any(tails):
+            raise ReplayStopped
+        give_up = None if max_wait_s is None else time.monotonic() + max_wait_s
+        wait = next(self._waits)
+        if not self._own(lambda: self.journal.block(self.claim, tails, wait, any_is_enough)):
+            return True
+        while True:
+            heard = self.worker.heard_so_far
+            if not self._own(lambda: self.journal.is_waiting(self.claim, wait)):
+                return True
+            left = LOOK_AGAIN_S if give_up is None else min(LOOK_AGAIN_S, give_up - time.monotonic())
+            if left <= 0:
+                self.journal.end_wait(self.claim, wait)
+                return False
+            self.worker.rest(heard, left)
+
+    def _own(self, write: Callable):  # type: ignore[no-untyped-def]
+        """Do what only the owner of the task may; a lost claim ends the body."""
+        try:
+            return write()
+        except ClaimLost as error:
+            raise TaskRevoked(str(error)) from error
+
+    def members(self, head: int, last: int) -> list[MemberView]:
+        return [MemberView(num, self.uuid(num), service, state, attempts > 0,
+                           decode_error(error) if state == "failed" and error else None)
+                for num, service, state, error, attempts in self.journal.chain_members(head, last)]
+
+    def flow_after(self, head: int, upto: int) -> dict[str, object]:
+        return merge_flow(self.journal.flow_steps(head, upto))
+
+    def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
+        steps = self.journal.flow_steps(head, last)
+        return [(head + i, merge_flow([(arguments, changes, None)]), decode(result))
+                for i, (arguments, changes, result) in enumerate(steps) if result is not None]
+
+    def children_of(self, num: int) -> list[tuple[int, int]]:
+        return self.journal.children_of(num)
+
+    def revoke(self, head: int, last: int) -> None:
+        self.journal.revoke_chain(head, last)
+
+    def uuid(self, num: int) -> str:
+        return task_uuid(self.journal.directory.firex_id, num)
+
+
+def merge_flow(steps: Sequence[tuple[str, str | None, str | None]]) -> dict[str, object]:
+    """What flows on after tasks of a chain: ``(arguments, changes, result)`` of each, later ones over earlier ones."""
+    flow: dict[str, object] = {}
+    for arguments, changes, result in steps:
+        flow.update(decode(arguments))
+        if changes:
+            flow.update(decode(changes))
+        if result:
+            flow.update(as_flow(decode(result)))
+    return flow
+
+
+def _encode_each(values: dict[str, object], where: str) -> str:
+    return "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in values.items()) + "}"
+
+
+class Replay:
+    """Matches what a body asks for with what earlier attempts of it enqueued (DESIGN: resume is replay).
+
+    strict: the task was merely interrupted, so it must ask for all that is recorded, in any order. A call that is
+    not recorded is held until it has; if the body waits for it or ends before, the replay stops.
+    Otherwise the body may take another path, and what it leaves out is set aside.
+    """
+
+    def __init__(self, recorded: Sequence[Recorded], strict: bool) -> None:
+        self.total = len(recorded)
+        self._strict = strict
+        self._left: dict[str, collections.deque[Recorded]] = collections.defaultdict(collections.deque)
+        for call in recorded:
+            self._left[call.digest].append(call)
+        self._to_ask = sum(not call.held for call in recorded)
+        self._held: dict[int, tuple[int, int]] = {}  # last task -> chain
+        self._lock = threading.Lock()
+
+    def enqueue(self, digest: str, members: Sequence[NewTask], may_hold: bool,
+                journal_chain: Callable[[bool], tuple[int, int]],
+                release: Callable[[Sequence[int]], None]) -> tuple[int, int]:
+        """The recorded chain of this digest, the oldest not yet asked for; else a new one, held if it must be."""
+        with self._lock:
+            if calls := self._left.get(digest):
+                call = calls.popleft()
+                chain, held = (call.head, call.last), call.held
+                self._to_ask -= not call.held
+            else:
+                held = may_hold and self._strict and self._to_ask > 0
+                chain = journal_chain(held)
+            if held:
+                self._held[chain[1]] = chain
+            if self._held and not self._to_ask:
+                release([head for head, _ in self._held.values()])
+                self._held.clear()
+            return chain
+
+    def holds_any(self, tails: Sequence[int]) -> bool:
+        return any(tail in self._held for tail in tails)
+
+    def must_stop(self) -> bool:
+        """Whether the body ended without asking for all that it must."""
+        return self._strict and self._to_ask > 0
+
+    def unasked(self) -> tuple[int, ...]:
+        """The first tasks of the recorded chains that the body left out."""
+        return tuple(call.head for calls in self._left.values() for call in calls)
+
+    def mismatch(self, journal: Journal, raised: BaseException | None) -> str:
+        """What is to be told of a replay that stopped, as JSON: the calls recorded and not asked for, and the new ones."""
+        def shown(head: int, last: int) -> list:
+            members = journal.chain_members(head, last)
+            steps = journal.flow_steps(head, last)
+            return [{"service": service, "num": num, "arguments": display(step[0])}
+                    for (num, service, *_), step in zip(members, steps, strict=True)]
+
+        missing = [shown(call.head, call.last) for calls in self._left.values() for call in calls if not call.held]
+        return json.dumps({"recorded": missing, "new": [shown(*chain) for chain in self._held.values()],
+                           "raised": None if raised is None else f"{type(raised).__name__}: {raised}"})
+
+
+def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,
+         load: Callable[[], object] | None) -> None:
+    """The whole life of a forked worker; does not return.
+
+    load: imports the services, where the runner could not because they leave threads behind.
+    """
+    code = 1
+    try:
+        worker = Worker(directory, epoch, number, slots, board)
+        if load is not None:
+            load()
+            gc.freeze()
+        worker.work()
+        code = 0
+    except FirexliteError as error:
+        print(f"firexlite: {error}", file=sys.stderr)
+    except BaseException:
+        logging.getLogger("firexlite").exception("the worker ends")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Never through the interpreter's own end: it would close what the runner shares with its children.
+        os._exit(code)

@@ -1,0 +1,67 @@
+"""How firexlite is built and what it needs; the settings of its tools are in pyproject.toml."""
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """Read the version without importing the package, whose dependencies may not be there yet."""
+    source = (HERE / "firexlite" / "version.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    if not found:
+        raise RuntimeError('firexlite/version.py has no line __version__ = "..."')
+    return found[1]
+
+
+def readme() -> str:
+    path = HERE / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="firexlite",
+    version=version(),
+    description="Runs FireX's programming model durably on one machine, without a broker",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    author="The firexlite authors",
+    license="BSD-3-Clause",
+    python_requires=">=3.10",
+    packages=find_packages(include=["firexlite*"]),
+    package_data={"firexlite.flame": ["assets/*"]},
+    install_requires=[
+        "click>=8.1",
+        "peewee>=3.17",
+        "tabulate>=0.9",
+        "watchdog>=3.0",
+    ],
+    extras_require={
+        # peewee carries its own type stubs since 4.5; types-peewee would install over them.
+        "test": [
+            "mypy>=1.11",
+            "pytest>=8.0",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "types-tabulate",
+        ],
+    },
+    entry_points={"console_scripts": ["firexlite = firexlite.__main__:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Software Development :: Build Tools",
+        "Topic :: System :: Distributed Computing",
+    ],
+)
