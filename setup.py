@@ -31,7 +31,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     packages=find_packages(include=["firexlite*"]),
-    package_data={"firexlite.flame": ["assets/*"]},
+    package_data={"firexlite": ["flame/assets/*"]},
     install_requires=[
         "click>=8.1",
         "peewee>=3.17",

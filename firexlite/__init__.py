@@ -9,27 +9,41 @@ if TYPE_CHECKING:
     from .application import App, Service, app, flame, flame_collapse
     from .codec import register_codec
     from .converters import ConverterRegister, InputConverter, SingleArgDecorator
-    from .errors import (ArgumentConversionException, ChainException, ChainInterruptedException, ChainRevokedException,
-                         FirexliteError, InvalidChainArgsException, MultipleFailuresException, ReturnCodeError,
-                         ReturnsCodingException, WaitOnChainTimeoutError, WorkerLost)
+    from .errors import (
+        ArgumentConversionException,
+        ChainException,
+        ChainInterruptedException,
+        ChainRevokedException,
+        FirexliteError,
+        InvalidChainArgsException,
+        MultipleFailuresException,
+        ReturnCodeError,
+        ReturnsCodingException,
+        WaitOnChainTimeoutError,
+        WorkerLost,
+    )
     from .results import DYNAMIC_RETURN, returns
     from .services import Promise, Task
     from .signatures import Chain, InjectArgs, Signature
 
-_HOMES = {
-    "application": ("App", "Service", "app", "flame", "flame_collapse"),
-    "codec": ("register_codec",),
-    "converters": ("ConverterRegister", "InputConverter", "SingleArgDecorator"),
-    "errors": ("ArgumentConversionException", "ChainException", "ChainInterruptedException", "ChainRevokedException",
-               "FirexliteError", "InvalidChainArgsException", "MultipleFailuresException", "ReturnCodeError",
-               "ReturnsCodingException", "WaitOnChainTimeoutError", "WorkerLost"),
-    "results": ("DYNAMIC_RETURN", "returns"),
-    "services": ("Promise", "Task"),
-    "signatures": ("Chain", "InjectArgs", "Signature"),
+_HOME_OF = {
+    "App": "application", "Service": "application", "app": "application", "flame": "application",
+    "flame_collapse": "application", "register_codec": "codec", "ConverterRegister": "converters",
+    "InputConverter": "converters", "SingleArgDecorator": "converters", "ArgumentConversionException": "errors",
+    "ChainException": "errors", "ChainInterruptedException": "errors", "ChainRevokedException": "errors",
+    "FirexliteError": "errors", "InvalidChainArgsException": "errors", "MultipleFailuresException": "errors",
+    "ReturnCodeError": "errors", "ReturnsCodingException": "errors", "WaitOnChainTimeoutError": "errors",
+    "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "services", "Task": "services",
+    "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604
+__all__ = [
+    "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
+    "ChainRevokedException", "ConverterRegister", "FirexliteError", "InjectArgs", "InputConverter",
+    "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
+    "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__", "app",
+    "flame", "flame_collapse", "register_codec", "returns",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -85,7 +85,7 @@ class Bog:
 
     def __init__(self, parameters: Parameters, own: Mapping[str, object], flow: Mapping[str, object]) -> None:
         self.parameters = parameters
-        self.extra = tuple(own.get(EXTRA, ()))  # type: ignore[arg-type]
+        self.extra: tuple = tuple(own.get(EXTRA, ()))  # type: ignore[arg-type]
         supplied = {**flow, **{name: value for name, value in own.items() if name != EXTRA}}
         for name, value in own.items():
             if _target(value) == name and name in flow:

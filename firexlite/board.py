@@ -1,4 +1,4 @@
-"""The board, one page that all processes of an incarnation share, and the bell, which wakes them.
+"""The board, one page that all processes of an incarnation share, and the doorbell, which wakes them.
 
 What stands on the board is a hint, never the truth, which is in the journal. It is written under the journal's
 write lock, so that no wake-up falls between a look that found nothing and the rest that follows it.
@@ -12,6 +12,8 @@ import select
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+
+from .claims import Bell
 
 # Cells of the header.
 STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING = range(8)
@@ -65,7 +67,7 @@ class Board:
         return called
 
     def forked(self, worker: int) -> None:
-        """A worker that `Bell.ring` promised is there."""
+        """A worker that `Doorbell.ring` promised is there."""
         self.cells[self._at(worker, _STATUS)] = COMES
 
     def recount(self, workers: Sequence[int]) -> None:
@@ -123,11 +125,23 @@ class Address:
         os.close(self._folder_fd)
 
 
-class Bell:
-    """The journal's bell: wakes blocked workers, calls resting ones, and asks the runner for what they cannot do."""
+class Counter(Bell):
+    """Keeps the board's counts of the run; there is nobody to wake yet."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+
+    def count(self, **changes: int) -> None:
+        for name, change in changes.items():
+            self.board.cells[_COUNTS[name]] += change
+
+
+class Doorbell(Counter):
+    """Wakes blocked workers, calls resting ones, and asks the runner for what they cannot do."""
 
     def __init__(self, board: Board, address: Address) -> None:
-        self.board, self.address = board, address
+        super().__init__(board)
+        self.address = address
 
     @property
     def stopping(self) -> bool:
@@ -165,7 +179,3 @@ class Bell:
         self.board.set_status(worker, RESTS)
         if quiet:
             self.address.send(RUNNER, b"quiet")
-
-    def count(self, **changes: int) -> None:
-        for name, change in changes.items():
-            self.board.cells[_COUNTS[name]] += change

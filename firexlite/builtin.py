@@ -29,7 +29,7 @@ def getusername() -> str:
 
 
 @app.task(bind=True, returns=DYNAMIC_RETURN)
-def CopyBogKeys(self: Task, bog_key_map: Mapping[str, str], strict: bool = False) -> dict:  # noqa: N802 (FireX's name)
+def CopyBogKeys(self: Task, bog_key_map: Mapping[str, str], strict: bool = False) -> dict:
     """Copy values in the bog to other names, so that a later task of the chain does not overwrite them.
 
     Arguments:

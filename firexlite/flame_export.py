@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
-from .flame.rows import arrange, columns, details
-from .flame.summary import summary, title
+from .flame_rows import arrange, columns, details
+from .flame_summary import summary, title
 
 SCHEMA = "firexlite.flame/1"
 SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "tree.js", "drawer.js", "search.js", "app.js")
@@ -120,4 +120,4 @@ def _hash(text: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("firexlite.flame") / "assets" / name).read_text("utf-8")
+    return (files("firexlite") / "flame" / "assets" / name).read_text("utf-8")

@@ -1,6 +1,7 @@
 """From the journal to the model of a report: one JSON-able object, `firexlite.flame/1`, that every format is made of."""
 from __future__ import annotations
 
+import bisect
 import collections
 import itertools
 import json
@@ -10,7 +11,7 @@ from typing import Any
 
 from .binding import Bog
 from .codec import display, display_error
-from .history import AttemptRecord, History, TaskRecord, bind_for_display, flow_after, interrupted_by
+from .history import AttemptRecord, History, IncarnationRecord, TaskRecord, bind_for_display, flow_after, interrupted_by
 from .home import RunDirectory, task_uuid
 from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, WAITING
 from .version import __version__
@@ -53,17 +54,18 @@ class _Builder:
     def _incarnations(self) -> list[dict[str, Any]]:
         """Each life of the run; of one that was killed the end is the last thing it journaled."""
         rows = self.history.incarnations()
-        ends = [row["started"] for row in rows[1:]] + [float("inf")]
-        last = {i: row["started"] for i, row in enumerate(rows)}
+        began = [row.started for row in rows]
+        last_sign = dict(enumerate(began))
         for _, _, at in self.history.events():
-            for i, (row, until) in enumerate(zip(rows, ends, strict=True)):
-                if row["started"] <= at < until:
-                    last[i] = max(last[i], at)
-        is_open = self.record.state == RUN_RUNNING
-        return [{"n": row["epoch"], "pid": row["pid"], "host": row["host"], "started": row["started"],
-                 "ended": row["ended"] or (self.now if is_open and i == len(rows) - 1 else last[i]),
-                 "end": "clean" if row["ended"] else "open" if is_open and i == len(rows) - 1 else "crash"}
+            i = max(0, bisect.bisect_right(began, at) - 1)
+            last_sign[i] = max(last_sign[i], at)
+        return [{"n": row.epoch, "pid": row.pid, "host": row.host, "started": row.started,
+                 "ended": row.ended or (self.now if self._goes_on(row) else last_sign[i]),
+                 "end": "clean" if row.ended else "open" if self._goes_on(row) else "crash"}
                 for i, row in enumerate(rows)]
+
+    def _goes_on(self, incarnation: IncarnationRecord) -> bool:
+        return self.record.state == RUN_RUNNING and incarnation.epoch == self.record.epoch
 
     def run(self) -> dict[str, Any]:
         run, options = self.record, self.record.options
@@ -78,7 +80,8 @@ class _Builder:
     def tasks(self) -> list[dict[str, Any]]:
         records = list(self.history.tasks())
         by_uuid = {task_uuid(self.firex_id, task.num): task.num for task in records}
-        rows, flow = [], {}
+        rows: list[dict[str, Any]] = []
+        flow: dict[str, Any] = {}
         for task in records:
             if task.num == task.chain:
                 flow = {}

@@ -171,7 +171,7 @@ def run_detached(job: Job, import_timeout_s: float) -> RunDirectory:
     if os.fork():
         theirs.close()
         heard = ours.hear()
-        message = heard[0] if heard else {"sentence": "the run ended before it began", "code": 1}
+        message: dict = heard[0] if heard else {"sentence": "the run ended before it began", "code": 1}
         if "path" not in message:
             raise _Refused(message["sentence"], message["code"])
         return RunDirectory(Path(message["path"]))

@@ -15,8 +15,8 @@ from .binding import EXTRA, Bog, Parameters, as_flow
 from .codec import display, display_error
 from .errors import InvalidChainArgsException, JournalUnusable
 from .home import RunDirectory, task_uuid
-from .journal import Attempt, Event, FlameDatum, Incarnation, Run, Service, Task
 from .logs import read_stretch
+from .schema import Attempt, Event, FlameDatum, Incarnation, Run, Service, Task
 from .states import FINAL, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING
 
 
@@ -32,6 +32,18 @@ class RunRecord:
     created: float
     ended: float | None
     epoch: int
+
+
+@dataclass(frozen=True)
+class IncarnationRecord:
+    """One life of the run's processes. how: the state it left the run in; None: it was killed, or goes on."""
+
+    epoch: int
+    pid: int
+    host: str
+    started: float
+    ended: float | None
+    how: str | None
 
 
 @dataclass(frozen=True)
@@ -144,15 +156,14 @@ class History:
     # --- the run -----------------------------------------------------------------------------------------------
 
     def run(self) -> RunRecord:
-        [row] = list(Run.select().dicts().bind(self._db))
-        state = row["state"]
+        [(firex_id, state, epoch, chain, inputs, options, created, ended)] = self._rows(Run.select(
+            Run.firex_id, Run.state, Run.epoch, Run.chain, Run.inputs, Run.options, Run.created, Run.ended))
         if state == RUN_RUNNING and not self.directory.is_alive():
             state = RUN_INTERRUPTED
-        return RunRecord(row["firex_id"], state, row["chain"], display(row["inputs"]), json.loads(row["options"]),
-                         row["created"], row["ended"], row["epoch"])
+        return RunRecord(firex_id, state, chain, display(inputs), json.loads(options), created, ended, epoch)
 
-    def incarnations(self) -> list[dict[str, Any]]:
-        return list(Incarnation.select().order_by(Incarnation.epoch).dicts().bind(self._db))
+    def incarnations(self) -> list[IncarnationRecord]:
+        return [IncarnationRecord(*row) for row in self._rows(Incarnation.select().order_by(Incarnation.epoch))]
 
     def counts(self) -> dict[str, int]:
         """``{state: number of tasks}``, without states that no task is in."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 TAIL_BYTES = 64 * 1024  # of one attempt's output, as much as a reader is given
@@ -38,10 +39,8 @@ class WorkerLog:
     def size(self) -> int:
         """Bytes written so far, those still buffered included."""
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with suppress(OSError, ValueError):  # the service closed it
                 stream.flush()
-            except (OSError, ValueError):
-                pass  # the service closed it
         return os.fstat(self._fd).st_size
 
     def restore(self) -> None:
@@ -49,7 +48,8 @@ class WorkerLog:
         for standard in (1, 2):
             os.dup2(self._fd, standard)
         if sys.stdout.closed or sys.stderr.closed:
-            sys.stdout, sys.stderr = (open(fd, "w", buffering=1, errors="backslashreplace", closefd=False) for fd in (1, 2))
+            sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, errors="backslashreplace", closefd=False)
+                                      for fd in (1, 2))
 
 
 def read_stretch(path: Path, start: int, end: int | None, limit: int = TAIL_BYTES) -> tuple[str, int]:

@@ -7,7 +7,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 
 from .application import app, file_digest
 from .errors import BadInput
@@ -43,6 +45,8 @@ def _existing(name: str) -> Path:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise BadInput(f"plugin '{name}' {what}; --plugins takes Python files, looked for from {os.getcwd()}")
+    if path.suffix != ".py":
+        raise BadInput(f"plugin '{name}' is no Python file; its name must end in .py")
     return path.resolve()
 
 
@@ -53,32 +57,49 @@ def _shown(path: Path) -> str:
         return str(path)
 
 
+class _FreshSource(SourceFileLoader):
+    """Compiles the file as it is now. Python's cache takes a file of the same size and second for the same file."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load_file(path: Path) -> None:
-    module_name = path.stem
-    loaded = sys.modules.get(module_name)
-    if loaded is not None:
-        if getattr(loaded, "__file__", None) == str(path):
-            return
-        raise BadInput(f"plugin '{_shown(path)}' has the name of a module that is in use already, "
-                       f"'{module_name}' ({getattr(loaded, '__file__', None) or 'built in'}); rename the file")
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # at the end: what lies beside a plugin must not hide an installed module
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    name = path.stem
+    loaded = sys.modules.get(name)
+    if getattr(loaded, "__file__", None) == str(path):
+        return
+    _refuse_taken(name, path)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # at the end: what lies beside a plugin must not hide an installed module
+    spec = importlib.util.spec_from_file_location(name, path, loader=_FreshSource(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    app.loading(module_name)
+    sys.modules[name] = module
+    app.loading(name)
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise BadInput(f"plugin '{_shown(path)}' does not parse: {Path(error.filename or path).name}, "
                        f"line {error.lineno}: {error.msg}") from error
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:  # a stranger's code: anything may come out of it
         raise BadInput(f"plugin '{_shown(path)}' failed to import{_own_line(error, path)}: "
-                       f"{type(error).__name__}: {error}") from error
+                       f"{': '.join(filter(None, (type(error).__name__, str(error))))}") from error
     finally:
         app.loading(None)
+
+
+def _refuse_taken(name: str, path: Path) -> None:
+    """Refuse a file that would stand in for another module: whoever imports that would get this one."""
+    if name in sys.stdlib_module_names:
+        owner = "Python's own"
+    elif loaded := sys.modules.get(name):
+        owner = getattr(loaded, "__file__", None) or "built in"
+    else:
+        return
+    raise BadInput(f"plugin '{_shown(path)}' has the name of another module, '{name}' ({owner}); rename the file")
 
 
 def _own_line(error: BaseException, path: Path) -> str:

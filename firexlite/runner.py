@@ -16,14 +16,14 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import host
 from .application import app
-from .board import CAPACITY, NOBODY, RUNNER, Address, Bell, Board
+from .board import CAPACITY, NOBODY, RUNNER, Address, Board, Counter, Doorbell
 from .codec import decode_error, encode, encode_error
 from .errors import ReturnCodeError, WorkerLost
 from .history import History, summary
@@ -32,6 +32,7 @@ from .journal import Journal
 from .plugins import load
 from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
 from .submission import Request, prepare
+from .takeover import take_over
 from .version import __version__
 from .worker import work
 
@@ -105,7 +106,7 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
         "user": re.sub(r"^FireX-(.*)-\d+-\d+-\d+$", r"\1", firex_id), "host": platform.node(),
         "python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "firexlite": __version__,
     }
-    with Journal(draft, request.workers, _Counter(board)) as journal:
+    with Journal(draft, request.workers, Counter(board)) as journal:
         journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
                        options=json.dumps(options), digest=prepared.digest, members=prepared.members,
                        pid=os.getpid(), host=platform.node())
@@ -130,10 +131,10 @@ def resume(request: ResumeRequest, board: Board, channel: Channel) -> int:
     before = {os.path.basename(plugin["path"]): plugin["digest"] for plugin in run.options["plugins"]}
     changed = [plugin.path for plugin in loaded if before.get(os.path.basename(plugin.path)) != plugin.digest]
     slots = request.workers or run.options["workers"]
-    with Journal(directory, slots, _Counter(board)) as journal:
-        found = journal.take_over(os.getpid(), platform.node(),
-                                  {service.name: (service.about, service.digest) for service in app})
-    _Counter(board).count(known=sum(found.counts.values()),
+    with Journal(directory, slots, Counter(board)) as journal:
+        found = take_over(journal, os.getpid(), platform.node(),
+                          {service.name: (service.about, service.digest) for service in app})
+    Counter(board).count(known=sum(found.counts.values()),
                           **{s: found.counts.get(s, 0) for s in ("succeeded", "failed", "skipped", "revoked")})
     write_run_json(directory)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened, changed=changed)
@@ -166,25 +167,6 @@ def drive_without_services(incarnation: Incarnation, board: Board, channel: Chan
     return Runner(incarnation, board, load_services=lambda: load(incarnation.plugins)).supervise()
 
 
-class _Counter:
-    """The bell of a journal before there is anybody to wake: it only counts."""
-
-    stopping = False
-
-    def __init__(self, board: Board) -> None:
-        self._bell = Bell(board, address=None)  # type: ignore[arg-type]
-
-    def count(self, **changes: int) -> None:
-        self._bell.count(**changes)
-
-    def work(self, worker: int) -> None: ...
-    def gone(self, worker: int) -> None: ...
-    def ring(self, unblocked: Sequence[int], startable: int) -> None: ...
-    def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None: ...
-    def rest(self, worker: int, quiet: bool) -> None: ...
-    def recount(self, workers: Sequence[int]) -> None: ...
-
-
 # --- the runner ----------------------------------------------------------------------------------------------------
 
 class Runner:
@@ -208,11 +190,11 @@ class Runner:
         gc.collect()
         gc.freeze()  # or each worker's first collection would copy what it shares with us
         self._look()
-        while not self.is_quiet and self.stop_signal is None:
+        while (not self.is_quiet or self.revoking) and self.stop_signal is None:
             self._sleep_until_something_happens()
             self._reap()
             self._answer_workers()
-            self._kill_who_ignores_revocation()
+            self._interrupt_revoked()
         self._end_workers()
         return self._end_run()
 
@@ -221,7 +203,7 @@ class Runner:
         for left_over in self.directory.wake.iterdir():
             left_over.unlink()
         self.address = Address(self.directory.wake, RUNNER)
-        self.bell = Bell(self.board, self.address)
+        self.bell = Doorbell(self.board, self.address)
 
     def _listen_to_signals(self) -> None:
         self._signals, wakeup = socket.socketpair()
@@ -262,8 +244,6 @@ class Runner:
             if message.startswith(b"fork"):
                 for _ in range(int(message.split()[1])):
                     self._fork_worker()
-            elif message == b"revoke":
-                self._interrupt_revoked()
             elif message == b"quiet":
                 self._look()
 
@@ -311,17 +291,15 @@ class Runner:
             self._look()
 
     def _interrupt_revoked(self) -> None:
+        """Let bodies end whose task was revoked; kill those that have not after the grace."""
         for pid, number in self.workers.items():
-            if self.board.revoked(number) != (0, 0) and pid not in self.revoking:
+            if self.board.revoked(number) == (0, 0):
+                self.revoking.pop(pid, None)
+            elif pid not in self.revoking:
                 self.revoking[pid] = time.monotonic() + GRACE_S
                 os.kill(pid, signal.SIGTERM)
                 self.address.send(number)
-
-    def _kill_who_ignores_revocation(self) -> None:
-        for pid, give_up in list(self.revoking.items()):
-            if self.board.revoked(self.workers[pid]) == (0, 0):
-                del self.revoking[pid]
-            elif time.monotonic() > give_up:
+            elif time.monotonic() > self.revoking[pid]:
                 os.kill(pid, signal.SIGKILL)
 
     # --- the end -----------------------------------------------------------------------------------------------------

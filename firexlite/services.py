@@ -6,8 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .binding import Bog
-from .errors import (ChainInterruptedException, ChainRevokedException, ChainRevokedPreRunException,
-                     MultipleFailuresException, WaitOnChainTimeoutError)
+from .errors import (
+    ChainInterruptedException,
+    ChainRevokedException,
+    ChainRevokedPreRunException,
+    MultipleFailuresException,
+    WaitOnChainTimeoutError,
+)
 from .results import pick
 from .signatures import Chain, InjectArgs, Signature, as_chain
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from .application import Service, app
 from .binding import Member, as_argument, verify
+from .claims import NewTask
 from .codec import canonical, digest, encode
 from .converters import InputConverter
-from .errors import (ArgumentConversionException, BadInput, ConverterRegistrationException, InvalidChainArgsException,
-                     NotRegistered, NotStorable, nearest)
+from .errors import (
+    ArgumentConversionException,
+    BadInput,
+    ConverterRegistrationException,
+    InvalidChainArgsException,
+    NotRegistered,
+    NotStorable,
+    nearest,
+)
 from .home import user_name
-from .journal import NewTask
 from .plugins import Plugin, load
 from .signatures import Chain, Signature
 
@@ -31,6 +39,7 @@ class Request:
     argv: list[str] = field(default_factory=list)
     json_file: str | None = None
     sync: bool = True
+    own_options: list[str] = field(default_factory=list)  # what `submit` itself takes, to be offered for a typing error
 
 
 @dataclass
@@ -58,29 +67,47 @@ def split_arguments(argv: Sequence[str], own_options: Mapping[str, bool]) -> tup
     while words:
         word = words.pop(0)
         option, equals, value = word.partition("=")
-        if option in own_options or "-" + option in own_options:
-            own.append(word if option in own_options else "-" + word)
-            if own_options[own[-1].partition("=")[0]] and not equals:
-                own.append(_take_value(option, words, own_options))
-            elif not equals and words and words[0].lower() in ("true", "false"):
-                own.pop() if words.pop(0).lower() == "false" else None
+        if own_option := _own_option(option, own_options):
+            if own_options[own_option]:
+                own += [own_option, value if equals else _take_value(option, words, own_options)]
+            else:
+                if not equals:
+                    value = words.pop(0) if words and words[0].lower() in _BOOLEANS else "true"
+                own += [own_option] * _is_wanted(value, option)
             continue
         name = option.lstrip("-")
         if option == name:
             raise BadInput(f"'{word}' is a value without an option; arguments are given as --name value")
         if not name[:1].isalpha() or not name.isascii():
-            raise BadInput(f"'{option}' cannot be an argument: names begin with a letter")
+            raise BadInput(f"'{option}' cannot be an argument: names begin with a letter and are plain ASCII")
         arguments[name] = value if equals else _take_value(option, words, own_options)
     return own, arguments
 
 
+_BOOLEANS = {"true": True, "false": False}
+
+
+def _own_option(option: str, own_options: Mapping[str, bool]) -> str | None:
+    """The option of `submit` that a word names, with one dash or two."""
+    return next((name for name in (option, "-" + option) if name in own_options), None)
+
+
+def _is_wanted(value: str, option: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise BadInput(f"the option {option} takes true or false, or no value, not '{value}'")
+    return _BOOLEANS[value.lower()]
+
+
 def _take_value(option: str, words: list[str], own_options: Mapping[str, bool]) -> str:
     has_value = bool(words) and not (
-        words[0].startswith("-") and (words[0].partition("=")[0] in own_options
+        words[0].startswith("-") and (_own_option(words[0].partition("=")[0], own_options)
                                       or (len(words) > 1 and not words[1].startswith("-"))))
     if not has_value:
-        found = f"what follows is '{words[0]}'" if words else "nothing follows it"
-        raise BadInput(f"the option {option} has no value: {found}; write {option}=VALUE for one that looks like an option")
+        if not words:
+            close = "" if _own_option(option, own_options) else nearest(option, own_options)
+            raise BadInput(f"the option {option} has no value: nothing follows it.{close}")
+        raise BadInput(f"the option {option} has no value: what follows is '{words[0]}'; "
+                       f"write {option}=VALUE for one that looks like an option")
     return words.pop(0)
 
 
@@ -90,11 +117,13 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     try:
         arguments = InputConverter.convert(pre_load=True, **request.arguments)
         plugins = load(request.plugins, announce)
-        services = [_find(name.strip()) for name in request.chain.split(",")]
-        _refuse_unused(request.arguments)
+        services = [find_service(name) for name in _names_in(request.chain)]
+        _refuse_unused(request.arguments, request.own_options)
         arguments = InputConverter.convert(pre_load=False, **arguments)
-    except (ArgumentConversionException, ConverterRegistrationException) as error:
+    except ArgumentConversionException as error:
         raise BadInput(f"the arguments were refused: {error}") from error
+    except ConverterRegistrationException as error:
+        raise BadInput(f"the converters cannot run: {error}") from error
     supplied = {**_own_values(request, firex_id), **arguments}
     head, *rest = services
     chain = Chain((Signature(head.name, (), supplied), *(Signature(s.name) for s in rest)))
@@ -113,25 +142,34 @@ def _own_values(request: Request, firex_id: str) -> dict[str, object]:
             "sync": request.sync, "uid": firex_id}
 
 
-def _find(name: str) -> Service:
+def _names_in(chain: str) -> list[str]:
+    names = [name.strip() for name in chain.split(",")]
+    if not all(names):
+        raise BadInput(f"--chain '{chain}' lacks a service beside a comma; `firexlite list` shows all.")
+    return names
+
+
+def find_service(name: str) -> Service:
+    """The service of a name that a person gave. Raises BadInput, with the nearest name."""
     try:
         return app.service(name)
     except NotRegistered as error:
         raise BadInput(f"{error} `firexlite list` shows all.") from error
 
 
-def _refuse_unused(arguments: Mapping[str, str]) -> None:
+def _refuse_unused(arguments: Mapping[str, str], own_options: Sequence[str]) -> None:
     """An argument that no loaded service has is a typing error."""
     known = {name for service in app for name in service.parameters.names} | set(OWN_VALUES)
     for name in arguments:
         if name not in known:
-            raise BadInput(f"no service has an argument '{name}' (given as --{name}).{nearest(name, known)}")
+            close = nearest(name, [*known, *own_options])
+            raise BadInput(f"no service has an argument '{name}' (given as --{name}).{close}")
 
 
 def _one_sentence(error: InvalidChainArgsException) -> str:
     text = str(error)
     if text.startswith("Missing"):
-        parts = [f"{service} needs {', '.join('--' + name for name in sorted(names))}"  # type: ignore[arg-type]
+        parts = [f"{service} needs {', '.join('--' + name for name in sorted(cast(set, names)))}"
                  for service, names in error.wrong_args.items()]
         return f"{'; '.join(parts)}, and nothing supplies it"
     if text.startswith("Service"):

@@ -16,12 +16,13 @@ from types import FrameType
 
 from .application import COLLAPSE_KEY, Service, app
 from .binding import Bog, as_argument, as_flow
-from .board import Address, Bell, Board
+from .board import Address, Board, Doorbell
+from .claims import Claim, Failure, NewTask, Recorded, Success
 from .codec import decode, decode_error, display, encode, encode_error
 from .converters import ConverterRegister
 from .errors import ClaimLost, FirexliteError, Interrupted, TaskRevoked
 from .home import RunDirectory, task_uuid
-from .journal import Claim, Failure, Journal, NewTask, Recorded, Success
+from .journal import Journal
 from .logs import WorkerLog
 from .results import name_values
 from .services import MemberView, Task
@@ -81,7 +82,7 @@ class Worker:
         self.log = WorkerLog(directory.log_file(epoch, number))
         self.address = Address(directory.wake, number)
         self.interrupts = Interrupts(board, number)
-        self.journal = Journal(directory, slots, Bell(board, self.address), self.interrupts)
+        self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts)
         self.home_folder = os.getcwd()
         self._listening = False
         self._heard = 0

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from browser import Browser, ScriptFailed
 
-from firexlite.flame.markup import safe_tree
-from firexlite.flame.rows import OUTCOMES, RAN, arrange, columns
 from firexlite.flame_export import SCRIPTS, render_html, render_json
+from firexlite.flame_markup import safe_tree
+from firexlite.flame_rows import OUTCOMES, RAN, arrange, columns
 
 START = 1_795_500_000.0
 
@@ -447,7 +447,7 @@ def test_the_page_itself_cannot_write_markup_or_run_strings(browser, tmp_path):
 
 
 def test_the_scripts_use_no_sink_of_markup_and_are_small():
-    scripts = {name: files("firexlite.flame").joinpath("assets", name).read_text() for name in SCRIPTS}
+    scripts = {name: files("firexlite").joinpath("flame", "assets", name).read_text() for name in SCRIPTS}
 
     for name, script in scripts.items():
         assert script.isascii(), name

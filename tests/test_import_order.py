@@ -13,13 +13,14 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
     "version", "errors", "states", "home", "signatures", "codec_errors", "codec", "results", "converters", "binding",
-    "journal", "logs", "history", "host", "board", "services", "application", "builtin", "plugins", "submission",
-    "worker", "runner", "front", "flame", "flame_graph", "flame_export", "cli", "compat",
+    "schema", "claims", "journal", "takeover", "logs", "history", "host", "board", "services", "application", "builtin",
+    "plugins", "submission", "worker", "runner", "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary",
+    "flame_export", "cli", "compat",
     "__init__", "__main__",
 ]
 
-# The two that know the database.
-SPEAK_PEEWEE = {"journal", "history"}
+# Those that know the database.
+SPEAK_PEEWEE = {"schema", "journal", "history"}
 # The skin itself, and the program's start, which puts it on. Everything else is core.
 MAY_IMPORT_COMPAT = {"compat", "__main__"}
 

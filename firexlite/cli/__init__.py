@@ -1,6 +1,7 @@
 """The command line: one group, whose commands are imported when they are called."""
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -57,6 +58,7 @@ def cli() -> None:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: what firexlite has to say becomes one sentence on stderr, and its exit code."""
+    _open_standard_streams()
     try:
         code = cli.main(args=None if argv is None else list(argv), standalone_mode=False)
     except FirexliteError as error:
@@ -69,7 +71,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:  # `firexlite runs | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain of it once more at its end
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -78,3 +80,14 @@ def fail(sentence: str, code: int) -> None:
     """Say one sentence on stderr and exit."""
     click.echo(f"firexlite: {' '.join(sentence.split())}", err=True)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Lead a closed stdin, stdout or stderr (`>&-`) nowhere: else the next file to be opened would take its number."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
+    # What a terminal or a pipe cannot show is written as \\u escapes.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

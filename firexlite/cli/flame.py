@@ -1,6 +1,8 @@
 """`firexlite flame`: the report of a run."""
 from __future__ import annotations
 
+from typing import TextIO
+
 import click
 
 from ..flame_export import render_html, render_json
@@ -13,7 +15,7 @@ from ..home import find_run
 @click.option("--json", "as_json", is_flag=True, help="Write the data of the report instead, as one JSON object.")
 @click.option("-o", "--output", type=click.File("w", encoding="utf-8", atomic=True), default="-", metavar="FILE",
               help="Write to this file instead of stdout.")
-def flame_command(firex_id: str, as_json: bool, output: click.utils.LazyFile) -> None:
+def flame_command(firex_id: str, as_json: bool, output: TextIO) -> None:
     """Write the report of a run as one HTML file, which opens anywhere and needs no network.
 
     \b

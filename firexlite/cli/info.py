@@ -6,32 +6,37 @@ import textwrap
 
 import click
 
-from ..application import app
-from ..errors import BadInput, NotRegistered
-from ..plugins import load
-from .submit import split_plugins
+from ..submission import find_service
+from .jobs import describe_services
+from .options import import_timeout_option, plugins_option, split_plugins
+from .screen import shown_path
 
 
 @click.command("info")
 @click.argument("service")
-@click.option("--plugins", "--plugin", "--external", metavar="FILES", multiple=True, help="Files with services.")
-def info_command(service: str, plugins: tuple[str, ...]) -> None:
+@plugins_option
+@import_timeout_option
+def info_command(service: str, plugins: tuple[str, ...], import_timeout: float) -> None:
     """Show what a service takes and returns.
 
     \b
     firexlite info greet_guests --plugins guests.py
     """
-    load(split_plugins(plugins))
-    try:
-        found = app.service(service)
-    except NotRegistered as error:
-        raise BadInput(f"{error} `firexlite list` shows all.") from error
-    parameters = found.parameters
-    optional = [f"{name} (default={parameters.defaults[name]!r})" for name in sorted(parameters.defaults)]
-    click.echo(f"Name: {found.short_name} ({found.undecorated.__module__}, {found.file}:{found.line})")
-    if doc := inspect.getdoc(found):
-        click.echo("\n" + textwrap.indent(doc, "  "))
-    for title, lines in (("Arguments", [*parameters.required, *optional]), ("Returns", found.returns or ())):
-        click.echo(f"\n{title}\n{'-' * len(title)}")
-        for line in lines or ["None"]:
-            click.echo(f"  {line}")
+    click.echo(describe_services(split_plugins(plugins), import_timeout, lambda: _description(service)))
+
+
+def _description(name: str) -> str:
+    service = find_service(name)
+    parameters = service.parameters
+    arguments = [*parameters.required,
+                 *(f"{name} (default={parameters.defaults[name]!r})" for name in sorted(parameters.defaults))]
+    for stars, collector in (("*", parameters.var_positional), ("**", parameters.var_keyword)):
+        if collector:
+            arguments.append(stars + collector)
+    where = f"{service.undecorated.__module__}, {shown_path(service.file)}:{service.line}"
+    lines = [f"Name: {service.short_name} ({where})"]
+    if doc := inspect.getdoc(service):
+        lines += ["", textwrap.indent(doc, "  ")]
+    for title, names in (("Arguments", arguments), ("Returns", service.returns or ())):
+        lines += ["", title, "-" * len(title), *(f"  {name}" for name in names or ["None"])]
+    return "\n".join(lines)

@@ -7,18 +7,22 @@ import click
 from tabulate import tabulate
 
 from ..application import app
-from ..plugins import load
-from .submit import split_plugins
+from .jobs import describe_services
+from .options import import_timeout_option, plugins_option, split_plugins
 
 
 @click.command("list")
-@click.option("--plugins", "--plugin", "--external", metavar="FILES", multiple=True, help="Files with services.")
-def list_command(plugins: tuple[str, ...]) -> None:
+@plugins_option
+@import_timeout_option
+def list_command(plugins: tuple[str, ...], import_timeout: float) -> None:
     """List the services: the built-in ones and those of plugins.
 
     \b
     firexlite list --plugins guests.py
     """
-    load(split_plugins(plugins))
+    click.echo(describe_services(split_plugins(plugins), import_timeout, _table))
+
+
+def _table() -> str:
     rows = [(service.name, (inspect.getdoc(service) or "").partition("\n")[0]) for service in app]
-    click.echo(tabulate(sorted(rows), tablefmt="plain", disable_numparse=True))
+    return tabulate(sorted(rows), tablefmt="plain", disable_numparse=True)

@@ -3,26 +3,26 @@ from __future__ import annotations
 
 import click
 
-from ..front import IMPORT_TIMEOUT_S
 from ..runner import ResumeRequest, resume
-from .submit import run_job, split_plugins
+from .jobs import run_job
+from .options import import_timeout_option, json_file_option, plugins_option, split_plugins, workers_option
 
 
 @click.command("resume")
 @click.argument("firex_id")
-@click.option("--workers", type=click.IntRange(1, 1000), help="How many tasks run at once.  [default: as before]")
-@click.option("--plugins", "--plugin", "--external", metavar="FILES", multiple=True,
-              help="Load these files instead of those that the run recorded.")
-@click.option("--json_file", metavar="FILE", help="Write a copy of the run's run.json there when it ends.")
+@workers_option(default="as before")
+@plugins_option
+@json_file_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
-@click.option("--import_timeout", type=float, default=IMPORT_TIMEOUT_S, show_default=True, metavar="SECONDS",
-              help="How long the import of a plugin may take.")
+@import_timeout_option
 def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, detach: bool,
                    import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
 
     What succeeded is never run again. What was in flight runs again from its top, with the code as it is now;
     of a run that failed, what failed and what stood behind it.
+
+    --plugins loads these files instead of those that the run recorded.
 
     \b
     firexlite resume FireX-li-261123-101500-4711

@@ -24,7 +24,8 @@ def runs_command(limit: int) -> None:
     if not rows:
         click.echo(f"There are no runs in {home()} yet.")
         return
-    click.echo(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple", disable_numparse=True))
+    click.echo(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple",
+                        disable_numparse=True))
 
 
 def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:
@@ -40,7 +41,8 @@ def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:
 def age(seconds: float) -> str:
     """A span of time in its two largest units: `3 h 20 min`."""
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    rest, parts = max(0, int(seconds)), []
+    rest = max(0, int(seconds))
+    parts: list[str] = []
     for name, length in units:
         number, rest = divmod(rest, length)
         if number or (parts and len(parts) < 2):

@@ -1,8 +1,11 @@
 """What a person sees while a run goes on, and when it has ended."""
 from __future__ import annotations
 
+import contextlib
+import json
 import linecache
 import os
+import re
 import sys
 import time
 from typing import Any
@@ -17,6 +20,19 @@ from ..home import RunDirectory
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
 LINE_WIDTH = 160
+SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that prints nothing
+
+_ENDINGS = {"failed": "The run failed", "revoked": "The run was revoked", "interrupted": "The run was interrupted"}
+_STATES = ("succeeded", "failed", "skipped", "revoked", "running", "blocked", "ready", "waiting")  # as they are told
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print for whoever still reads: a closed pipe, a full disk or a terminal that is gone does not hurt the run."""
+    try:
+        click.echo(text, err=err)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 2 if err else 1)
 
 
 class Console:
@@ -24,45 +40,66 @@ class Console:
 
     def __init__(self) -> None:
         self.directory: RunDirectory | None = None
-        self._is_live = sys.stderr.isatty()
+        self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = ""
-        self._began = time.monotonic()
+        self._began = self._spoke = time.monotonic()
 
     def started(self, directory: RunDirectory) -> None:
         self.directory = directory
-        click.echo(f"FireX ID: {directory.firex_id}")
-        sys.stdout.flush()  # a program behind a pipe wants it now
+        say(f"FireX ID: {directory.firex_id}")
 
     def resumed(self, done: int, again: int, reopened: int, changed: list[str]) -> None:
-        parts = [f"{done} tasks are done", f"{again} were in flight and run again"]
+        parts = [f"{_tasks(done)} done"]
+        if again:
+            parts.append(f"{_tasks(again)} in flight, to run again from the top")
         if reopened:
-            parts.append(f"{reopened} are reopened")
+            parts.append(f"{_tasks(reopened)} reopened")
         if changed:
             parts.append(f"changed since: {', '.join(changed)}")
-        click.echo(f"Resuming: {'; '.join(parts)}.", err=True)
+        say(f"Resuming: {'; '.join(parts)}.", err=True)
 
     def progress(self, board: Board) -> None:
-        if not self._is_live:
-            return
         cells = board.cells
         ended = cells[SUCCEEDED] + cells[FAILED] + cells[SKIPPED] + cells[REVOKED]
-        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         failures = f", {cells[FAILED]} failed" if cells[FAILED] else ""
-        line = f"{ended} of {cells[KNOWN]} tasks ended{failures}, {minutes}:{seconds:02}"
+        counts = f"{ended} of {_tasks(cells[KNOWN])} ended{failures}"
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        if self._is_live:
+            self._renew(f"{counts}, {minutes}:{seconds:02}")
+        elif self._may_speak(counts):
+            say(f"{counts}, {minutes}:{seconds:02}", err=True)
+
+    def _renew(self, line: str) -> None:
         if line != self._shown:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
+            self._draw(f"\r\x1b[K{line}")
             self._shown = line
+
+    def _may_speak(self, counts: str) -> bool:
+        """In a pipe, where lines add up: when something has changed, the later in the run the more seldom."""
+        now = time.monotonic()
+        due_s = SILENCE_S if counts == self._shown else min(SILENCE_S, max(1.0, (now - self._began) / 10))
+        if now - self._spoke < due_s:
+            return False
+        self._shown, self._spoke = counts, now
+        return True
 
     def stopping(self, signal_number: int) -> None:
         self.clear()
-        click.echo("Stopping: running services have a few seconds to end; once more stops them at once.", err=True)
+        if self.directory is None:
+            say("Stopping.", err=True)
+        else:
+            say("Stopping: running services have a few seconds to end; once more stops them at once.", err=True)
 
     def clear(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self._is_live and self._shown:
+            self._draw("\r\x1b[K")
             self._shown = ""
+
+    @staticmethod
+    def _draw(text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal is gone
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def report(directory: RunDirectory, code: int) -> None:
@@ -71,15 +108,15 @@ def report(directory: RunDirectory, code: int) -> None:
         if code == 0:
             _report_success(history)
         else:
-            click.echo("\n".join(_failure_lines(history)), err=True)
+            say("\n".join(_failure_lines(history)), err=True)
 
 
 def _report_success(history: History) -> None:
-    click.echo("All tasks succeeded")
+    say("All tasks succeeded")
     values = history.named_values()
     if values:
         rows = [(name, text_of(value)) for name, value in sorted(values.items())]
-        click.echo("\nReturned values:\n" + _indented(tabulate(rows, tablefmt="plain", disable_numparse=True)))
+        say("\nReturned values:\n" + _indented(tabulate(rows, tablefmt="plain", disable_numparse=True)))
 
 
 def _failure_lines(history: History) -> list[str]:
@@ -92,10 +129,14 @@ def _failure_lines(history: History) -> list[str]:
         lines.append(f"... and {len(causes) - CAUSES} more")
     for task in history.stopped_tasks()[:1]:
         lines += _mismatch_lines(history, task)
-    lines.append(f"The run is {run.state}: " + ", ".join(f"{n} {state}" for state, n in sorted(history.counts().items())) + ".")
-    not_run = history.unsuccessful().get("not_run")
-    if not_run:
-        lines.append(f"Not run: {', '.join(not_run)}.")
+    counts = history.counts()
+    told = ", ".join(f"{counts[state]} {state}" for state in _STATES if state in counts)
+    lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}: of {_tasks(sum(counts.values()))} {told}.")
+    submitted = history.submitted_tasks()
+    done = [history.services[task.service].short_name for task in submitted if task.state == "succeeded"]
+    for title, names in (("Done", done), ("Not run", history.unsuccessful().get("not_run"))):
+        if names:
+            lines.append(_cut(f"{title}: {', '.join(names)}"))
     lines.append(f"Resume it with: firexlite resume {run.firex_id}")
     return lines
 
@@ -108,7 +149,7 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
         if source := linecache.getline(where["file"], where["line"]).strip():
             lines.append(_cut(f"      {source}"))
     if cause.arguments:
-        lines.append(_cut("  arguments: " + ", ".join(f"{name}={value!r}" for name, value in cause.arguments.items())))
+        lines.append(_cut(f"  arguments: {_arguments(cause.arguments)}"))
     output = [line for line in cause.log.splitlines() if line.strip()][-OUTPUT_LINES:]
     if output:
         lines += ["  its last output:", *(_cut(f"    | {line}") for line in output)]
@@ -119,18 +160,21 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
 
 
 def _mismatch_lines(history: History, task: Any) -> list[str]:
-    import json
     found = json.loads(task.stopped)
     name = history.services[task.service].short_name
-    lines = [f"STOPPED: {name} (task {task.num}) ran again after an interruption and did not ask for the children it asked for before."]
-    for title, chains in (("asked for before, not now", found["recorded"]), ("asked for now, not before", found["new"])):
-        for chain in chains[:3]:
-            calls = " | ".join(f"{call['service'].rpartition('.')[2]}({_arguments(call['arguments'])})" for call in chain)
-            lines.append(_cut(f"  {title}: {calls}"))
+    lines = [f"STOPPED: {name} (task {task.num}) ran again after an interruption "
+             "and did not ask for the children it asked for before."]
+    for title, chains in (("asked for before, not now", found["recorded"]),
+                          ("asked for now, not before", found["new"])):
+        lines += [_cut(f"  {title}: {' | '.join(map(_call, chain))}") for chain in chains[:3]]
     if found["raised"]:
         lines.append(_cut(f"  it raised {found['raised']}"))
     lines.append("  Make it ask for the same children again, whatever the time or chance, and resume.")
     return lines
+
+
+def _call(call: dict[str, Any]) -> str:
+    return f"{call['service'].rpartition('.')[2]}({_arguments(call['arguments'])})"
 
 
 def _arguments(arguments: dict[str, Any]) -> str:
@@ -150,9 +194,15 @@ def shown_path(path: str) -> str:
     return path if relative.startswith("..") else relative
 
 
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"
+
+
 def _indented(text: str) -> str:
     return "\n".join("  " + line for line in text.split("\n"))
 
 
 def _cut(line: str) -> str:
+    """A line of someone else's text, short, and without what a terminal would obey."""
+    line = _CONTROL.sub("", click.unstyle(line))
     return line if len(line) <= LINE_WIDTH else line[:LINE_WIDTH - 3] + "..."

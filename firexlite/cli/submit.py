@@ -6,10 +6,10 @@ import sys
 
 import click
 
-from ..front import IMPORT_TIMEOUT_S, Front, run_detached
-from ..runner import Job, begin
+from ..runner import begin
 from ..submission import Request, split_arguments
-from .screen import Console, report
+from .jobs import run_job
+from .options import import_timeout_option, json_file_option, plugins_option, split_plugins, workers_option
 
 
 class ServiceArguments(click.Command):
@@ -19,6 +19,7 @@ class ServiceArguments(click.Command):
         own_options = {name: not getattr(parameter, "is_flag", False)
                        for parameter in self.get_params(context) for name in parameter.opts}
         own, context.meta["firexlite.arguments"] = split_arguments(args, own_options)
+        context.meta["firexlite.own_options"] = [name.lstrip("-") for name in own_options]
         return super().parse_args(context, own)
 
     def format_usage(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -31,14 +32,12 @@ def cores() -> int:
 
 @click.command("submit", cls=ServiceArguments)
 @click.option("--chain", metavar="A,B", help="The services to run, one after the other.")
-@click.option("--plugins", "--plugin", "--external", metavar="FILES", multiple=True,
-              help="Files with services, separated by commas; later ones override earlier ones. May be repeated.")
-@click.option("--workers", type=click.IntRange(1, 1000), help="How many tasks run at once.  [default: the number of cores]")
-@click.option("--json_file", metavar="FILE", help="Write a copy of the run's run.json there when it ends.")
-@click.option("--sync", is_flag=True, help="Wait for the run to end; that is what submit does, unless --detach is given.")
+@plugins_option
+@workers_option(default="the number of cores")
+@json_file_option
+@click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
-@click.option("--import_timeout", type=float, default=IMPORT_TIMEOUT_S, show_default=True, metavar="SECONDS",
-              help="How long the import of a plugin may take.")
+@import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
                    json_file: str | None, sync: bool, detach: bool, import_timeout: float) -> None:
@@ -52,24 +51,6 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
     if not chain:
         raise click.UsageError("submit needs --chain, the services to run; `firexlite list` shows them")
     request = Request(chain, context.meta["firexlite.arguments"], split_plugins(plugins), workers or cores(),
-                      argv=sys.argv, json_file=json_file, sync=not detach)
+                      argv=sys.argv, json_file=json_file, sync=not detach,
+                      own_options=context.meta["firexlite.own_options"])
     run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)
-
-
-def split_plugins(values: tuple[str, ...]) -> list[str]:
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
-
-
-def run_job(job: Job, detach: bool, import_timeout_s: float) -> None:
-    """Run a job to its end, or only to its beginning, as `submit` and `resume` do; exits with the run's code."""
-    if detach:
-        click.echo(f"FireX ID: {run_detached(job, import_timeout_s).firex_id}")
-        return
-    console = Console()
-    try:
-        code = Front(console, import_timeout_s).run(job)
-    finally:
-        console.clear()
-    if console.directory is not None:
-        report(console.directory, code)
-    click.get_current_context().exit(code)

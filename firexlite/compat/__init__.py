@@ -45,8 +45,8 @@ class FirexFinder(MetaPathFinder, Loader):
         if name.partition(".")[0] not in ("firexapp", "firexkit"):
             return None
         if name not in SERVED:
-            raise ModuleNotFoundError(f"firexlite does not stand in for {name}; it serves {', '.join(sorted(filter(SERVED.get, SERVED)))}",
-                                      name=name)
+            served = ", ".join(module for module, names in SERVED.items() if names)
+            raise ModuleNotFoundError(f"firexlite does not stand in for {name}; it serves {served}", name=name)
         return ModuleSpec(name, self, origin="firexlite.compat", is_package=True)
 
     def exec_module(self, module: ModuleType) -> None:

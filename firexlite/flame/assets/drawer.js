@@ -24,7 +24,8 @@ class Drawer {
   }
 
   closeButton() {
-    return el("button", { type: "button", class: "close", "aria-label": "Close", title: "Close (Esc)", click: this.close }, "\u00d7");
+    return el("button", {
+      type: "button", class: "close", "aria-label": "Close", title: "Close (Esc)", click: this.close }, "\u00d7");
   }
 
   drawHead(row) {
@@ -94,7 +95,8 @@ class Drawer {
   drawAttributes(row, task) {
     const { run } = this;
     const shown = {
-      "long name": task.long_name, uuid: task.uuid && el("code", {}, task.uuid), host: task.host,
+      "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) ? "yes" : null,
+      uuid: task.uuid && el("code", {}, task.uuid), host: task.host,
       "enqueued by": this.linkTo(task.enqueued_by),
       after: run.is(row, CHAINED) ? this.linkTo(task.parent) : null,
       "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "), "result from": task.cached_from,

@@ -54,7 +54,6 @@ class Run {
     if (row in this.cause) notes.push(`${state} because of #${this.cause[row]}`);
     else if (state !== "succeeded") notes.push(state);
     if (row in this.attempts) notes.push(count(this.attempts[row], "attempt"));
-    if (this.is(row, PLUGIN)) notes.push("plugin");
     if (this.is(row, ASIDE)) notes.push("set aside");
     return notes;
   }

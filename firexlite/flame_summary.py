@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from html import escape
 from itertools import pairwise
 
-from ..states import STATES
-from .rows import Task, is_failed
+from .flame_rows import Task, is_failed
+from .states import STATES
 
 SHOWN_IN_FULL = 3   # root causes with arguments and log; the others are a line each
 SHOWN_AT_ALL = 100

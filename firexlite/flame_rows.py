@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..states import BLOCKED, FAILED, FINAL, READY, RUNNING, STATES
-from .markup import safe_tree
+from .flame_markup import safe_tree
+from .states import BLOCKED, FAILED, FINAL, READY, RUNNING, STATES
 
 CHAINED, PLUGIN, ASIDE = 1, 2, 4  # bits of the column `flags`
 QUEUED, RAN, WAITED = 0, 1, 2     # kinds of bars

@@ -1,0 +1,1 @@
+"""Measures firexlite against what is there without it: `python -m benchmarks`, or `./dev bench`."""

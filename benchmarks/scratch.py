@@ -1,0 +1,151 @@
+"""Where measuring happens: a folder on a real disk, in which commands run that have to end in time."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+PROJECT = Path(__file__).resolve().parent.parent
+LIMIT_S = 120.0        # for one command
+GRACE_S = 15.0         # that a command gets to end its own processes when it is stopped; firexlite's bodies have 8 s
+MEMORY = frozenset({"tmpfs", "ramfs"})
+SYNC_BYTES = 4096
+
+
+class CannotMeasure(Exception):
+    """There is nothing to measure with, or what was to be measured went wrong."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended well. seconds: from its start to its end."""
+
+    seconds: float
+    out: str
+
+
+class Scratch:
+    """A folder on a real disk, which also holds firexlite's home."""
+
+    def __init__(self, folder: Path, limit_s: float = LIMIT_S) -> None:
+        self.folder, self.limit_s = folder, limit_s
+        self.filesystem = filesystem_of(folder)
+        self._home = folder / "home"
+
+    def run(self, *words: str) -> Ended:
+        """Run a command of this environment's Python to its end, in a fresh home.
+
+        Raises CannotMeasure if it fails or does not end within the limit; then nothing of it is left running.
+        """
+        began = perf_counter()
+        # A process group of its own, so that all of a pool can be stopped. Nobody types here.
+        process = subprocess.Popen(
+            words, cwd=PROJECT, env={**os.environ, "FIREXLITE_HOME": str(self._home)}, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            out, err = process.communicate(timeout=self.limit_s)
+            seconds = perf_counter() - began
+        except subprocess.TimeoutExpired:
+            raise CannotMeasure(f"`{_shown(words)}` did not end within {self.limit_s:g} s") from None
+        finally:
+            _end(process)
+            shutil.rmtree(self._home, ignore_errors=True)
+        if process.returncode:
+            last = err.strip().splitlines()[-1:] or ["it said nothing"]
+            raise CannotMeasure(f"`{_shown(words)}` ended with {process.returncode}: {last[0]}")
+        return Ended(seconds, out)
+
+    def returned(self, *words: str) -> tuple[Ended, dict]:
+        """Run `firexlite submit` with ``words``; also gives what the services of its chain returned, by name."""
+        copy = self.folder / "run.json"
+        ended = self.run(*firexlite_command(), "submit", *words, "--json_file", str(copy))
+        return ended, json.loads(copy.read_text(encoding="utf-8"))["results"]["chain_results"]
+
+    def fdatasync_s(self, is_growing: bool, times: int = 200) -> float:
+        """The median of so many writes of 4 KB, each made durable by an fdatasync.
+
+        is_growing: each write makes the file longer, as in a young write-ahead log; otherwise the room is there.
+        """
+        path = self.folder / "synced"
+        page = os.urandom(SYNC_BYTES)
+        fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if not is_growing:
+                os.pwrite(fd, bytes(SYNC_BYTES * times), 0)
+                os.fsync(fd)
+            taken = []
+            for n in range(times):
+                began = perf_counter()
+                os.pwrite(fd, page, SYNC_BYTES * n)
+                os.fdatasync(fd)
+                taken.append(perf_counter() - began)
+        finally:
+            os.close(fd)
+            path.unlink()
+        return statistics.median(taken)
+
+
+def firexlite_command() -> list[str]:
+    """The installed command, as a user starts it."""
+    installed = Path(sys.executable).with_name("firexlite")
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", "firexlite"]
+
+
+def _shown(words: tuple[str, ...]) -> str:
+    return " ".join([Path(words[0]).name, *words[1:]])
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Stop what a command left running. A firexlite that is asked to stop ends its own workers."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=GRACE_S)
+
+
+# --- which disk ------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def scratch_folder(chosen: Path | None, limit_s: float = LIMIT_S) -> Iterator[Scratch]:
+    """A fresh folder below ``chosen``, else below the first usual place that lies on a disk; removed at the end.
+
+    Raises CannotMeasure where there is only memory: without a disk, durability would cost nothing.
+    """
+    places = [chosen] if chosen else [Path(tempfile.gettempdir()), Path("/var/tmp"), PROJECT]
+    usable = [place for place in places if place.is_dir() and filesystem_of(place) not in MEMORY]
+    if not usable:
+        raise CannotMeasure(f"{' and '.join(map(str, places))} lie in memory or are not there; "
+                            "name a folder on a disk with --scratch FOLDER")
+    with tempfile.TemporaryDirectory(prefix="firexlite-bench-", dir=usable[0], ignore_cleanup_errors=True) as folder:
+        yield Scratch(Path(folder), limit_s)
+
+
+def filesystem_of(path: Path) -> str:
+    """The type of the file system that holds ``path``, e.g. ``ext4``; ``unknown`` where /proc does not say."""
+    resolved = path.resolve()
+    found, longest = "unknown", -1
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mounted = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4]))
+        # Of two mounts at the same place the later one is seen.
+        if resolved.is_relative_to(mounted) and len(mounted.parts) >= longest:
+            found, longest = after.split()[0], len(mounted.parts)
+    return found

@@ -1,0 +1,91 @@
+"""What passes between the journal and those who work with it: claims, outcomes, new tasks, and whom to wake."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to one attempt at a task; every later write names it."""
+
+    task: int
+    attempt: int
+    epoch: int
+    service: str
+    arguments: str
+    parent: int | None
+    chain: int
+    last: int
+    depth: int
+    retry: int
+    relaxed: int  # 1: its replay may take another path
+
+
+@dataclass(frozen=True)
+class Success:
+    """The body returned. result, changes: JSON texts. aside: first tasks of chains that a reopened parent left out."""
+
+    result: str
+    changes: str
+    aside: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The body raised. error: JSON text of the exception."""
+
+    error: str
+    aside: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """One member of a chain to be enqueued. about, digest: of the service."""
+
+    service: str
+    arguments: str
+    worker_deaths: int
+    about: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A chain that a task enqueued in an earlier attempt."""
+
+    head: int
+    last: int
+    digest: str
+    held: bool
+
+
+class Bell:
+    """Told by the journal whom to wake. All methods are called under the write lock, and are no-ops: override what
+    you need. What it knows is a hint, never the truth, which is in the journal."""
+
+    @property
+    def stopping(self) -> bool:
+        """No task is to be claimed any more."""
+        return False
+
+    def work(self, worker: int) -> None:
+        """This worker has claimed a task."""
+
+    def gone(self, worker: int) -> None:
+        """This worker is dead."""
+
+    def ring(self, unblocked: Sequence[int], startable: int) -> None:
+        """After a commit: these blocked workers may go on, and so many ready tasks have a free slot."""
+
+    def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
+        """After a commit: these ``(worker, task, attempt)`` were revoked."""
+
+    def rest(self, worker: int, quiet: bool) -> None:
+        """Nothing to claim for this worker; ``quiet``: nothing runs and nothing can start."""
+
+    def recount(self, workers: Sequence[int]) -> None:
+        """Correct what is counted of the workers; these live."""
+
+    def count(self, **changes: int) -> None:
+        """So many tasks were enqueued, or reached a final state: ``known=3``, ``succeeded=1``."""

@@ -1,0 +1,63 @@
+"""The options that several commands share."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import BadInput
+from ..front import IMPORT_TIMEOUT_S
+
+
+class Number(click.ParamType):
+    """A number within limits; what is none is refused in one sentence."""
+
+    name = "number"
+
+    def __init__(self, what: str, kind: type[int] | type[float], fits: Callable[[float], bool]) -> None:
+        self.what, self.kind, self.fits = what, kind, fits
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            number = self.kind(value)
+        except ValueError:
+            number = None
+        if number is None or not self.fits(number):
+            option = parameter.opts[-1] if parameter else "this option"
+            raise BadInput(f"{option} takes {self.what}, not '{value}'")
+        return number
+
+
+def _in_a_writable_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse at once what could not be written hours later."""
+    if value is not None:
+        folder = Path(value).absolute().parent
+        if not value or Path(value).is_dir():
+            raise BadInput(f"--json_file takes the name of a file, and '{value}' is a folder")
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise BadInput(f"--json_file '{value}' could not be written: {folder} is no folder that you may write to")
+    return value
+
+
+plugins_option = click.option(
+    "--plugins", "--plugin", "--external", metavar="FILES", multiple=True,
+    help="Files with services, separated by commas; later ones override earlier ones. May be repeated.")
+import_timeout_option = click.option(
+    "--import_timeout", type=Number("a number of seconds above 0", float, lambda n: n > 0), metavar="SECONDS",
+    default=IMPORT_TIMEOUT_S, help=f"How long the import of a plugin may take.  [default: {IMPORT_TIMEOUT_S:g}]")
+json_file_option = click.option(
+    "--json_file", metavar="FILE", callback=_in_a_writable_folder,
+    help="Write a copy of the run's run.json there when it ends.")
+
+
+def workers_option(default: str) -> Callable:
+    return click.option(
+        "--workers", type=Number("a whole number from 1 to 1000", int, lambda n: 1 <= n <= 1000), metavar="N",
+        help=f"How many tasks run at once.  [default: {default}]")
+
+
+def split_plugins(values: tuple[str, ...]) -> list[str]:
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]

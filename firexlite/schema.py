@@ -1,0 +1,184 @@
+"""The tables of a journal, and the triggers by which SQLite itself holds the rules of `states`."""
+from __future__ import annotations
+
+from peewee import SQL, CompositeKey, FloatField, IntegerField, Model, SqliteDatabase, TextField
+
+from .states import MOVES, OPEN
+
+APPLICATION_ID = 0x46586C74  # "FXlt"
+SCHEMA = 1
+
+
+class Run(Model):
+    """One row: what was submitted, and how it stands."""
+
+    id = IntegerField(primary_key=True, constraints=[SQL("CHECK (id = 1)")])
+    firex_id = TextField()
+    state = TextField()                # of the states of a run; `running` also while it is interrupted
+    epoch = IntegerField()             # number of the present incarnation
+    chain = TextField()                # as given to --chain
+    inputs = TextField()               # JSON: the converted arguments that reach the first task
+    options = TextField()              # JSON: plugins [{path, digest}], workers, cwd, argv, user, host, versions
+    created = FloatField()             # seconds since the epoch, as all times here
+    ended = FloatField(null=True)
+
+
+class Incarnation(Model):
+    """One life of the run's processes."""
+
+    epoch = IntegerField(primary_key=True)
+    pid = IntegerField()
+    host = TextField()
+    started = FloatField()
+    ended = FloatField(null=True)
+    how = TextField(null=True)         # of the states of a run; null: it was killed
+
+
+class Service(Model):
+    """A service that tasks of this run call, as its code was when it last began."""
+
+    name = TextField(primary_key=True)
+    about = TextField()                # JSON: parameters, defaults, returns, file, line, doc, plugin
+    digest = TextField()               # of the file that defines it
+
+
+class Task(Model):
+    """One execution of a service. The tasks of a chain have consecutive ids, from `chain` to `last`."""
+
+    id = IntegerField(primary_key=True)            # order of enqueuing
+    parent = IntegerField(null=True)               # the task that enqueued it; null: of the submitted chain
+    parent_retry = IntegerField(default=0)         # the retry of the parent that enqueued it
+    chain = IntegerField()
+    last = IntegerField()
+    depth = IntegerField()                         # how many tasks stand above it
+    service = TextField()
+    arguments = TextField()                        # JSON: its own, by name
+    digest = TextField(null=True)                  # of the whole chain's signature; on its first task
+    worker_deaths = IntegerField()                 # how many it survives
+    state = TextField()
+    move = TextField(null=True)                    # the one that led to this state
+    moved = FloatField()
+    attempt = IntegerField(default=0)
+    retry = IntegerField(default=0)
+    deaths = IntegerField(default=0)
+    epoch = IntegerField(null=True)
+    worker = IntegerField(null=True)
+    wakeable = IntegerField(default=0)             # blocked, and what it waits for is there
+    held = IntegerField(default=0)                 # enqueued by a replay before all recorded calls were asked for
+    relaxed = IntegerField(default=0)              # its replay may take another path
+    stopped = TextField(null=True)                 # JSON: why its replay stopped; not claimed in this incarnation
+    aside = IntegerField(default=0)                # a reopened parent did not ask for it again
+    result = TextField(null=True)                  # JSON: what it returned, by name
+    changes = TextField(null=True)                 # JSON: what flows on other than it came in
+
+
+class Attempt(Model):
+    """One claim of a task."""
+
+    task = IntegerField()
+    number = IntegerField()
+    epoch = IntegerField()
+    worker = IntegerField()
+    started = FloatField()
+    ended = FloatField(null=True)
+    outcome = TextField(null=True)                 # succeeded, failed, lost, revoked, stopped
+    error = TextField(null=True)                   # JSON: the exception
+    log_start = IntegerField()                     # bytes, in the worker's log file
+    log_end = IntegerField(null=True)
+
+    class Meta:
+        primary_key = CompositeKey("task", "number")
+        without_rowid = True
+
+
+class Event(Model):
+    """One move of one task, written by a trigger with the move itself."""
+
+    id = IntegerField(primary_key=True)
+    at = FloatField()
+    task = IntegerField()
+    attempt = IntegerField()
+    move = TextField()
+    state = TextField()                            # that it led to
+
+
+class FlameDatum(Model):
+    """What a service shows of itself in the report, by key."""
+
+    task = IntegerField()
+    key = TextField()
+    type = TextField()
+    value = TextField()
+    position = IntegerField()
+
+    class Meta:
+        table_name = "flame"
+        primary_key = CompositeKey("task", "key")
+        without_rowid = True
+
+
+class Awaited(Model):
+    """A blocked task waits for the end of a chain; a wait is over when it has no row left."""
+
+    tail = IntegerField()
+    waiter = IntegerField()
+    wait = IntegerField()
+    any = IntegerField()                           # 1: the first chain to end is enough
+
+    class Meta:
+        primary_key = CompositeKey("tail", "waiter", "wait")
+        without_rowid = True
+
+
+class Legal(Model):
+    """The moves of `states.MOVES`, for the trigger that refuses others."""
+
+    move = TextField()
+    source = TextField()
+    target = TextField()
+
+    class Meta:
+        primary_key = CompositeKey("move", "source", "target")
+        without_rowid = True
+
+
+TABLES = (Run, Incarnation, Service, Task, Attempt, Event, FlameDatum, Awaited, Legal)
+SQL_OPEN = "('" + "', '".join(sorted(OPEN)) + "')"
+_FIXED = ", ".join(name for name in Task._meta.fields if name != "aside")
+
+STATEMENTS = (
+    "CREATE INDEX task_ready ON task (depth DESC, id) WHERE state = 'ready' AND stopped IS NULL",
+    "CREATE INDEX task_running ON task (worker) WHERE state = 'running'",
+    "CREATE INDEX task_wakeable ON task (depth DESC, id) WHERE state = 'blocked' AND wakeable",
+    "CREATE INDEX task_blocked ON task (worker) WHERE state = 'blocked'",
+    f"CREATE INDEX task_open_child ON task (parent) WHERE state IN {SQL_OPEN}",
+    "CREATE INDEX task_call ON task (parent, parent_retry) WHERE digest IS NOT NULL",
+    "CREATE INDEX awaited_by ON awaited (waiter, wait)",
+    "CREATE INDEX attempt_under_way ON attempt (worker) WHERE ended IS NULL",
+    """CREATE TRIGGER only_legal_moves BEFORE UPDATE OF state ON task
+       WHEN NOT EXISTS (SELECT 1 FROM legal WHERE move = NEW.move AND source = OLD.state AND target = NEW.state)
+       BEGIN SELECT RAISE(ABORT, 'no such move'); END""",
+    """CREATE TRIGGER a_move_is_an_event AFTER UPDATE OF state ON task
+       BEGIN INSERT INTO event (at, task, attempt, move, state)
+       VALUES (NEW.moved, NEW.id, NEW.attempt, NEW.move, NEW.state); END""",
+    """CREATE TRIGGER the_first_is_released AFTER INSERT ON task WHEN NEW.state = 'ready'
+       BEGIN INSERT INTO event (at, task, attempt, move, state) VALUES (NEW.moved, NEW.id, 0, 'release', 'ready'); END""",
+    f"""CREATE TRIGGER success_is_for_ever BEFORE UPDATE OF {_FIXED} ON task WHEN OLD.state = 'succeeded'
+       BEGIN SELECT RAISE(ABORT, 'a succeeded task never changes'); END""",
+    """CREATE TRIGGER tasks_stay BEFORE DELETE ON task
+       BEGIN SELECT RAISE(ABORT, 'no task is ever deleted'); END""",
+    """CREATE TRIGGER an_ended_attempt_stays BEFORE UPDATE ON attempt WHEN OLD.ended IS NOT NULL
+       BEGIN SELECT RAISE(ABORT, 'an ended attempt never changes'); END""",
+)
+
+
+def create(db: SqliteDatabase) -> None:
+    """Make the tables of a new journal; inside a transaction."""
+    with db.bind_ctx(TABLES):
+        db.create_tables(TABLES)
+        for statement in STATEMENTS:
+            db.execute_sql(statement)
+        Legal.insert_many([(move, source, target) for move, (sources, targets) in MOVES.items()
+                           for source in sources for target in targets]).execute()
+    db.execute_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute_sql(f"PRAGMA user_version = {SCHEMA}")

@@ -1,0 +1,315 @@
+"""Workers: slots, nesting, deaths, and service files that are hard to import."""
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+from conftest import query, states, wait_until
+
+from firexlite import host
+
+NESTED = """
+from firexlite import app
+
+@app.task(bind=True, returns="depth")
+def nest(self, left):
+    if int(left) == 0:
+        return 0
+    return 1 + self.enqueue_child_and_get_results(nest.s(left=int(left) - 1), return_keys="depth")[0]
+"""
+
+
+def chain_results(run) -> dict:
+    return json.loads(run.run_json.read_text())["results"]["chain_results"]
+
+
+def test_sixty_nested_blocking_levels_complete_with_two_workers(firexlite, plugin):
+    plugin(NESTED)
+
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "nest", "--left", "60", "--workers", "2")
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"depth": 60}
+
+
+@pytest.mark.timeout(180)
+def test_a_thousand_waiting_parents_need_a_dozen_processes(firexlite, plugin):
+    plugin("""
+from firexlite import app
+
+@app.task(returns="y")
+def child(x): return x * 2
+
+@app.task(bind=True, returns="z")
+def parent(self, x):
+    return self.enqueue_child_and_get_results(child.s(x=x))["y"]
+
+@app.task(bind=True, returns="total")
+def top(self):
+    promises = [self.enqueue_child(parent.s(x=x)) for x in range(1000)]
+    self.wait_for_children()
+    return sum(promise.result["z"] for promise in promises)
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "top", "--workers", "2")
+    most = 0
+    while process.poll() is None:
+        most = max(most, 1 + len(list(host.descendants(process.pid))))
+        time.sleep(0.02)
+    assert process.returncode == 0, process.communicate()[1]
+    assert chain_results(firexlite.only_run()) == {"total": 999000}
+    assert 4 <= most <= 12
+
+
+def test_two_children_overlap_in_time(firexlite, plugin):
+    plugin("""
+import time
+from firexlite import app
+
+@app.task(returns="span")
+def nap(number):
+    began = time.time()
+    time.sleep(1)
+    return began, time.time()
+
+@app.task(bind=True, returns="spans")
+def both(self):
+    promises = [self.enqueue_child(nap.s(number=n)) for n in (1, 2)]
+    self.wait_for_children()
+    return [promise.result["span"] for promise in promises]
+""".replace('returns="span")', 'returns=["span"])').replace("return began, time.time()", "return [began, time.time()]"))
+
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "both", "--workers", "2")
+
+    assert done.code == 0, done.err
+    (a, b), (c, d) = chain_results(firexlite.only_run())["spans"]
+    assert max(a, c) < min(b, d)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_no_more_bodies_run_at_once_than_there_are_workers(firexlite, plugin, workers):
+    plugin("""
+import os, time
+from firexlite import app
+
+@app.task(returns="most")
+def work(number):
+    open(f"running/{number}", "w").close()
+    most = len(os.listdir("running"))
+    time.sleep(0.02)
+    os.unlink(f"running/{number}")
+    return most
+
+@app.task(bind=True, returns="most")
+def middle(self, number):
+    return self.enqueue_child_and_get_results(work.s(number=number))["most"]
+
+@app.task(bind=True, returns="most")
+def top(self):
+    promises = [self.enqueue_child(middle.s(number=n)) for n in range(12)]
+    self.wait_for_children()
+    return max(promise.result["most"] for promise in promises)
+""")
+    (firexlite.folder / "running").mkdir()
+
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "top", "--workers", workers)
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run())["most"] == workers
+
+
+DEADLY = """
+import os, signal
+from firexlite import app
+
+@app.task(returns="lives"%s)
+def deadly(times):
+    with open("deaths", "a") as file:
+        file.write("x")
+    if os.path.getsize("deaths") <= int(times):
+        print("going down")
+        %s
+    return os.path.getsize("deaths")
+"""
+
+
+@pytest.mark.parametrize("end, how", [
+    ("os.kill(os.getpid(), signal.SIGKILL)", "signal 9 (SIGKILL)"),
+    ("os.kill(os.getpid(), signal.SIGSEGV)", "signal 11 (SIGSEGV)"),
+    ("os._exit(0)", "exit status 0"),
+    ("os._exit(7)", "exit status 7"),
+])
+def test_a_task_survives_three_deaths_of_its_worker_and_fails_at_the_fourth(firexlite, plugin, end, how):
+    plugin(DEADLY % ("", end))
+
+    survived = firexlite("submit", "--plugins", "services.py", "--chain", "deadly", "--times", "3")
+    assert survived.code == 0, survived.err
+    (firexlite.folder / "deaths").unlink()
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "deadly", "--times", "9")
+
+    assert failed.code == 1
+    assert f"WorkerLost: the worker of this task died 4 times, at last by {how}" in failed.err
+    assert "| going down" in failed.err
+    assert (firexlite.folder / "deaths").read_text() == "xxxx"
+
+
+def test_a_task_without_worker_deaths_fails_at_the_first(firexlite, plugin):
+    plugin(DEADLY % (", worker_deaths=0", "os._exit(1)"))
+
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "deadly", "--times", "9")
+
+    assert failed.code == 1
+    assert "WorkerLost: the worker of this task died once, at last by exit status 1" in failed.err
+    assert (firexlite.folder / "deaths").read_text() == "x"
+
+
+def test_a_dead_worker_is_noticed_at_once_and_its_parent_told(firexlite, plugin):
+    plugin("""
+import os, time
+from firexlite import app, ChainInterruptedException
+
+@app.task(worker_deaths=0)
+def dies():
+    os._exit(3)
+
+@app.task(bind=True, returns=["said", "seconds"])
+def parent(self):
+    began = time.monotonic()
+    try:
+        self.enqueue_child(dies.s(), block=True)
+    except ChainInterruptedException as error:
+        return type(error.__cause__).__name__, time.monotonic() - began
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "parent")
+
+    assert done.code == 0, done.err
+    results = chain_results(firexlite.only_run())
+    assert results["said"] == "WorkerLost" and results["seconds"] < 1.0
+
+
+def test_a_parent_that_raises_has_its_running_children_revoked(firexlite, plugin):
+    plugin("""
+import time
+from firexlite import app
+
+@app.task
+def slow():
+    try:
+        open("began", "w").close()
+        time.sleep(60)
+    finally:
+        open("cleaned up", "w").close()
+
+@app.task(bind=True)
+def parent(self):
+    import os
+    self.enqueue_child(slow.s() | slow.s())
+    while not os.path.exists("began"):
+        time.sleep(0.01)
+    raise ValueError("no more")
+""")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "parent", "--workers", "2", timeout=20)
+
+    assert failed.code == 1
+    assert states(firexlite.only_run()) == {"failed": 1, "revoked": 2}
+    assert (firexlite.folder / "cleaned up").exists()
+
+
+def test_output_of_a_task_lands_in_the_logs(firexlite, plugin):
+    plugin("""
+import logging, os, sys
+from firexlite import app
+
+@app.task
+def chatty():
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    logging.getLogger("mine").info("a record")
+    os.system("echo from a shell")
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "chatty")
+
+    assert done.code == 0 and "to stdout" not in done.out
+    [log] = firexlite.only_run().logs.iterdir()
+    assert [line.partition(" INFO ")[2] or line for line in log.read_text().splitlines()] == [
+        "to stdout", "to stderr", "mine: a record", "from a shell"]
+    [task] = firexlite.flame(done.firex_id)["tasks"]
+    assert "from a shell" in task["log"]["lines"]
+
+
+# --- files that are hard to import --------------------------------------------------------------------------------
+
+def test_a_service_file_may_start_a_thread_at_import(firexlite, plugin):
+    plugin("""
+import threading, time
+from firexlite import app
+
+ticks = []
+def tick():
+    while True:
+        ticks.append(time.time())
+        time.sleep(0.01)
+threading.Thread(target=tick, daemon=True).start()
+
+@app.task(returns="alive")
+def ask():
+    before = len(ticks)
+    time.sleep(0.1)
+    return len(ticks) > before
+
+@app.task(bind=True, returns="both")
+def top(self):
+    promises = [self.enqueue_child(ask.s()) for _ in range(2)]
+    self.wait_for_children()
+    return [promise.result["alive"] for promise in promises]
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "top")
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"both": [True, True]}  # each worker has a thread of its own
+
+
+def test_a_service_file_may_import_numpy(firexlite, plugin):
+    pytest.importorskip("numpy", reason="numpy is in the test extra")
+    plugin("""
+import numpy
+from firexlite import app
+
+@app.task(returns="norm")
+def norm():
+    return float(numpy.linalg.norm(numpy.ones((64, 64)) @ numpy.ones((64, 64))))
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "norm")
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"norm": 4096.0}
+
+
+def test_the_front_counts_threads_that_python_does_not_see():
+    stop = threading.Event()
+    before = host.thread_count()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    assert host.thread_count() == before + 1
+    stop.set()
+    thread.join()
+
+
+def test_a_crashed_runner_takes_its_workers_along(firexlite, plugin):
+    plugin("""
+import os, signal, time
+from firexlite import app
+
+@app.task
+def patricide():
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "patricide", timeout=20)
+
+    assert done.code == 137
+    assert "the runner died of signal 9 (SIGKILL)" in done.err and "firexlite resume" in done.err
+    run = firexlite.only_run()
+    wait_until(lambda: not run.is_alive())
+    assert query(run, "SELECT state FROM task") == [("running",)]

@@ -1,0 +1,362 @@
+"""Resume: replay of what was interrupted, reopening of what failed, and one incarnation at a time."""
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import time
+
+import pytest
+from conftest import kill_all, query, states, wait_until
+
+NOTE = """
+import os, time
+from firexlite import app
+
+def note(what):
+    fd = os.open(os.environ["EFFECT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, f"{what}\\n".encode())
+    os.close(fd)
+
+def wait_for_file(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def effects(firexlite):
+    """Counts the lines that bodies wrote."""
+    path = firexlite.folder / "effects"
+    firexlite.env["EFFECT_LOG"] = str(path)
+    return lambda: collections.Counter(path.read_text().splitlines()) if path.exists() else collections.Counter()
+
+
+GOLDEN = NOTE + """
+@app.task(returns="grown")
+def grow(kind):
+    note(f"grow {kind}")
+    if kind == "fig":
+        %s
+    return f"{kind} tree"
+
+@app.task
+def cleanup():
+    note("cleanup")
+
+@app.task(bind=True, returns="garden")
+def plant(self):
+    note("plant")
+    promises = [self.enqueue_child(grow.s(kind=kind)) for kind in ("ash", "fig", "oak")]
+    self.wait_for_children(raise_exception_on_failure=False)
+    if any(promise.failed() for promise in promises):
+        self.enqueue_child(cleanup.s(), block=True)
+        raise RuntimeError("a tree did not grow")
+    return [promise.result["grown"] for promise in promises]
+"""
+
+
+def test_a_corrected_child_runs_again_and_its_finished_siblings_do_not(firexlite, plugin, effects):
+    plugin(GOLDEN % "raise ValueError('no water')")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "plant")
+    assert failed.code == 1
+    plugin(GOLDEN % "pass")
+
+    resumed = firexlite("resume", failed.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert "['ash tree', 'fig tree', 'oak tree']" in resumed.out
+    assert "services.py" in resumed.err  # names the file that changed
+    assert effects() == {"plant": 2, "grow ash": 1, "grow fig": 2, "grow oak": 1, "cleanup": 1}
+    shown = {task["name"]: task for task in firexlite.flame(failed.firex_id)["tasks"]}
+    assert shown["cleanup"]["state"] == "succeeded" and shown["cleanup"]["aside"]
+
+
+def test_what_failed_without_a_reason_that_the_code_shows_runs_again_too(firexlite, plugin, effects):
+    plugin(GOLDEN % "assert os.path.exists('water')")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "plant")
+    (firexlite.folder / "water").touch()
+
+    assert firexlite("resume", failed.firex_id).code == 0
+    assert effects() == {"plant": 2, "grow ash": 1, "grow fig": 2, "grow oak": 1, "cleanup": 1}
+
+
+def test_a_run_that_fails_again_can_be_resumed_again(firexlite, plugin, effects):
+    plugin(GOLDEN % "assert os.path.exists('water')")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "plant")
+
+    assert firexlite("resume", failed.firex_id).code == 1
+    assert firexlite("resume", failed.firex_id).code == 1
+    (firexlite.folder / "water").touch()
+    assert firexlite("resume", failed.firex_id).code == 0
+
+    # The parent fails alike in the second and third life: it asks for the cleanup that is journaled already.
+    assert effects() == {"plant": 4, "grow ash": 1, "grow fig": 4, "grow oak": 1, "cleanup": 1}
+
+
+def test_a_run_that_succeeded_with_an_apology_is_left_alone(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task
+def fragile():
+    note("fragile")
+    raise ValueError("broken")
+
+@app.task(bind=True, returns="said")
+def tolerant(self):
+    note("tolerant")
+    self.enqueue_child(fragile.s(), block=True, raise_exception_on_failure=False)
+    return "sorry"
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "tolerant")
+    assert done.code == 0, done.err
+    journal = firexlite.only_run().journal
+    before = journal.read_bytes()
+
+    again = firexlite("resume", done.firex_id)
+
+    assert again.code == 0 and "sorry" in again.out
+    assert effects() == {"tolerant": 1, "fragile": 1}
+    assert journal.read_bytes() == before
+
+
+def test_a_failed_chain_goes_on_where_it_failed(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task(returns="a")
+def one(): note("one"); return 1
+
+@app.task(returns="b")
+def two(a):
+    note("two")
+    assert os.path.exists("key")
+    return a + 1
+
+@app.task(returns="c")
+def three(b): note("three"); return b + 1
+""")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "one,two,three")
+    assert failed.code == 1
+    assert states(firexlite.only_run()) == {"succeeded": 1, "failed": 1, "skipped": 1}
+    (firexlite.folder / "key").touch()
+
+    resumed = firexlite("resume", failed.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert effects() == {"one": 1, "two": 2, "three": 1}
+    report = json.loads(firexlite.only_run().run_json.read_text())
+    assert report["results"]["chain_results"] == {"a": 1, "b": 2, "c": 3}
+
+
+def test_below_a_parent_that_was_merely_interrupted_a_failure_stands(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task
+def fragile():
+    note("fragile")
+    raise ValueError("broken")
+
+@app.task(bind=True, returns="said")
+def tolerant(self):
+    note("tolerant")
+    promise = self.enqueue_child(fragile.s(), block=True, raise_exception_on_failure=False)
+    wait_for_file("go")
+    return f"{type(promise.result).__name__}: {promise.result}"
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "tolerant")
+    run = wait_until(lambda: firexlite.runs() and firexlite.only_run())
+    wait_until(lambda: states(run).get("failed") == 1 and states(run).get("running") == 1)
+    kill_all(process)
+    (firexlite.folder / "go").touch()
+
+    resumed = firexlite("resume", run.firex_id)
+
+    assert resumed.code == 0 and "ValueError: broken" in resumed.out
+    assert effects() == {"tolerant": 2, "fragile": 1}
+
+
+UNORDERED = NOTE + """
+import random, threading
+
+@app.task(returns="done")
+def piece(name):
+    note(f"piece {name}")
+    time.sleep(0.02)
+    return name
+
+NAMES = {f"n{i}" for i in range(12)}
+
+def ask(self, names):
+    return [self.enqueue_child(piece.s(name=name)) for name in names]
+
+@app.task(bind=True, returns="all")
+def parent(self):
+    note("parent")
+    %s
+    self.wait_for_children()
+    wait_for_file("go")
+    return sorted(promise.result["done"] for promise in promises)
+"""
+BY_SET = "promises = ask(self, NAMES)"
+BY_SHUFFLE = "names = list(NAMES); random.shuffle(names); promises = ask(self, names)"
+BY_THREADS = """promises, lock = [], threading.Lock()
+    def enqueue_and_wait(name):
+        promise = self.enqueue_child(piece.s(name=name), block=True)
+        with lock:
+            promises.append(promise)
+    threads = [threading.Thread(target=enqueue_and_wait, args=(name,)) for name in NAMES]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]"""
+
+
+@pytest.mark.parametrize("way", [BY_SET, BY_SHUFFLE, BY_THREADS], ids=["set", "shuffle", "threads"])
+@pytest.mark.parametrize("done_before", [1, 5, 12])
+def test_children_asked_for_in_another_order_are_known_again(firexlite, plugin, effects, way, done_before):
+    plugin(UNORDERED % way)
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "parent", "--workers", "2",
+                              PYTHONHASHSEED="1")
+    run = wait_until(lambda: firexlite.runs() and firexlite.only_run())
+    wait_until(lambda: states(run).get("succeeded", 0) >= done_before)
+    kill_all(process)
+    finished = {json.loads(arguments)["name"] for arguments, in
+                query(run, "SELECT arguments FROM task WHERE state = 'succeeded'")}
+    in_flight = query(run, "SELECT count(*) FROM attempt WHERE ended IS NULL AND task > 1")[0][0]
+    (firexlite.folder / "go").touch()
+
+    resumed = firexlite("resume", run.firex_id, PYTHONHASHSEED="2")
+
+    assert resumed.code == 0, resumed.err
+    counts = effects()
+    assert {name: counts[f"piece {name}"] for name in finished} == dict.fromkeys(finished, 1)
+    assert sum(counts.values()) <= 12 + 2 + in_flight
+    assert sum(states(run).values()) == 13  # no child was journaled twice
+
+
+def test_of_two_resumes_at_once_one_works_and_the_other_changes_nothing(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task
+def wait(): note("wait"); wait_for_file("go")
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "wait")
+    run = wait_until(lambda: firexlite.runs() and firexlite.only_run())
+    wait_until(lambda: effects()["wait"] == 1)
+    kill_all(process)
+
+    first, second = firexlite.start("resume", run.firex_id), firexlite.start("resume", run.firex_id)
+    wait_until(lambda: first.poll() is not None or second.poll() is not None)
+    loser, winner = (first, second) if first.poll() is not None else (second, first)
+    assert loser.returncode == 3
+    assert loser.communicate()[1].startswith(f"firexlite: {run.firex_id} is running in process ")
+    began = time.monotonic()
+    third = firexlite("resume", run.firex_id)
+    assert third.code == 3 and time.monotonic() - began < 1.0
+    (firexlite.folder / "go").touch()
+    winner.communicate(timeout=20)
+
+    assert winner.returncode == 0
+    assert effects() == {"wait": 2}
+    assert query(run, "SELECT epoch FROM incarnation ORDER BY epoch") == [(1,), (2,)]
+
+
+MISMATCH = NOTE + """
+@app.task(returns="got")
+def fetch(what):
+    note(f"fetch {what}")
+    return what
+
+@app.task(bind=True, returns="all")
+def parent(self):
+    name = open("name").read()
+    got = self.enqueue_child_and_get_results(fetch.s(what=name))
+    open("asked", "w").close()
+    wait_for_file("go")
+    return got["got"]
+
+@app.task(returns="other")
+def bystander(): note("bystander"); return 1
+
+@app.task(bind=True, returns="both")
+def both(self):
+    promises = [self.enqueue_child(parent.s()), self.enqueue_child(bystander.s())]
+    self.wait_for_children()
+    return [promise.result for promise in promises]
+"""
+
+
+def test_a_replay_that_asks_for_something_else_stops_and_says_so(firexlite, plugin, effects):
+    plugin(MISMATCH)
+    (firexlite.folder / "name").write_text("apples")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "both")
+    wait_until(lambda: (firexlite.folder / "asked").exists())
+    kill_all(process)
+    run = firexlite.only_run()
+    (firexlite.folder / "go").touch()
+    (firexlite.folder / "name").write_text("pears")
+
+    stopped = firexlite("resume", run.firex_id)
+
+    assert stopped.code == 5
+    assert "asked for before, not now: fetch(what='apples')" in stopped.err
+    assert "asked for now, not before: fetch(what='pears')" in stopped.err
+    assert effects() == {"fetch apples": 1, "bystander": 1}  # what is new was held, other branches finished
+    assert "INTERRUPTED" in firexlite("runs").out
+
+    (firexlite.folder / "name").write_text("apples")
+    resumed = firexlite("resume", run.firex_id)
+    assert resumed.code == 0, resumed.err
+    assert effects() == {"fetch apples": 1, "bystander": 1}
+
+
+def test_a_parent_whose_code_changed_may_take_another_path(firexlite, plugin, effects):
+    plugin(MISMATCH)
+    (firexlite.folder / "name").write_text("apples")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "parent")
+    wait_until(lambda: (firexlite.folder / "asked").exists())
+    kill_all(process)
+    run = firexlite.only_run()
+    (firexlite.folder / "go").touch()
+    plugin(MISMATCH.replace('open("name").read()', '"pears"'))
+
+    resumed = firexlite("resume", run.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert effects() == {"fetch apples": 1, "fetch pears": 1}
+    assert query(run, "SELECT arguments, aside FROM task WHERE parent IS NOT NULL ORDER BY id") == [
+        ('{"what":"apples"}', 1), ('{"what":"pears"}', 0)]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_says_how_to_resume_and_leaves_no_process(firexlite, plugin, effects, number, code):
+    plugin(NOTE + """
+import subprocess
+
+@app.task
+def busy():
+    shell = subprocess.Popen(["sh", "-c", "setsid sleep 300 & sleep 300"])
+    note("busy")
+    wait_for_file("go")
+    shell.kill()
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "busy")
+    run = wait_until(lambda: firexlite.runs() and firexlite.only_run())
+    wait_until(lambda: effects()["busy"] == 1)
+    wait_until(lambda: len(_processes_of(firexlite)) >= 5, what="front, runner, worker and two shell commands")
+
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == code
+    assert f"firexlite resume {run.firex_id}" in err
+    assert not _processes_of(firexlite)
+    assert "INTERRUPTED" in firexlite("runs").out
+
+
+def _processes_of(firexlite) -> list[str]:
+    """Living processes with the test's home in their environment, as all that a run starts has."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if str(firexlite.home).encode() in file.read():
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
