@@ -42,6 +42,9 @@ class Scratch:
         self.folder, self.limit_s = folder, limit_s
         self.filesystem = filesystem_of(folder)
         self._home = folder / "home"
+        self.environment = {**os.environ, "FIREXLITE_HOME": str(self._home),
+                            # Whether compiled modules are kept, and for which of them, would decide the start.
+                            "PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
 
     def run(self, *words: str) -> Ended:
         """Run a command of this environment's Python to its end, in a fresh home.
@@ -51,8 +54,8 @@ class Scratch:
         began = perf_counter()
         # A process group of its own, so that all of a pool can be stopped. Nobody types here.
         process = subprocess.Popen(
-            words, cwd=PROJECT, env={**os.environ, "FIREXLITE_HOME": str(self._home)}, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            words, cwd=PROJECT, env=self.environment, start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             out, err = process.communicate(timeout=self.limit_s)
             seconds = perf_counter() - began

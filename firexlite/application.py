@@ -1,6 +1,7 @@
 """Services and the app that knows them: `@app.task`, `@flame`, and how a name finds its service."""
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import inspect
@@ -128,18 +129,20 @@ class App:
 
     def _override(self, service: Service) -> None:
         for name, older in list(self._services.items()):
-            if older.short_name == service.short_name and older.name_without_orig == name:
-                self._rename_orig(older)
-                service.orig = older
+            if older.short_name == service.short_name and older.name == name:
+                service.orig = self._as_orig(older)
                 self._services[name] = service  # whoever asks for the old one gets the new one
                 return
 
-    def _rename_orig(self, service: Service) -> None:
+    def _as_orig(self, service: Service) -> Service:
+        """A copy of an overridden service under the name by which `orig` calls it; the old object stands for the new one."""
+        orig = copy.copy(service)
+        orig.__dict__.pop("about", None)
+        orig.name += ORIG
         if service.orig is not None:
-            self._rename_orig(service.orig)
-        service.name += ORIG
-        service.__dict__.pop("about", None)
-        self._services[service.name] = service
+            orig.orig = self._as_orig(service.orig)
+        self._services[orig.name] = orig
+        return orig
 
     def loading(self, module: str | None) -> None:
         """Which plugin's import comes next; None: no longer one."""

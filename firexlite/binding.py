@@ -93,14 +93,18 @@ class Bog:
         self.given = supplied
         self.supplied = {name: self._resolve(name, value) if parameters.accepts(name) else value
                          for name, value in supplied.items()}
-        self.defaults = {name: self._resolve(name, value) for name, value in parameters.defaults.items()
-                         if name not in supplied}
+        self.defaults = {name: value for name, value in parameters.defaults.items() if name not in supplied}
+        for name, value in parameters.defaults.items():
+            if name in self.defaults and _target(value) in supplied:  # as in FireX it then counts as supplied
+                self.supplied[name] = self._resolve(name, self.defaults.pop(name))
 
     def _resolve(self, name: str, value: object) -> object:
         """Follow references to their end; one that leads nowhere stays the string it was."""
         path = [name]
         while (target := _target(value)) is not None and target in self.given:
-            if target in path[1:] or (target == name and len(path) > 1) or _is_self_reference(target, self.given):
+            if _target(self.given[target]) == target:
+                break  # '@x' for x itself, with no x that flows: it leads nowhere
+            if target in path:
                 raise InvalidChainArgsException(
                     f"{' -> '.join('@' + step for step in [*path, target])} is a circle of references", {name: target})
             path.append(target)
@@ -118,11 +122,6 @@ class Bog:
         return {**self.defaults, **{name: _as_data(value, keep_references=True) for name, value in self.supplied.items()}}
 
     @property
-    def changes(self) -> dict[str, object]:
-        """What flows on other than it came in: references that were resolved."""
-        return {name: value for name, value in self.supplied.items() if value is not self.given[name]}
-
-    @property
     def bound_args(self) -> dict[str, object]:
         """FireX's bound arguments: as `accepted`, with `*args` and `**kwargs` under their own names."""
         known = {name: self.supplied[name] for name in self.parameters.names if name in self.supplied}
@@ -136,7 +135,7 @@ class Bog:
 
     def call_arguments(self) -> tuple[list, dict[str, object]]:
         """``(args, kwargs)`` for the function. Raises InvalidChainArgsException if a required one is missing."""
-        values = {**{n: self.defaults[n] for n in self.parameters.defaults if n in self.defaults}, **self.accepted}
+        values = {**self.defaults, **self.accepted}
         missing = {name for name in self.parameters.required if name not in values}
         if missing:
             raise missing_arguments({"this service": missing})
@@ -152,10 +151,6 @@ def _target(value: object) -> str | None:
     if type(value) is str and len(value) > 1 and value[0] == "@" and value[1] != "@":
         return value[1:]
     return None
-
-
-def _is_self_reference(name: str, given: Mapping[str, object]) -> bool:
-    return _target(given[name]) == name
 
 
 def _as_data(value: object, keep_references: bool = False) -> object:
@@ -201,7 +196,7 @@ def verify(members: Iterable[Member], flow: Iterable[str] = ()) -> None:
         lacking = {name for name in member.parameters.required if name not in supplied}
         if lacking:
             missing.setdefault(member.service, set()).update(lacking)
-        _verify_references(member, supplied, reachable)
+        _verify_references(member, reachable)
         reachable = {**supplied, **dict.fromkeys(member.returns or ())}
         if DYNAMIC_RETURN in (member.returns or ()):
             break
@@ -209,10 +204,10 @@ def verify(members: Iterable[Member], flow: Iterable[str] = ()) -> None:
         raise missing_arguments(missing)
 
 
-def _verify_references(member: Member, supplied: Mapping[str, object], flow: Mapping[str, object]) -> None:
-    Bog(member.parameters, member.own, flow)  # raises for a circle
-    wrong = {name: target for name, value in supplied.items()
-             if member.parameters.accepts(name) and (target := _target(value)) and target not in supplied}
+def _verify_references(member: Member, flow: Mapping[str, object]) -> None:
+    given = Bog(member.parameters, member.own, flow).given  # raises for a circle
+    wrong = {name: target for name, value in given.items() if member.parameters.accepts(name)
+             and (target := _target(value)) and (target not in given or target == name)}
     if wrong:
         lines = "\n".join(f"{name}: {target}" for name, target in wrong.items())
         raise InvalidChainArgsException(

@@ -144,36 +144,39 @@ class ChainException(Exception):
     """Base of what a waiting parent is told of its children."""
 
 
-class _OfOneTask(ChainException):
-    MESSAGE = ""
+def _told_of(message: str, task_id: str | None, task_name: str | None) -> str:
+    return message + (task_name or "") + (f"[{task_id}]" if task_id else "")
+
+
+class ChainRevokedException(ChainException):
+    """A task of the chain was revoked."""
+
+    MESSAGE = "The chain has been interrupted by the revocation of microservice "
 
     def __init__(self, task_id: str | None = None, task_name: str | None = None) -> None:
         super().__init__(task_id, task_name)
         self.task_id, self.task_name = task_id, task_name
 
     def __str__(self) -> str:
-        return self.MESSAGE + (self.task_name or "") + (f"[{self.task_id}]" if self.task_id else "")
-
-
-class ChainRevokedException(_OfOneTask):
-    """A task of the chain was revoked."""
-
-    MESSAGE = "The chain has been interrupted by the revocation of microservice "
+        return _told_of(self.MESSAGE, self.task_id, self.task_name)
 
 
 class ChainRevokedPreRunException(ChainRevokedException):
     """A task of the chain was revoked before it ran."""
 
 
-class ChainInterruptedException(_OfOneTask):
+class ChainInterruptedException(ChainException):
     """A task of the chain failed; ``__cause__`` is what it raised."""
 
     MESSAGE = "The chain has been interrupted by a failure in microservice "
 
     def __init__(self, task_id: str | None = None, task_name: str | None = None,
                  cause: BaseException | None = None) -> None:
-        super().__init__(task_id, task_name)
-        self.__cause__ = cause
+        super().__init__(task_id, task_name, cause)
+        self.task_id, self.task_name, self.__cause__ = task_id, task_name, cause
+
+    def __str__(self) -> str:
+        return _told_of(self.MESSAGE, self.task_id, self.task_name)
 
 
 class MultipleFailuresException(ChainInterruptedException):

@@ -255,7 +255,7 @@ class History:
         for task in self.submitted_tasks():
             name = self.services[task.service].short_name
             if task.state == "failed":
-                text = display_error(task.error)["text"] if task.error else ""
+                text = innermost(display_error(task.error))["text"] if task.error else ""
                 found.setdefault("failed", []).append(f"{name} failed: {text}")
             elif task.state in ("skipped", "revoked", "waiting", "ready"):
                 found.setdefault("not_run", []).append(name)
@@ -333,6 +333,13 @@ def interrupted_by(error: str | None) -> str | None:
             return next(iter(attributes.get("task_ids") or ()), None)
         link = link["cause"]
     return None
+
+
+def innermost(error: dict[str, Any]) -> dict[str, Any]:
+    """Of an error that only tells of a child's failure, that of the child (FireX's first_non_chain_interrupted_exception)."""
+    while error["name"] in ("ChainInterruptedException", "MultipleFailuresException") and error["cause"]:
+        error = error["cause"]
+    return error
 
 
 def summary(history: History) -> dict[str, Any]:

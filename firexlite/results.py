@@ -55,7 +55,8 @@ def name_values(names: tuple[str, ...] | None, value: object) -> dict[str, objec
             named[name] = one
         elif one:
             if not isinstance(one, Mapping):
-                raise TypeError(f"The value of the dynamic returns {one!r} must be a dictionary.")
+                raise TypeError(f"The value of the dynamic returns {name} must be a dictionary."
+                                f"Current return value {one} is of type {type(one).__name__}")
             named.update(one)
     return named
 

@@ -13,7 +13,7 @@ from .errors import (
     MultipleFailuresException,
     WaitOnChainTimeoutError,
 )
-from .results import pick
+from .results import DYNAMIC_RETURN, pick
 from .signatures import Chain, InjectArgs, Signature, as_chain
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class Promise:
     @property
     def id(self) -> str:
         return self._engine.uuid(self._last)
+
+    @property
+    def parent(self) -> Promise | None:
+        """The promise of the task before this one in its chain."""
+        return Promise(self._engine, self._head, self._last - 1) if self._last > self._head else None
 
     def _members(self) -> list[MemberView]:
         if self._final is not None:
@@ -175,6 +180,8 @@ class Injected(Promise):
 
 class Task:
     """The `self` of a service with `bind=True`: one attempt at one task. FireX calls the class FireXTask."""
+
+    DYNAMIC_RETURN = DYNAMIC_RETURN
 
     def __init__(self, service: Service, engine: Engine, bog: Bog, num: int) -> None:
         self._service, self._engine, self._bog, self._num = service, engine, bog, num

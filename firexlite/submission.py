@@ -124,6 +124,8 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
         raise BadInput(f"the arguments were refused: {error}") from error
     except ConverterRegistrationException as error:
         raise BadInput(f"the converters cannot run: {error}") from error
+    except SystemExit as error:  # of a converter; `load` tells of a plugin's
+        raise BadInput(f"the arguments were refused: a converter raised SystemExit: {error}") from error
     supplied = {**_own_values(request, firex_id), **arguments}
     head, *rest = services
     chain = Chain((Signature(head.name, (), supplied), *(Signature(s.name) for s in rest)))

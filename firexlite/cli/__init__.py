@@ -70,9 +70,6 @@ def run(argv: Sequence[str] | None = None) -> None:
         fail(error.format_message(), 2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:  # `firexlite runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain of it once more at its end
-        sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
 
 

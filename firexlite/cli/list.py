@@ -9,6 +9,7 @@ from tabulate import tabulate
 from ..application import app
 from .jobs import describe_services
 from .options import import_timeout_option, plugins_option, split_plugins
+from .screen import say
 
 
 @click.command("list")
@@ -20,7 +21,7 @@ def list_command(plugins: tuple[str, ...], import_timeout: float) -> None:
     \b
     firexlite list --plugins guests.py
     """
-    click.echo(describe_services(split_plugins(plugins), import_timeout, _table))
+    say(describe_services(split_plugins(plugins), import_timeout, _table))
 
 
 def _table() -> str:

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from ..errors import JournalUnusable
 from ..history import History
 from ..home import RunDirectory, all_runs, home
+from .screen import say
 
 
 @click.command("runs")
@@ -22,10 +23,9 @@ def runs_command(limit: int) -> None:
     """
     rows = [_row(directory) for directory in itertools.islice(all_runs(), limit)]
     if not rows:
-        click.echo(f"There are no runs in {home()} yet.")
+        say(f"There are no runs in {home()} yet.")
         return
-    click.echo(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple",
-                        disable_numparse=True))
+    say(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple", disable_numparse=True))
 
 
 def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:

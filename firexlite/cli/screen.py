@@ -23,7 +23,8 @@ LINE_WIDTH = 160
 SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that prints nothing
 
 _ENDINGS = {"failed": "The run failed", "revoked": "The run was revoked", "interrupted": "The run was interrupted"}
-_STATES = ("succeeded", "failed", "skipped", "revoked", "running", "blocked", "ready", "waiting")  # as they are told
+_TOLD_AS = {"succeeded": "succeeded", "failed": "failed", "skipped": "skipped", "revoked": "revoked",
+            "running": "in flight", "blocked": "in flight", "ready": "not begun", "waiting": "not begun"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -129,9 +130,7 @@ def _failure_lines(history: History) -> list[str]:
         lines.append(f"... and {len(causes) - CAUSES} more")
     for task in history.stopped_tasks()[:1]:
         lines += _mismatch_lines(history, task)
-    counts = history.counts()
-    told = ", ".join(f"{counts[state]} {state}" for state in _STATES if state in counts)
-    lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}: of {_tasks(sum(counts.values()))} {told}.")
+    lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}. {_told(history.counts())}.")
     submitted = history.submitted_tasks()
     done = [history.services[task.service].short_name for task in submitted if task.state == "succeeded"]
     for title, names in (("Done", done), ("Not run", history.unsuccessful().get("not_run"))):
@@ -139,6 +138,14 @@ def _failure_lines(history: History) -> list[str]:
             lines.append(_cut(f"{title}: {', '.join(names)}"))
     lines.append(f"Resume it with: firexlite resume {run.firex_id}")
     return lines
+
+
+def _told(counts: dict[str, int]) -> str:
+    """`4 tasks: 1 succeeded, 1 failed, 2 skipped`"""
+    told = dict.fromkeys(_TOLD_AS.values(), 0)
+    for state, number in counts.items():
+        told[_TOLD_AS[state]] += number
+    return f"{_tasks(sum(counts.values()))}: " + ", ".join(f"{n} {state}" for state, n in told.items() if n)
 
 
 def _cause_lines(history: History, cause: RootCause) -> list[str]:
