@@ -42,6 +42,7 @@ setup(
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
             "mypy>=1.11",
+            "numpy",  # a service file that imports it must work: its BLAS starts threads
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",

@@ -70,6 +70,13 @@ def descendants(pid: int) -> Iterator[int]:
         yield from descendants(child)
 
 
+def kill_descendants() -> None:
+    """SIGKILL whatever lives below this process."""
+    for pid in list(descendants(os.getpid())):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def end_descendants(grace_s: float = 0.0) -> None:
     """Kill and reap whatever lives below this process; with a subreaper that is all it ever started.
 
@@ -84,9 +91,7 @@ def end_descendants(grace_s: float = 0.0) -> None:
         if pid:
             continue
         if time.monotonic() >= give_up:
-            for orphan in list(descendants(os.getpid())):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(orphan, signal.SIGKILL)
+            kill_descendants()
         time.sleep(0.002)
 
 

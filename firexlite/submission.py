@@ -104,7 +104,8 @@ def _take_value(option: str, words: list[str], own_options: Mapping[str, bool]) 
                                       or (len(words) > 1 and not words[1].startswith("-"))))
     if not has_value:
         if not words:
-            close = "" if _own_option(option, own_options) else nearest(option, own_options)
+            flags = [name for name, takes_value in own_options.items() if not takes_value and name != "--help"]
+            close = "" if _own_option(option, own_options) else nearest(option, flags)
             raise BadInput(f"the option {option} has no value: nothing follows it.{close}")
         raise BadInput(f"the option {option} has no value: what follows is '{words[0]}'; "
                        f"write {option}=VALUE for one that looks like an option")

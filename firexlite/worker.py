@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 
+from . import host
 from .application import COLLAPSE_KEY, Service, app
 from .binding import Bog, as_argument, as_flow
 from .board import Address, Board, Doorbell
@@ -42,12 +43,15 @@ class Interrupts:
     """Turns SIGTERM into an exception in the running body, but never inside a transaction (it is entered around each)."""
 
     def __init__(self, board: Board, worker: int) -> None:
-        self._board, self._worker = board, worker
+        self._board, self._worker, self._pid = board, worker, os.getpid()
         self._depth = 0
         self._held_back: BaseException | None = None
         self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
 
     def on_signal(self, signal_number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # a fork of the service, told to end before it could forget this handler
+            signal.signal(signal_number, signal.SIG_DFL)
+            os.kill(os.getpid(), signal_number)
         if self.attempt is None:
             return
         if self._board.stopping:
@@ -90,7 +94,7 @@ class Worker:
 
     def work(self) -> None:
         """Claim, run and settle until the run stops."""
-        os.register_at_fork(after_in_child=self.journal.forget)
+        os.register_at_fork(after_in_child=self._leave_to_service)
         self.journal.open()
         claim = self.journal.claim(self.number, self.log.size())
         while not self.board.stopping:
@@ -101,6 +105,11 @@ class Worker:
             else:
                 claim = self.attempt(claim)
 
+    def _leave_to_service(self) -> None:
+        """In a process that a service forks: it is none of ours, and ends when it is told to."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.journal.forget()
+
     def attempt(self, claim: Claim) -> Claim | None:
         """Run one attempt and settle it; returns the next claim."""
         signal.signal(signal.SIGTERM, self.interrupts.on_signal)  # a service before may have set its own
@@ -109,6 +118,7 @@ class Worker:
             self.interrupts.attempt = (claim.task, claim.attempt)
             outcome = attempt.run()
         except (TaskRevoked, ClaimLost):
+            host.kill_descendants()  # the shell commands of a revoked body end with it
             outcome = None
         except Interrupted:
             return None

@@ -334,7 +334,7 @@ def parent(self):
     assert done.code == 1
     assert done.err.splitlines()[:3] == [
         "FAILED: parent (task 1): InvalidChainArgsException: InjectArgs(name) stands in the middle of a chain, "
-        "where nothing can receive it; put it at...",
+        "where nothing can receive it; put it at the head",
         "  at services.py:9 in parent",
         '      self.enqueue_child(child.s() | InjectArgs(name="Li") | child.s())',
     ]

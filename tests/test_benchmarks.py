@@ -103,13 +103,16 @@ def test_memory_is_no_disk(tmp_path, monkeypatch):
 
 
 def test_a_command_that_does_not_end_is_stopped_with_all_it_started(tmp_path):
-    hanging = ("import os, sys, time; child = os.fork();\n"
-               "if child: open('pids', 'w').write(f'{os.getpid()} {child}')\n"
-               "time.sleep(600)")
+    program = tmp_path / "hang.py"
+    program.write_text("import os, time\n"
+                       "child = os.fork()\n"
+                       "if child:\n"
+                       f"    open({str(tmp_path / 'pids')!r}, 'w').write(f'{{os.getpid()}} {{child}}')\n"
+                       "time.sleep(600)\n")
     place = scratch.Scratch(tmp_path, limit_s=2.0)
 
-    with pytest.raises(scratch.CannotMeasure, match=r"^`python\S* -c .*` did not end within 2 s$"):
-        place.run(sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r})\n{hanging}")
+    with pytest.raises(scratch.CannotMeasure, match=r"^`python\S* \S*hang.py` did not end within 2 s$"):
+        place.run(sys.executable, str(program))
 
     assert all(not is_running(pid) for pid in (tmp_path / "pids").read_text().split())
 

@@ -313,3 +313,63 @@ def patricide():
     run = firexlite.only_run()
     wait_until(lambda: not run.is_alive())
     assert query(run, "SELECT state FROM task") == [("running",)]
+
+
+def test_a_service_may_use_multiprocessing(firexlite, plugin):
+    plugin("""
+import multiprocessing, time
+from firexlite import app
+
+def square(x): return x * x
+
+@app.task(returns=["squares", "ended_by"])
+def compute():
+    context = multiprocessing.get_context("fork")
+    with context.Pool(2) as pool:
+        squares = pool.map(square, range(5))
+    process = context.Process(target=time.sleep, args=(60,))
+    process.start()
+    process.terminate()
+    process.join()
+    return squares, process.exitcode
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "compute", timeout=30)
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"squares": [0, 1, 4, 9, 16], "ended_by": -15}
+
+
+def test_shell_commands_of_a_revoked_body_end_with_it(firexlite, plugin):
+    plugin("""
+import os, subprocess, time
+from firexlite import app
+
+def is_alive():
+    try:
+        return b" Z " not in open("/proc/" + open("pid").read() + "/stat", "rb").read()
+    except OSError:
+        return False
+
+@app.task
+def slow():
+    shell = subprocess.Popen(["sleep", "300"])
+    with open("pid.part", "w") as file:
+        file.write(str(shell.pid))
+    os.rename("pid.part", "pid")
+    shell.wait()
+
+@app.task(bind=True, returns="gone")
+def parent(self):
+    promise = self.enqueue_child(slow.s())
+    while not os.path.exists("pid"):
+        time.sleep(0.01)
+    promise.revoke()
+    give_up = time.monotonic() + 10
+    while is_alive() and time.monotonic() < give_up:
+        time.sleep(0.01)
+    return not is_alive(), promise.state
+""".replace('returns="gone"', 'returns=["gone", "state"]'))
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "parent", "--workers", "2", timeout=30)
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"gone": True, "state": "REVOKED"}

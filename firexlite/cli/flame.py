@@ -10,6 +10,9 @@ from ..flame_graph import model_of
 from ..home import find_run
 
 
+PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; --json has all
+
+
 @click.command("flame")
 @click.argument("firex_id")
 @click.option("--json", "as_json", is_flag=True, help="Write the data of the report instead, as one JSON object.")
@@ -21,5 +24,5 @@ def flame_command(firex_id: str, as_json: bool, output: TextIO) -> None:
     \b
     firexlite flame FireX-li-261123-101500-4711 > out.html
     """
-    model = model_of(find_run(firex_id))
+    model = model_of(find_run(firex_id), log_bytes=None if as_json else PAGE_LOG_BYTES)
     output.write(render_json(model) if as_json else render_html(model))

@@ -162,7 +162,8 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
         lines += ["  its last output:", *(_cut(f"    | {line}") for line in output)]
     if cause.through:
         names = {num: history.services[task.service].short_name for num in cause.through if (task := history.task(num))}
-        lines.append("  called by: " + " <- ".join(f"{names[num]} (task {num})" for num in reversed(cause.through)))
+        calls = " <- ".join(f"{names[num]} (task {num})" for num in reversed(cause.through))
+        lines.append(_cut(f"  called by: {calls}"))
     return lines
 
 
