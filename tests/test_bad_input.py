@@ -172,7 +172,7 @@ REFUSED = {
     "a circle of references": ("submit --plugins greet.py --chain greet --name @title --title @name",
                                "@name -> @title -> @name is a circle of references"),
     "a reference to itself": ("submit --plugins greet.py --chain greet --name @name",
-                              "@name -> @name is a circle of references"),
+                              "greet.greet refers to '@name' for name, but nothing of that name reaches it"),
 
     # plugins
     "a plugin that is missing": ("submit --chain nop --plugins gone.py", f"plugin 'gone.py' is not there{TAKES_PYTHON_FILES}"),
@@ -194,8 +194,9 @@ REFUSED = {
         "info nop --plugins failing.py",
         "plugin 'failing.py' failed to import at line 5 (`import no_such_module`): "
         "ModuleNotFoundError: No module named 'no_such_module'"),
-    "a plugin that fails without a text": ("submit --chain nop --plugins empty_error.py",
-                                           "plugin 'empty_error.py' failed to import at line 1 (`raise ValueError`): ValueError"),
+    "a plugin that fails without a text": (
+        "submit --chain nop --plugins empty_error.py",
+        "plugin 'empty_error.py' failed to import at line 1 (`raise ValueError`): ValueError"),
     "a plugin that fails with lines": (
         "submit --chain nop --plugins long_error.py",
         "plugin 'long_error.py' failed to import at line 1 (`raise ValueError('two\\nlines')`): ValueError: two lines"),

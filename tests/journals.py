@@ -1,0 +1,115 @@
+"""A journal of one process, for tests: a run made of a few words, a bell that remembers, and short ways to look."""
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from firexlite.claims import Bell, Claim, NewTask
+from firexlite.home import RunDirectory
+from firexlite.journal import Journal
+
+FIREX_ID = "FireX-li-261123-101500-4711"
+
+
+class Chimes(Bell):
+    """Remembers what the journal told it: `calls`, and of one kind `of("ring")`."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple] = []
+        self.is_stopping = False
+
+    def of(self, kind: str) -> list:
+        return [rest[0] if len(rest) == 1 else rest for name, *rest in self.calls if name == kind]
+
+    def forget(self) -> None:
+        self.calls.clear()
+
+    @property
+    def stopping(self) -> bool:
+        return self.is_stopping
+
+    def work(self, worker: int) -> None:
+        self.calls.append(("work", worker))
+
+    def gone(self, worker: int) -> None:
+        self.calls.append(("gone", worker))
+
+    def ring(self, unblocked: Sequence[int], startable: int) -> None:
+        self.calls.append(("ring", list(unblocked), startable))
+
+    def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
+        self.calls.append(("interrupt", sorted(attempts)))
+
+    def rest(self, worker: int, quiet: bool) -> None:
+        self.calls.append(("rest", worker, quiet))
+
+    def count(self, **changes: int) -> None:
+        self.calls += [("count", name, change) for name, change in changes.items() if change]
+
+
+def run_directory(folder: Path) -> RunDirectory:
+    """The files of a new run below ``folder``."""
+    run = RunDirectory(folder / FIREX_ID)
+    for path in (run.path, run.logs, run.blobs):
+        path.mkdir()
+    for file in (run.journal, run.alive_lock, run.write_lock):
+        file.touch()
+    return run
+
+
+def opened(folder: Path, slots: int = 1) -> Journal:
+    """An open journal without a run; its clock gives each transaction a time of its own."""
+    journal = Journal(run_directory(folder), slots, Chimes())
+    journal.clock = itertools.count(1000.0).__next__  # type: ignore[assignment]
+    return journal.open()
+
+
+def new_tasks(*services: str, arguments: str = "{}", worker_deaths: int = 3) -> list[NewTask]:
+    """Members of a chain; the digest of a service's code is its name."""
+    return [NewTask(service, arguments, worker_deaths, "{}", service) for service in services]
+
+
+def submit(journal: Journal, *services: str, **more: object) -> None:
+    journal.submit(firex_id=FIREX_ID, chain=",".join(services), inputs="{}", options="{}", digest="submitted",
+                   members=new_tasks(*services, **more), pid=os.getpid(), host="here")  # type: ignore[arg-type]
+
+
+def enqueue(journal: Journal, claim: Claim, *services: str, held: bool = False, **more: object) -> tuple[int, int]:
+    """A chain below a task; its digest is the names of its services."""
+    return journal.enqueue(claim, "|".join(services), new_tasks(*services, **more), held)  # type: ignore[arg-type]
+
+
+def claimed(journal: Journal, worker: int = 0) -> Claim:
+    claim = journal.claim(worker, 0)
+    assert claim is not None, "there is nothing to claim"
+    return claim
+
+
+def states(journal: Journal) -> list[str]:
+    """The state of each task, in order of enqueuing."""
+    return [state for (state,) in journal.execute("SELECT state FROM task ORDER BY id")]
+
+
+def state(journal: Journal, task: int) -> str:
+    return states(journal)[task - 1]
+
+
+def moves(journal: Journal, since: float = 0) -> list[tuple[int, str]]:
+    """``(task, move)`` of each event, in order."""
+    return journal.execute("SELECT task, move FROM event WHERE at >= ? ORDER BY id", since)
+
+
+def column(journal: Journal, name: str) -> list:
+    return [value for (value,) in journal.execute(f"SELECT {name} FROM task ORDER BY id")]
+
+
+def attempts(journal: Journal, task: int) -> list[tuple]:
+    """``(outcome, error)`` of each attempt at a task."""
+    return journal.execute("SELECT outcome, error FROM attempt WHERE task = ? ORDER BY number", task)
+
+
+def error_after(deaths: int) -> str:
+    return json.dumps(f"died {deaths} times")

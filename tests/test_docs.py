@@ -1,0 +1,190 @@
+"""The documentation against the product: its examples are run, and its tables are those of the code."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from conftest import FIXTURES, LIMIT_S, ROOT, Command, kill_all, states, wait_until
+
+from firexlite import errors
+from firexlite.cli import COMMANDS
+from firexlite.home import RunDirectory
+from firexlite.states import MOVES, STATES
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
+KILLED = "timeout -s KILL "
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+@dataclass
+class Example:
+    """A command of a page, and the lines it is said to print."""
+
+    command: str
+    lines: list[str] = field(default_factory=list)
+
+
+def examples_of(page: Path) -> list[Example]:
+    """The commands of the `console` blocks of a page: a line after `$`, and the output below it."""
+    found: list[Example] = []
+    for kind, text in BLOCK.findall(page.read_text()):
+        if kind != "console":
+            continue
+        for line in text.splitlines():
+            if line.startswith("$ "):
+                found.append(Example(line.removeprefix("$ ")))
+            else:
+                found[-1].lines.append(line)
+    return found
+
+
+class Reader:
+    """Someone who gives the commands of a page one after the other, in a folder with the files that it speaks of."""
+
+    def __init__(self, firexlite: Command, page: Path) -> None:
+        self.home, self.folder = firexlite.home, firexlite.folder
+        self.env = {**firexlite.env, "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
+        self.ids: dict[str, str] = {}  # of the page -> of the run that was made here
+        shutil.copytree(FIXTURES / "guide", self.folder, dirs_exist_ok=True)
+        shutil.copy(FIXTURES / "guests.py", self.folder)
+        for name, source in files_to_paste(page):
+            (self.folder / name).write_text(source)
+
+    def follow(self, example: Example) -> None:
+        """Give the command; fail unless it prints what the page says."""
+        command = FIREX_ID.sub(lambda found: self.ids[found[0]], example.command)
+        printed = self._kill_half_way(command) if command.startswith(KILLED) else self._run(command)
+        self._learn_ids(example.lines, printed)
+        expected = [FIREX_ID.sub(lambda found: self.ids[found[0]], line) for line in example.lines]
+        assert normal(printed) == normal(expected), f"$ {command}"
+
+    def _run(self, command: str) -> list[str]:
+        done = subprocess.run(["sh", "-c", command], cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S)
+        return done.stdout.splitlines()
+
+    def _kill_half_way(self, command: str) -> list[str]:
+        """For `timeout -s KILL SECONDS ..`: killed as soon as a first task is done, however slow the machine is."""
+        before = set(self.home.glob("FireX-*"))
+        rest = command.removeprefix(KILLED).partition(" ")[2]
+        process = subprocess.Popen(["sh", "-c", f"exec {rest}"], cwd=self.folder, env=self.env,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        try:
+            wait_until(lambda: any(states(RunDirectory(path)).get("succeeded")
+                                   for path in set(self.home.glob("FireX-*")) - before), what="task that succeeded")
+        finally:
+            kill_all(process)
+        return [*process.communicate()[0].splitlines(), "Killed"]
+
+    def _learn_ids(self, expected: list[str], printed: list[str]) -> None:
+        ids = (FIREX_ID.findall(line) for line in printed if line.startswith("FireX ID: "))
+        for line in expected:
+            if line.startswith("FireX ID: "):
+                self.ids.setdefault(FIREX_ID.findall(line)[0], next(ids, ["nothing was printed"])[0])
+
+
+def normal(lines: list[str]) -> list[str]:
+    """Lines without what differs from one time to the next: ages, columns as wide as an id, how far a run is."""
+    kept = (line.rstrip() for line in lines if not re.match(r"\d+ of \d+ tasks? ended", line))
+    parts = (re.sub(r"\b\d+ (s|min|h|d)\b( \d+ (s|min|h)\b)?", "AGE", line) for line in kept)
+    return [re.sub(r"-{3,}", "---", re.sub(r"(?<=\S) {2,}", "  ", line)) for line in parts]
+
+
+def files_to_paste(page: Path) -> Iterator[tuple[str, str]]:
+    """``(name, source)`` of each block that follows "Save this as `name`:"."""
+    yield from re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@every_page
+def test_the_examples_of_a_page_print_what_it_says(firexlite, page):
+    reader = Reader(firexlite, page)
+
+    for example in examples_of(page):
+        reader.follow(example)
+
+
+def test_the_readme_has_a_file_to_paste_and_a_run_that_is_killed():
+    assert [name for name, _ in files_to_paste(ROOT / "README.md")] == ["bakery.py"]
+    assert any(example.command.startswith(KILLED) for example in examples_of(ROOT / "README.md"))
+
+
+@every_page
+def test_no_command_of_firexlite_stands_where_it_is_not_tried(page):
+    untried = [line for kind, text in BLOCK.findall(page.read_text()) if kind != "console"
+               for line in text.splitlines() if re.match(r"(\$ )?firexlite ", line)]
+
+    assert untried == []
+
+
+@every_page
+def test_every_command_that_a_page_mentions_exists(page):
+    mentioned = set(re.findall(r"(?:`|^\$ |KILL \S+ )firexlite ([a-z]\w*)", page.read_text(), re.MULTILINE))
+
+    assert mentioned <= set(COMMANDS)
+
+
+@every_page
+def test_every_link_to_a_file_leads_there(page):
+    targets = re.findall(r"\]\((?!https?:)([^)#\s]*)(#[^)\s]*)?\)", page.read_text())
+
+    for path, anchor in targets:
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {path}"
+        assert not anchor or anchor in anchors_of(target), f"{page.name} links to {path}{anchor}"
+
+
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# --- the guide -------------------------------------------------------------------------------------------------------
+
+def test_the_guide_shows_code_as_it_stands_in_its_files():
+    sources = [path.read_text() for path in (FIXTURES / "guide").glob("*.py")]
+
+    for kind, text in BLOCK.findall((ROOT / "docs" / "guide.md").read_text()):
+        if kind == "python":
+            assert any(text in source for source in sources), f"no file of the guide has:\n{text}"
+
+
+def test_the_guide_leads_through_all_of_its_files():
+    linked = set(re.findall(r"\]\(\.\./fixtures/guide/(\w+\.py)\)", (ROOT / "docs" / "guide.md").read_text()))
+
+    assert linked == {path.name for path in (FIXTURES / "guide").glob("*.py")}
+
+
+# --- the concepts ----------------------------------------------------------------------------------------------------
+
+def table(first_header: str) -> list[list[str]]:
+    """The rows of the table of docs/concepts.md whose first column has this header."""
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    [body] = re.findall(rf"^\| {first_header} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in body.splitlines()]
+
+
+def test_the_table_of_moves_is_that_of_the_code():
+    moves = {move: (set(sources.split(", ")), set(targets.split(", "))) for move, sources, targets, *_ in table("move")}
+
+    assert moves == {move: (set(sources), set(targets)) for move, (sources, targets) in MOVES.items()}
+
+
+def test_the_table_of_states_is_that_of_the_code():
+    assert tuple(state for state, _ in table("state")) == STATES
+
+
+def test_the_table_of_exit_codes_is_that_of_the_code():
+    of_errors = {error.exit_code for error in vars(errors).values()
+                 if isinstance(error, type) and issubclass(error, errors.FirexliteError)}
+
+    assert {int(code) for code, _ in table("code")} == {0, *of_errors, 128 + 2, 128 + 15}
