@@ -7,6 +7,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .application import App, Service, app, flame, flame_collapse
+    from .builtin import CopyBogKeys
     from .codec import register_codec
     from .converters import ConverterRegister, InputConverter, SingleArgDecorator
     from .errors import (
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .signatures import Chain, InjectArgs, Signature
 
 _HOME_OF = {
-    "App": "application", "Service": "application", "app": "application", "flame": "application",
+    "CopyBogKeys": "builtin", "App": "application", "Service": "application", "app": "application", "flame": "application",
     "flame_collapse": "application", "register_codec": "codec", "ConverterRegister": "converters",
     "InputConverter": "converters", "SingleArgDecorator": "converters", "ArgumentConversionException": "errors",
     "ChainException": "errors", "ChainInterruptedException": "errors", "ChainRevokedException": "errors",
@@ -39,7 +40,7 @@ _HOME_OF = {
 
 __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
-    "ChainRevokedException", "ConverterRegister", "FirexliteError", "InjectArgs", "InputConverter",
+    "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
     "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__", "app",
     "flame", "flame_collapse", "register_codec", "returns",

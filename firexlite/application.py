@@ -128,11 +128,13 @@ class App:
         return service
 
     def _override(self, service: Service) -> None:
-        for name, older in list(self._services.items()):
-            if older.short_name == service.short_name and older.name == name:
-                service.orig = self._as_orig(older)
+        older = next((s for s in self._services.values() if s.short_name == service.short_name), None)
+        if older is None:
+            return
+        service.orig = self._as_orig(older)
+        for name, known in self._services.items():
+            if known is older:
                 self._services[name] = service  # whoever asks for the old one gets the new one
-                return
 
     def _as_orig(self, service: Service) -> Service:
         """A copy of an overridden service under the name by which `orig` calls it; the old object stands for the new one."""

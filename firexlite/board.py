@@ -67,8 +67,12 @@ class Board:
         return called
 
     def forked(self, worker: int) -> None:
-        """A worker that `Doorbell.ring` promised is there."""
+        """A worker that `Doorbell.ring` promised, and counted, is about to be there."""
         self.cells[self._at(worker, _STATUS)] = COMES
+
+    def never_came(self, worker: int) -> None:
+        """It could not be forked; the next `recount` forgets the promise."""
+        self.cells[self._at(worker, _STATUS)] = NOBODY
 
     def recount(self, workers: Sequence[int]) -> None:
         """Set the two counts from the statuses of the workers that live; what was promised and never came is forgotten."""

@@ -51,6 +51,7 @@ class Front:
         self._import_by = 0.0
         self._alive: int | None = None         # the run's lock, so that nobody resumes while we still clean up
         self._next_job: Job | None = None
+        self._resumed: dict | None = None      # told after the run's id
         self._refusal: tuple[str, int] | None = None
         self._signal: int | None = None
         self._pid = 0
@@ -150,8 +151,10 @@ class Front:
         if what == "started":
             self.directory = RunDirectory(Path(message["path"]))
             self.screen.started(self.directory)
+            if self._resumed is not None:
+                self.screen.resumed(**self._resumed)
         elif what == "resumed":
-            self.screen.resumed(**message)
+            self._resumed = message
         elif what == "threads":
             directory = RunDirectory(Path(message.pop("path")))
             incarnation = Incarnation(directory, **message)

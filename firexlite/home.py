@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import BadInput, JournalUnusable, RunActive, nearest
@@ -19,6 +20,7 @@ FIREX_ID = re.compile(r"^FireX-(?P<user>[\w.+-]+?)-(?P<stamp>\d{6}-\d{6})-(?P<nu
 SPILL_BYTES = 64 * 1024  # a larger payload goes to a blob file; measured: rows and files cost the same there
 _BLOB_MARK = "blob:"     # JSON never starts with it
 _DRAFT = ".draft-"       # before the name of a directory whose run is not durable yet
+_DRAFT_S = 60.0          # far longer than it takes to make one
 
 
 def home() -> Path:
@@ -199,8 +201,10 @@ class RunDirectory:
 def _remove_drafts(folder: Path) -> None:
     """Remove what submissions left that were killed before they were durable."""
     for path in folder.glob(f"{_DRAFT}*"):
-        if not RunDirectory(path).is_alive():
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            # One that is just being made holds no lock yet, so age counts too.
+            if time.time() - path.stat().st_mtime > _DRAFT_S and not RunDirectory(path).is_alive():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def fsync_directory(path: Path) -> None:

@@ -32,7 +32,8 @@ from .states import OPEN, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING,
 
 # --- the hot statements ------------------------------------------------------------------------------------
 
-_CLAIM = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1, epoch = ?, worker = ?
+_CLAIM = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1,
+    epoch = (SELECT epoch FROM run), worker = ?
     WHERE id = (SELECT id FROM task WHERE state = 'ready' AND stopped IS NULL ORDER BY depth DESC, id LIMIT 1)
     RETURNING id, attempt, epoch, service, arguments, parent, chain, last, depth, retry, relaxed"""
 _BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start) VALUES (?, ?, ?, ?, ?, ?)"
@@ -91,13 +92,14 @@ class Journal:
         self._unblocked: list[int] = []
         self._interrupted: list[tuple[int, int, int]] = []
         self._startable = 0
+        self._is_durable: bool | None = None  # whether this connection's commits are
         self.clock = time.time
         # One connection for all threads of a service; the mutex keeps them apart.
         self.db = SqliteDatabase(None, autoconnect=False, thread_safe=False)
 
     def open(self) -> Journal:
         """Connect. Raises JournalUnusable for a file that is no journal of ours."""
-        self._opened_by = os.getpid()
+        self._opened_by, self._is_durable = os.getpid(), None
         self._lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
         self.db.init(str(self.directory.journal), timeout=1, check_same_thread=False)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
@@ -149,7 +151,9 @@ class Journal:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
                 self._unblocked, self._interrupted, self._startable = [], [], 0
-                self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+                if durable != self._is_durable:
+                    self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+                    self._is_durable = durable
                 with self.db.atomic("IMMEDIATE"):
                     yield self.clock()
                 # Wake-ups follow the commit: one who looks before it sees nothing and sleeps on.
@@ -203,7 +207,7 @@ class Journal:
         if self.bell.stopping:
             return None
         free = self._unblock_who_can_go_on(now)
-        if free > 0 and (rows := self.execute(_CLAIM, now, self.epoch(), worker)):
+        if free > 0 and (rows := self.execute(_CLAIM, now, worker)):
             claim = Claim(*rows[0])
             self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at)
             self.bell.work(worker)
@@ -261,8 +265,11 @@ class Journal:
     def _settle(self, now: float, claim: Claim, outcome: Success | Failure, log_end: int, is_parent: bool) -> bool:
         fence = (claim.task, claim.attempt, claim.epoch)
         if isinstance(outcome, Success):
-            self.execute(_UNBLOCK_ONE, now, *fence)  # the body returned while another of its threads still waited
-            moved = self.execute(_SUCCEED, now, outcome.result, outcome.changes, *fence)
+            succeed = (_SUCCEED, now, outcome.result, outcome.changes, *fence)
+            moved = self.execute(*succeed)
+            if not moved:  # did the body return while another of its threads still waited?
+                self.execute(_UNBLOCK_ONE, now, *fence)
+                moved = self.execute(*succeed)
             how, error = "succeeded", None
         else:
             moved = self.execute(_FAIL, now, *fence)

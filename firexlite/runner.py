@@ -187,7 +187,6 @@ class Runner:
         host.adopt_orphans()
         self._prepare_wake_folder()
         self._listen_to_signals()
-        gc.collect()
         gc.freeze()  # or each worker's first collection would copy what it shares with us
         self._look()
         while (not self.is_quiet or self.revoking) and self.stop_signal is None:
@@ -254,14 +253,15 @@ class Runner:
         if number is None:
             return  # the tick asks again when one has ended
         runner = os.getpid()
+        self.board.forked(number)  # before the fork: afterwards the worker itself may have changed it
         try:
             pid = os.fork()
         except OSError as error:
+            self.board.never_came(number)
             print(f"firexlite: no worker could be forked: {error.strerror}", file=sys.stderr)
             return
         if pid:
             self.workers[pid] = number
-            self.board.forked(number)
             return
         try:
             os.setsid()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .application import Service
 
 PENDING, STARTED, SUCCESS, FAILURE, REVOKED = "PENDING", "STARTED", "SUCCESS", "FAILURE", "REVOKED"  # FireX's (Celery's) words
+FIREX_OPTIONS = ("callbacks", "enqueue_once_key", "forget", "priority", "queue", "soft_time_limit")  # of enqueue_child
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
 
 
@@ -221,12 +222,15 @@ class Task:
 
     def enqueue_child(self, chain: Chain | Signature | InjectArgs, *, add_to_enqueued_children: bool = True,
                       block: bool = False, raise_exception_on_failure: bool | None = None,
-                      max_wait: float | None = None, **_: object) -> Promise:
+                      max_wait: float | None = None, **others: object) -> Promise:
         """Enqueue a chain as a child of this task; returns its promise at once, or with ``block`` when it has ended.
 
-        max_wait: seconds to block at the most. Other keywords are ignored, as in FireX.
-        Raises InvalidChainArgsException if the chain lacks arguments; with ``block`` what `wait_for_children` raises.
+        max_wait: seconds to block at the most. Keywords that FireX does not know either are ignored, as there.
+        Raises TypeError for an option of FireX that firexlite does not have, InvalidChainArgsException if the chain
+        lacks arguments, and with ``block`` what `wait_for_children` raises.
         """
+        if missing := sorted(name for name in FIREX_OPTIONS if others.get(name)):
+            raise TypeError(f"enqueue_child has no {', '.join(missing)}, and would change what the run does by leaving it out")
         if raise_exception_on_failure is not None and not block:
             raise ValueError("raise_exception_on_failure makes no sense without block=True")
         if isinstance(chain, InjectArgs):
@@ -244,7 +248,7 @@ class Task:
                                       return_keys: str | Sequence[str] = (), return_keys_only: bool = True,
                                       merge_children_results: bool = False, extract_from_parents: bool = True,
                                       raise_exception_on_failure: bool = True, max_wait: float | None = None,
-                                      **_: object) -> Any:
+                                      **others: object) -> Any:
         """Enqueue a chain, wait for it, and get its values.
 
         return_keys: names to get as a tuple, None for those that are not there; without, a dict of all.
@@ -253,7 +257,7 @@ class Task:
         chain, not of the last alone. On failure without raising: the values of the tasks that succeeded.
         """
         promise = self.enqueue_child(chain, block=True, raise_exception_on_failure=raise_exception_on_failure,
-                                     max_wait=max_wait)
+                                     max_wait=max_wait, **others)  # type: ignore[arg-type]
         return pick(promise.results(return_keys_only, merge_children_results, extract_from_parents), return_keys)
 
     @property

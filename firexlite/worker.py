@@ -43,15 +43,12 @@ class Interrupts:
     """Turns SIGTERM into an exception in the running body, but never inside a transaction (it is entered around each)."""
 
     def __init__(self, board: Board, worker: int) -> None:
-        self._board, self._worker, self._pid = board, worker, os.getpid()
+        self._board, self._worker = board, worker
         self._depth = 0
         self._held_back: BaseException | None = None
         self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
 
     def on_signal(self, signal_number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:  # a fork of the service, told to end before it could forget this handler
-            signal.signal(signal_number, signal.SIG_DFL)
-            os.kill(os.getpid(), signal_number)
         if self.attempt is None:
             return
         if self._board.stopping:
@@ -88,13 +85,17 @@ class Worker:
         self.interrupts = Interrupts(board, number)
         self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts)
         self.home_folder = os.getcwd()
+        self._flow = ChainFlow(0)
         self._listening = False
         self._heard = 0
         self._ears = threading.Condition()
 
     def work(self) -> None:
         """Claim, run and settle until the run stops."""
-        os.register_at_fork(after_in_child=self._leave_to_service)
+        # Blocked over the fork: a SIGTERM meant for the child would otherwise be taken by our handler, and lost.
+        os.register_at_fork(before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}),
+                            after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}),
+                            after_in_child=self._leave_to_service)
         self.journal.open()
         claim = self.journal.claim(self.number, self.log.size())
         while not self.board.stopping:
@@ -108,6 +109,7 @@ class Worker:
     def _leave_to_service(self) -> None:
         """In a process that a service forks: it is none of ours, and ends when it is told to."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.journal.forget()
 
     def attempt(self, claim: Claim) -> Claim | None:
@@ -132,6 +134,14 @@ class Worker:
         if isinstance(outcome, str):
             return self.journal.stop(claim, outcome, self.number, self.log.size())
         return self.journal.settle(claim, outcome, self.number, self.log.size(), is_parent=attempt.is_parent)
+
+    def flow_before(self, claim: Claim) -> dict[str, object]:
+        """What flows to a task from those before it in its chain, made afresh."""
+        if claim.task == claim.chain:
+            return {}
+        if self._flow.chain != claim.chain or self._flow.next > claim.task:
+            self._flow = ChainFlow(claim.chain)
+        return self._flow.before(claim.task, self.journal)
 
     def rest(self, heard: int, timeout_s: float) -> None:
         """Sleep until this worker is woken. Of several threads one listens, and passes on what it hears.
@@ -199,7 +209,7 @@ class Attempt:
         claim = self.claim
         service = app.service(claim.service)
         own = decode(self.journal.directory.unspill(claim.arguments))
-        flow = merge_flow(self.journal.flow_steps(claim.chain, claim.task - 1)) if claim.task > claim.chain else {}
+        flow = self.worker.flow_before(claim)
         bog = Bog(service.parameters, own, flow)
         bog.supplied.update(self._converted(service, bog.supplied, before=True))
         task = service.base(service, self, bog, claim.task)
@@ -304,7 +314,32 @@ class Attempt:
         return task_uuid(self.journal.directory.firex_id, num)
 
 
-def merge_flow(steps: Sequence[tuple[str, str | None, str | None]]) -> dict[str, object]:
+class ChainFlow:
+    """What flows along one chain, as the texts of its steps that still count.
+
+    A worker usually runs several tasks of a chain; without this memory each would read all before it again.
+    Nothing in it can go out of date: tasks that succeeded never change.
+    """
+
+    def __init__(self, chain: int) -> None:
+        self.chain = chain
+        self.next = chain                                # the first task not yet read
+        self._steps: list[tuple[Step, set[str]]] = []    # with the names whose values are from it
+
+    def before(self, task: int, journal: Journal) -> dict[str, object]:
+        for step in journal.flow_steps(self.next, task - 1):
+            names = set(merge_flow([step]))
+            for _, earlier in self._steps:
+                earlier -= names
+            self._steps = [(kept, earlier) for kept, earlier in self._steps if earlier] + [(step, names)]
+        self.next = task
+        return merge_flow([step for step, _ in self._steps])
+
+
+Step = tuple[str, str | None, str | None]  # arguments, changes, result of a task, as JSON texts
+
+
+def merge_flow(steps: Sequence[Step]) -> dict[str, object]:
     """What flows on after tasks of a chain: ``(arguments, changes, result)`` of each, later ones over earlier ones."""
     flow: dict[str, object] = {}
     for arguments, changes, result in steps:

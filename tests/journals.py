@@ -22,7 +22,7 @@ class Chimes(Bell):
         self.is_stopping = False
 
     def of(self, kind: str) -> list:
-        return [rest[0] if len(rest) == 1 else rest for name, *rest in self.calls if name == kind]
+        return [rest[0] if len(rest) == 1 else tuple(rest) for name, *rest in self.calls if name == kind]
 
     def forget(self) -> None:
         self.calls.clear()

@@ -116,7 +116,7 @@ FAILED: parse (task 5): JSONDecodeError: Expecting property name enclosed in dou
   called by: load (task 2)
 The run failed. 5 tasks: 1 succeeded, 2 failed, 2 skipped.
 Done: nop
-Not run: nop, getusername
+Still to run: nop, getusername
 Resume it with: firexlite resume {done.firex_id}
 """
 
@@ -442,7 +442,7 @@ def test_an_unreadable_journal_does_not_hide_the_other_runs(firexlite: Command) 
     assert {firex_id: row[0] for firex_id, row in table.items()} == {good: "SUCCEEDED", bad: "UNREADABLE"}
 
 
-def test_a_stopped_run_tells_what_was_in_flight_and_how_to_go_on(firexlite: Command, plugin) -> None:
+def test_a_stopped_run_tells_what_is_left_and_how_to_go_on(firexlite: Command, plugin) -> None:
     plugin(HOLDING)
     process = firexlite.start("submit", "--plugins", "services.py", "--chain", "nop,hold,nop", "--until", "never")
     wait_until(lambda: firexlite.runs() and states(firexlite.only_run()).get("running"), what="running service")
@@ -452,8 +452,9 @@ def test_a_stopped_run_tells_what_was_in_flight_and_how_to_go_on(firexlite: Comm
     firex_id = firexlite.only_run().firex_id
     assert (process.returncode, out) == (143, f"FireX ID: {firex_id}\n")
     assert err.splitlines()[0] == "Stopping: running services have a few seconds to end; once more stops them at once."
-    assert err.splitlines()[-3:] == ["The run was interrupted. 3 tasks: 1 succeeded, 1 in flight, 1 not begun.",
+    assert err.splitlines()[-4:] == ["The run was interrupted. 3 tasks: 1 succeeded, 2 unfinished.",
                                      "Done: nop",
+                                     "Still to run: hold, nop",
                                      f"Resume it with: firexlite resume {firex_id}"]
 
 

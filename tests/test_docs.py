@@ -16,6 +16,7 @@ from conftest import FIXTURES, LIMIT_S, ROOT, Command, kill_all, states, wait_un
 from firexlite import errors
 from firexlite.cli import COMMANDS
 from firexlite.home import RunDirectory
+from firexlite.services import Task
 from firexlite.states import MOVES, STATES
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -162,6 +163,32 @@ def test_the_guide_leads_through_all_of_its_files():
     linked = set(re.findall(r"\]\(\.\./fixtures/guide/(\w+\.py)\)", (ROOT / "docs" / "guide.md").read_text()))
 
     assert linked == {path.name for path in (FIXTURES / "guide").glob("*.py")}
+
+
+# --- the differences from FireX ----------------------------------------------------------------------------------------
+
+def paragraph(beginning: str) -> str:
+    """The paragraph of docs/firex-differences.md that begins like this."""
+    text = (ROOT / "docs" / "firex-differences.md").read_text()
+    [found] = re.findall(rf"^{beginning}.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    return found
+
+
+@pytest.mark.parametrize("option", re.findall(r"`(\w+)=`", paragraph("These options")))
+def test_an_option_that_is_not_there_yet_is_refused_by_its_name(firexlite, plugin, option):
+    services = plugin(f"from firexlite import app\n\n@app.task({option}=1)\ndef bake():\n    pass\n")
+
+    refused = firexlite("submit", "--plugins", services, "--chain", "bake")
+
+    assert refused.code == 2
+    assert "failed to import at line 3" in refused.err
+    assert f"'{option}'" in refused.err
+    assert firexlite.runs() == []
+
+
+@pytest.mark.parametrize("method", re.findall(r"`self\.(\w+)`", paragraph("These methods")))
+def test_a_method_that_is_said_to_be_missing_is_missing(method):
+    assert not hasattr(Task, method)
 
 
 # --- the concepts ----------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_the_data_tell_who_called_whom_with_what(firexlite, plugin):
     done = firexlite("submit", "--plugins", "services.py", "--chain", "top", "--start", "5")
 
     data = firexlite.flame(done.firex_id)
-    assert list(data)[0] == "schema" and data["schema"] == "firexlite.flame/1"
+    assert next(iter(data)) == "schema" and data["schema"] == "firexlite.flame/1"
     assert data["run"]["state"] == "succeeded" and data["run"]["counts"] == {"succeeded": 4}
     top, first, second, third = data["tasks"]
     assert [(t["num"], t["name"], t["parent"], t["enqueued_by"], t["chain_depth"]) for t in data["tasks"]] == [

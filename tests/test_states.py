@@ -114,7 +114,7 @@ def test_a_move_of_the_table_writes_exactly_one_event(tried, move, source, targe
 
 
 def test_a_move_that_has_no_name_is_refused(tried):
-    with pytest.raises(peewee.IntegrityError, match="^no such move$"):
+    with pytest.raises(peewee.IntegrityError, match=r"^no such move$"):
         tried(None, "ready", "running")
 
 
@@ -129,7 +129,7 @@ def test_a_new_task_writes_an_event_only_if_it_is_ready(tmp_path):
 
 @pytest.mark.parametrize("field", sorted(set(schema.Task._meta.fields) - {"aside", "id"}))
 def test_a_succeeded_task_never_changes(journal, field):
-    with (pytest.raises(peewee.IntegrityError, match="^a succeeded task never changes$"),
+    with (pytest.raises(peewee.IntegrityError, match=r"^a succeeded task never changes$"),
           journal.transaction(durable=False)):
         journal.execute(f"UPDATE task SET {field} = {field} WHERE state = 'succeeded'")
 
@@ -141,7 +141,7 @@ def test_a_succeeded_task_may_be_set_aside(journal):
 
 @pytest.mark.parametrize("state", STATES)
 def test_no_task_is_ever_deleted(journal, state):
-    with pytest.raises(peewee.IntegrityError, match="^no task is ever deleted$"), journal.transaction(durable=False):
+    with pytest.raises(peewee.IntegrityError, match=r"^no task is ever deleted$"), journal.transaction(durable=False):
         journal.execute("DELETE FROM task WHERE state = ?", state)
 
 
@@ -152,21 +152,8 @@ def test_an_ended_attempt_never_changes(tmp_path):
     with journal.transaction(durable=True):
         journal.execute("UPDATE attempt SET ended = 1, outcome = 'lost'")
 
-    with (pytest.raises(peewee.IntegrityError, match="^an ended attempt never changes$"),
+    with (pytest.raises(peewee.IntegrityError, match=r"^an ended attempt never changes$"),
           journal.transaction(durable=True)):
         journal.execute("UPDATE attempt SET outcome = 'succeeded'")
     assert journal.execute("SELECT outcome FROM attempt") == [("lost",)]
-    journal.close()
-
-
-@pytest.mark.parametrize("table", ["attempt", "event"])
-def test_history_is_never_deleted(tmp_path, table):
-    journal = opened(tmp_path)
-    submit(journal, "a")
-    journal.claim(0, 0)
-    with journal.transaction(durable=True):
-        journal.execute("UPDATE attempt SET ended = 1, outcome = 'lost'")
-
-    with pytest.raises(peewee.IntegrityError), journal.transaction(durable=True):
-        journal.execute(f"DELETE FROM {table}")
     journal.close()

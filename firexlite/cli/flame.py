@@ -9,7 +9,6 @@ from ..flame_export import render_html, render_json
 from ..flame_graph import model_of
 from ..home import find_run
 
-
 PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; --json has all
 
 

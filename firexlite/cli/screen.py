@@ -11,7 +11,6 @@ import time
 from typing import Any
 
 import click
-from tabulate import tabulate
 
 from ..board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
 from ..history import History, RootCause
@@ -24,7 +23,7 @@ SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that 
 
 _ENDINGS = {"failed": "The run failed", "revoked": "The run was revoked", "interrupted": "The run was interrupted"}
 _TOLD_AS = {"succeeded": "succeeded", "failed": "failed", "skipped": "skipped", "revoked": "revoked",
-            "running": "in flight", "blocked": "in flight", "ready": "not begun", "waiting": "not begun"}
+            "running": "unfinished", "blocked": "unfinished", "ready": "unfinished", "waiting": "unfinished"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -116,6 +115,8 @@ def _report_success(history: History) -> None:
     say("All tasks succeeded")
     values = history.named_values()
     if values:
+        from tabulate import tabulate  # here: it takes longer to import than a short run takes to run
+
         rows = [(name, text_of(value)) for name, value in sorted(values.items())]
         say("\nReturned values:\n" + _indented(tabulate(rows, tablefmt="plain", disable_numparse=True)))
 
@@ -131,9 +132,10 @@ def _failure_lines(history: History) -> list[str]:
     for task in history.stopped_tasks()[:1]:
         lines += _mismatch_lines(history, task)
     lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}. {_told(history.counts())}.")
-    submitted = history.submitted_tasks()
-    done = [history.services[task.service].short_name for task in submitted if task.state == "succeeded"]
-    for title, names in (("Done", done), ("Not run", history.unsuccessful().get("not_run"))):
+    submitted = [(task.state, history.services[task.service].short_name) for task in history.submitted_tasks()]
+    done = [name for state, name in submitted if state == "succeeded"]
+    left = [name for state, name in submitted if state not in ("succeeded", "failed")]
+    for title, names in (("Done", done), ("Still to run", left)):
         if names:
             lines.append(_cut(f"{title}: {', '.join(names)}"))
     lines.append(f"Resume it with: firexlite resume {run.firex_id}")
