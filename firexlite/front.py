@@ -20,6 +20,7 @@ from .runner import Channel, Incarnation, Job, drive_without_services
 
 IMPORT_TIMEOUT_S = 10.0
 REFRESH_S = 0.2
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 
@@ -64,7 +65,7 @@ class Front:
         host.adopt_orphans()
         self._listen_to_signals()
         status = self._run_one(job)
-        while self._next_job is not None:
+        while self._next_job is not None and self._signal is None:
             job, self._next_job = self._next_job, None
             status = self._run_one(job)
         host.end_descendants()
@@ -73,10 +74,9 @@ class Front:
         if self._importing is not None and self._signal is None:
             raise BadInput(f"importing '{self._importing}' ended the process by {host.how_it_died(status)}")
         code = os.waitstatus_to_exitcode(status)
-        if code < 0:
+        if code < 0 and self._signal is None:
             print(f"firexlite: the runner died of {host.how_it_died(status)}", file=sys.stderr)
-            return 128 - code
-        return code
+        return 128 - code if code < 0 else code
 
     def _listen_to_signals(self) -> None:
         self._wakeups, self._wakeup = socket.socketpair()
@@ -85,7 +85,7 @@ class Front:
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal does not end a run
-        for stopping in (signal.SIGINT, signal.SIGTERM):
+        for stopping in _STOPPING:
             signal.signal(stopping, self._pass_on)
 
     def _pass_on(self, number: int, frame: object) -> None:
@@ -101,10 +101,12 @@ class Front:
         sys.stdout.flush()
         sys.stderr.flush()
         front = os.getpid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # or one between fork and assignment would reach nobody
         self._pid = os.fork()
         if not self._pid:
             ours.close()
             _be_the_job(job, self.board, theirs, front)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         theirs.close()
         try:
             return self._stay_with_it(ours)
@@ -117,6 +119,7 @@ class Front:
         poll.register(channel, select.POLLIN)
         poll.register(self._wakeups, select.POLLIN)
         listening = True
+        ended = status = 0
         while True:
             poll.poll(REFRESH_S * 1000)
             with suppress(BlockingIOError):
@@ -128,10 +131,11 @@ class Front:
                     poll.unregister(channel)
                 else:
                     self._take_note(*heard)
-            ended, status = os.waitpid(self._pid, os.WNOHANG)
+            if not ended:
+                ended, status = os.waitpid(self._pid, os.WNOHANG)
             if ended and not (listening and select.select([channel], [], [], 0)[0]):
                 return status
-            if self._importing is not None and time.monotonic() > self._import_by:
+            if self._importing is not None and not ended and time.monotonic() > self._import_by:
                 os.kill(self._pid, signal.SIGKILL)
                 self._refusal = (
                     f"importing '{self._importing}' has not finished after {self.import_timeout_s:g} s; look for what it "
@@ -222,6 +226,7 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
         for default in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(default, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         os.setsid()  # the terminal's Ctrl-C reaches the front alone, which passes it on
         host.die_with_parent(front, signal.SIGTERM)
         os.dup2(2, 1)

@@ -10,7 +10,7 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,16 +63,16 @@ def find_run(firex_id: str) -> RunDirectory:
     return directory
 
 
-def all_runs() -> Iterator[RunDirectory]:
+def all_runs() -> list[RunDirectory]:
     """Every run in the home, newest first."""
-    try:
-        names = [entry.name for entry in os.scandir(home()) if FIREX_ID.match(entry.name)]
-    except FileNotFoundError:
-        return
-    for name in sorted(names, key=lambda n: FIREX_ID.match(n)["stamp"], reverse=True):  # type: ignore[index]
-        run = RunDirectory(home() / name)
-        if run.journal.exists():
-            yield run
+    runs = [RunDirectory(path) for path in home().glob("FireX-*") if FIREX_ID.match(path.name)]
+    return sorted((run for run in runs if run.journal.exists()), key=_began, reverse=True)
+
+
+def _began(run: RunDirectory) -> tuple[str, int]:
+    """When a run began: to the second by its id; of one second, by a file that is never written after it was made."""
+    found = FIREX_ID.match(run.firex_id)
+    return found["stamp"] if found else "", run.write_lock.stat().st_mtime_ns if run.write_lock.exists() else 0
 
 
 class RunDirectory:

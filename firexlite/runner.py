@@ -98,6 +98,7 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     """Submit a run and drive it. Returns the exit code."""
     firex_id = new_firex_id(time.time())
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
+    channel.tell("imported")
     draft = RunDirectory.draft(firex_id)
     alive = draft.take_alive_lock(host.start_time)
     options = {
@@ -128,6 +129,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel) -> int:
     recorded = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
     plugins = recorded if request.plugins is None else request.plugins
     loaded = load(plugins, lambda path: channel.tell("importing", path=path))
+    channel.tell("imported")
     before = {os.path.basename(plugin["path"]): plugin["digest"] for plugin in run.options["plugins"]}
     changed = [plugin.path for plugin in loaded if before.get(os.path.basename(plugin.path)) != plugin.digest]
     slots = request.workers or run.options["workers"]
@@ -334,7 +336,10 @@ class Runner:
         self.directory.wake.rmdir()
         write_run_json(self.directory)
         if self.json_file:
-            write_atomically(Path(self.json_file).absolute(), self.directory.run_json.read_text())
+            try:
+                write_atomically(Path(self.json_file).absolute(), self.directory.run_json.read_text())
+            except OSError as error:
+                print(f"firexlite: {self.json_file} could not be written: {error.strerror}", file=sys.stderr)
         if self.stop_signal is not None:
             return 128 + self.stop_signal
         return exit_code(self.directory, state)

@@ -271,12 +271,15 @@ def test_a_wait_for_any_ends_with_the_first_and_one_for_all_with_the_last(new_ru
     tails = [enqueue(journal, top, name)[1] for name in ("a", "b")]
     a, b = claimed(journal, SECOND), claimed(journal, THIRD)
     assert journal.block(top, tails, wait=1, any_is_enough=any_is_enough)
+    journal.bell.forget()
 
     settle(journal, b, BROKEN, worker=THIRD)
     assert journal.is_waiting(top, 1) is not any_is_enough
+    assert journal.bell.of("ring") == ([([MAIN], 0)] if any_is_enough else [])
     settle(journal, a, worker=SECOND)
 
     assert not journal.is_waiting(top, 1)
+    assert journal.bell.of("ring") == [([MAIN], 0)]
     assert journal.execute("SELECT * FROM awaited") == []
 
 
@@ -525,6 +528,23 @@ def test_children_that_are_open_when_their_parent_ends_are_revoked(new_run, outc
 
     assert states(journal)[1:] == ["succeeded", "revoked", "revoked", "revoked"]
     assert journal.bell.of("interrupt") == [[(SECOND, 3, 1)]]
+    assert column(journal, "held") == [0, 0, 0, 0, 0]  # reopened, it would wait for nobody
+
+
+def test_a_body_that_returns_while_one_of_its_threads_waits_is_settled_all_the_same(new_run):
+    journal = new_run("top", "next", slots=2)
+    top = claimed(journal, MAIN)
+    _, tail = enqueue(journal, top, "slow")
+    claimed(journal, SECOND)
+    journal.block(top, [tail], wait=1)
+    journal.bell.forget()
+
+    following = settle(journal, top, is_parent=True)
+
+    assert following.service == "next"
+    assert states(journal) == ["succeeded", "running", "revoked"]
+    assert journal.execute("SELECT * FROM awaited") == []
+    assert journal.bell.of("ring") == []
 
 
 def test_a_revoked_run_is_told_from_a_failed_one(new_run):

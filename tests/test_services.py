@@ -175,7 +175,7 @@ def top(self):
         f"ChainRevokedPreRunException: {message}.never",
         {**revoked, "result": "ChainRevokedException of services.slow", "parents": ["REVOKED"]},
         f"ChainRevokedException: {message}.slow",
-    ] or done.values["seen"][0]["state"] == "SUCCESS", "with a second worker the queued one may have run"
+    ]
 
 
 # --- failures of children --------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ def top(self):
 
     assert done.states == [("top", "failed"), ("mid", "failed"), ("low", "failed")]
     assert "KeyError: 'no such bread'" in done.ended.err
-    assert "no such bread" in done.only("low")["exception"]["text"]
+    assert done.only("low")["exception"] == "KeyError('no such bread')"
     assert 'raise KeyError("no such bread")' in done.only("low")["traceback"]
     assert [done.only(name)["cause"] for name in ("top", "mid", "low")] == [2, 3, None]
 
@@ -254,9 +254,9 @@ def top(self):
     try:
         self.wait_for_children()
     except MultipleFailuresException as error:
+        message = "The chain has been interrupted by multiple failing microservices: "
         seen["several"] = [isinstance(error, ChainInterruptedException), list(error.task_ids) == [a.id, b.id],
-                           str(error) == "The chain has been interrupted by multiple failing microservices: " + a.id + "," + b.id,
-                           [told(one)[1] for one in error.failures], told(error)[1]]
+                           str(error) == message + a.id + "," + b.id, [told(one)[1] for one in error.failures], told(error)[1]]
     seen["then"] = [good.successful(), len(self.pending_enqueued_children)]
     self.wait_for_children()  # they have been waited for
 
@@ -319,7 +319,7 @@ def test_a_wait_that_takes_too_long_is_given_up_and_the_child_is_revoked_in_the_
     done = run("""
 @app.task
 def slow():
-    time.sleep(15)
+    time.sleep(6)
 
 @app.task(returns="brief")
 def brief():
@@ -342,7 +342,7 @@ def top(self):
 
     assert done.values["seen"] == [True, False, "STARTED", True, {"brief": 1}, {"brief": 1}]
     assert done.states[:2] == [("top", "succeeded"), ("slow", "revoked")]
-    assert done.only("top")["runtime"] < 10
+    assert done.only("top")["runtime"] < 5
 
 
 def test_a_child_that_nobody_waits_for_is_awaited_in_the_end_and_its_failure_ignored(run):
@@ -368,8 +368,7 @@ def after():
 """, "top,after")
 
     assert done.values == {"said": "done", "ended": True}
-    assert done.states == [("top", "succeeded"), ("after", "succeeded"), ("slow", "failed")] or done.states == [
-        ("top", "succeeded"), ("slow", "failed"), ("after", "succeeded")]
+    assert done.states == [("top", "succeeded"), ("after", "succeeded"), ("slow", "failed")]
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
@@ -471,7 +470,7 @@ def test_the_bog_is_a_copy_and_mutable_values_are_nobody_elses(run):
 @app.task(bind=True, returns="seen_first")
 def first(self, breads, mode="default"):
     bog = self.abog
-    seen = [sorted(bog), bog["mode"], self.bound_args, self.default_bound_args, self.short_name, self.name]
+    seen = [sorted(bog), bog["mode"], str(self.bound_args), self.default_bound_args, self.short_name, self.name]
     bog["breads"] = bog["smuggled"] = "changed"
     seen.append(sorted(self.abog) == sorted(k for k in bog if k != "smuggled"))
     breads.append("wheat")
@@ -497,7 +496,7 @@ def top(self):
 
     mine, seen_first, seen_second, seen_third, again = done.values["seen"]
     assert mine == ["rye"]
-    assert seen_first == [["breads", "loose", "mode"], "default", {"breads": ["rye"]}, {"mode": "default"},
+    assert seen_first == [["breads", "loose", "mode"], "default", "{'breads': ['rye']}", {"mode": "default"},
                           "first", "services.first", True]
     assert seen_second == [["rye"], False, False]  # a change in place is no return
     assert seen_third == ["rye", "oat"]
@@ -578,7 +577,8 @@ class Shop:
 Pair = collections.namedtuple("Pair", "left right")
 
 VALUES = [
-    None, True, 0, -1, 10 ** 30, 0.1, float("inf"), "", "text \\u00e9 \\U0001f35e \\x00", b"bytes\\xff", [], {}, (), (1, (2, [3])),
+    None, True, 0, -1, 10 ** 30, 0.1, float("inf"), "", "text \\u00e9 \\U0001f35e \\x00", b"bytes\\xff",
+    [], {}, (), (1, (2, [3])),
     {1, 2}, frozenset({"a"}), {1: "one", (2, 3): {"x": None}}, {"$type": "tuple"}, complex(1, 2), bytearray(b"x"), range(3),
     datetime.datetime(2026, 11, 23, 7, 45, tzinfo=datetime.timezone.utc), datetime.date(2026, 2, 28),
     datetime.timedelta(days=1, microseconds=3), pathlib.Path("/tmp/x"), pathlib.PurePosixPath("a/b"), decimal.Decimal("1.10"),
@@ -643,14 +643,14 @@ def top(self):
     return seen
 """)
 
-    way_out = "pass plain data, or register a codec with firexlite.register_codec"
+    way_out = "which the journal cannot store; pass plain data, or register a codec with firexlite.register_codec"
     *refused, pending, buy, is_type_error, path, several, _, several_path = done.values["seen"]
-    assert refused[0].startswith("NotStorable: arguments of bake: pan[\"what\"][0] is a function, "
-                                 ) or refused[0].startswith("NotStorable: arguments of bake: pan.what[0] is a function, ")
-    assert refused[1].startswith("NotStorable: arguments of bake: pan is a Oven, which the journal cannot store")
-    assert all(one.endswith(way_out) for one in (*refused, buy, several))
+    assert refused == [f"NotStorable: arguments of bake: pan['what'][0] is a function, {way_out}",
+                       f"NotStorable: arguments of bake: pan is a services.Oven, {way_out}"]
     assert pending == 0
-    assert path.startswith("what buy returned as oven") and path in buy and is_type_error is True
+    assert buy == f"NotStorable: what buy returned as oven['list'][1] is a services.Oven, {way_out}"
+    assert several == f"NotStorable: what buy_several returned as oven is a services.Oven, {way_out}"
+    assert (path, is_type_error) == ("what buy returned as oven['list'][1]", True)
     assert several_path == "what buy_several returned as oven"
     assert done.states == [("top", "succeeded"), ("buy", "failed"), ("buy_several", "failed")]  # nothing else was enqueued
 
@@ -674,6 +674,8 @@ def top(self):
 
 def test_exceptions_of_every_make_reach_the_parent(run):
     done = run("""
+import builtins
+
 class TwoArguments(Exception):
     def __init__(self, bread, degrees):
         super().__init__(f"{bread} at {degrees}")
@@ -702,8 +704,7 @@ RAISERS = {
     "os": lambda: FileNotFoundError(2, "No such file or directory", "/nowhere"),
     "key": lambda: KeyError("k"),
     "nameless": Nameless,
-    "group": lambda: __builtins__["ExceptionGroup"]("several", [ValueError("a")]) if "ExceptionGroup" in __builtins__
-        else ValueError("several"),
+    "group": lambda: getattr(builtins, "ExceptionGroup", ValueError)("several", [ValueError("a")]),  # Python 3.11
     "exit": lambda: SystemExit(3),
     "interrupt": lambda: KeyboardInterrupt(),
     "generator": lambda: GeneratorExit("odd"),
@@ -721,14 +722,14 @@ def top(self):
     errors = {what: promise.result for what, promise in promises.items()}
     two, with_lambda, missing = errors["two"], errors["lambda"], errors["os"]
     return {
-        "texts": {what: f"{type(error).__name__}: {error}" for what, error in errors.items() if what not in ("nameless", "lambda in args")},
+        "texts": {what: f"{type(error).__name__}: {error}" for what, error in errors.items()
+                  if what not in ("nameless", "lambda in args")},
         "args": [type(errors["lambda in args"]).__name__, type(errors["nameless"]).__name__],
         "states": sorted({promise.state for promise in promises.values()}),
         "two": [isinstance(two, TwoArguments), two.bread, two.degrees, told(two)[1:]],
         "lambda": [isinstance(with_lambda, WithLambda), with_lambda.kept, hasattr(with_lambda, "callback")],
         "os": [isinstance(missing, FileNotFoundError), missing.errno, missing.filename],
         "local": isinstance(errors["local"], Exception),
-        "pids": len(promises),
     }
 """, "top", "--workers", 1)
 
@@ -781,7 +782,7 @@ def burn(bread):
 """, "bake", "--bread", "rye", code=1)
 
     task = done.only("bake")
-    assert (task["exception"]["name"], task["exception"]["text"]) == ("RuntimeError", "rye <b>burnt</b>")
+    assert task["exception"] == "RuntimeError('rye <b>burnt</b>')"
     assert "KeyError: 'oven'" in task["traceback"]
     assert "in burn" in task["traceback"] and 'raise RuntimeError(f"{bread} <b>burnt</b>") from error' in task["traceback"]
     assert (task["args"], task["defaults"]) == ({"bread": "rye"}, {"degrees": 200})
@@ -885,6 +886,23 @@ def speaks():
 
     assert done.only("speaks")["log"]["lines"] == ["speaking"]
     assert len(done.only("replaces")["attempts"]) == 1
+
+
+def test_log_records_are_kept_after_another_task_closed_stderr(run):
+    done = run("""
+import logging
+
+@app.task
+def closes():
+    sys.stderr.close()
+
+@app.task
+def speaks():
+    logging.getLogger("mine").warning("a record")
+""", "closes,speaks", "--workers", 1)
+
+    [line] = done.only("speaks")["log"]["lines"]
+    assert line.endswith("WARNING mine: a record")
 
 
 # --- plugins and converters ------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """`firexlite runs`: recent runs."""
 from __future__ import annotations
 
-import itertools
 import time
 
 import click
@@ -21,7 +20,7 @@ def runs_command(limit: int) -> None:
     \b
     firexlite runs -n 5
     """
-    rows = [_row(directory) for directory in itertools.islice(all_runs(), limit)]
+    rows = [_row(directory) for directory in all_runs()[:limit]]
     if not rows:
         say(f"There are no runs in {home()} yet.")
         return
