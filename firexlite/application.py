@@ -48,7 +48,7 @@ class Service:
     def name_without_orig(self) -> str:
         return re.sub(f"({ORIG})+$", "", self.name)
 
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
+    def s(self, /, *args: Any, **kwargs: Any) -> Signature:
         """A signature of this service with arguments bound; which service runs is looked up by name when it is enqueued."""
         return Signature(self.name, args, kwargs)
 

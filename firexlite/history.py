@@ -16,7 +16,7 @@ from .codec import display, display_error
 from .errors import InvalidChainArgsException, JournalUnusable
 from .home import RunDirectory, task_uuid
 from .logs import read_stretch
-from .schema import Attempt, Event, FlameDatum, Incarnation, Run, Service, Task
+from .schema import Attempt, Event, FlameDatum, Incarnation, Run, Service, Task, refuse_foreign
 from .states import FINAL, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING
 
 
@@ -137,9 +137,11 @@ class History:
     def __enter__(self) -> History:
         try:
             self._db.connect()
-            self._db.execute_sql("SELECT firex_id FROM run").fetchall()
-        except peewee.DatabaseError as error:
+            refuse_foreign(self._db, self.directory.journal)
+        except (peewee.DatabaseError, JournalUnusable) as error:
             self._db.close()
+            if isinstance(error, JournalUnusable):
+                raise
             raise JournalUnusable(f"{self.directory.journal} cannot be read: {error}") from error
         return self
 

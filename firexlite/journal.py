@@ -54,7 +54,7 @@ _AWAIT = f"""INSERT OR IGNORE INTO awaited (tail, waiter, wait, any)
     SELECT task.id, ?, ?, ? FROM json_each(?) JOIN task ON task.id = json_each.value AND task.state IN {SQL_OPEN}
     RETURNING tail"""
 _ENDED = "DELETE FROM awaited WHERE tail = ? RETURNING waiter, wait, any"
-_MARK_WAKEABLE = "UPDATE task SET wakeable = 1 WHERE id = ? AND state = 'blocked'"
+_MARK_WAKEABLE = "UPDATE task SET wakeable = 1 WHERE id = ? AND state = 'blocked' RETURNING id"
 _UNBLOCK = """UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE id IN (SELECT id FROM task WHERE state = 'blocked' AND wakeable ORDER BY depth DESC, id LIMIT ?) RETURNING worker"""
 _UNBLOCK_ONE = f"""UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
@@ -105,17 +105,17 @@ class Journal:
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
             self.db.connect()
+            if self.execute("SELECT 1 FROM sqlite_master LIMIT 1"):  # an empty one is about to be made a journal
+                schema.refuse_foreign(self.db, self.directory.journal)
             self.execute("PRAGMA journal_mode = WAL")
             self.execute("PRAGMA journal_size_limit = 16777216")
             self.execute("PRAGMA trusted_schema = OFF")
-            [(application,)], [(version,)] = self.execute("PRAGMA application_id"), self.execute("PRAGMA user_version")
-        except peewee.DatabaseError as error:
-            raise JournalUnusable(f"{self.directory.journal} cannot be opened: {error}") from error
-        finally:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-        if (application, version) not in ((schema.APPLICATION_ID, schema.SCHEMA), (0, 0)):
-            raise JournalUnusable(f"{self.directory.journal} has schema {version} of application {application:#x}; "
-                                  f"this firexlite reads schema {schema.SCHEMA} of its own")
+        except BaseException as error:
+            self.close()
+            if isinstance(error, peewee.DatabaseError):
+                raise JournalUnusable(f"{self.directory.journal} cannot be opened: {error}") from error
+            raise
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         return self
 
     def close(self) -> None:
@@ -139,15 +139,21 @@ class Journal:
         return self.db.execute_sql(sql, parameters).fetchall()
 
     @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The connection for one thread, in the process that opened it: a fork must not even read through it."""
+        if self._opened_by != os.getpid():
+            raise RuntimeError(f"process {os.getpid()} is using the journal that process {self._opened_by} opened; "
+                               "open a new Journal after the fork")
+        with self._critical, self._mutex:
+            yield
+
+    @contextlib.contextmanager
     def transaction(self, durable: bool) -> Iterator[float]:
         """One transaction, alone in the run; gives the present time.
 
         durable: commit with an fsync. Otherwise the next durable commit of any process makes it so.
         """
-        if self._opened_by != os.getpid():
-            raise RuntimeError(f"process {os.getpid()} is using the journal that process {self._opened_by} opened; "
-                               "open a new Journal after the fork")
-        with self._critical, self._mutex:
+        with self._alone():
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
                 self._unblocked, self._interrupted, self._startable = [], [], 0
@@ -181,7 +187,6 @@ class Journal:
         for member in members:
             if member.service not in self._known_services:
                 self.execute(KNOWN_SERVICE, member.service, member.about, member.digest)
-                self._known_services.add(member.service)
         [(head,)] = self.execute("SELECT coalesce(max(id), 0) + 1 FROM task")
         last = head + len(members) - 1
         for i, member in enumerate(members):
@@ -298,11 +303,11 @@ class Journal:
                 self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", waiter, wait)
             elif self.execute("SELECT 1 FROM awaited WHERE waiter = ? AND wait = ? LIMIT 1", waiter, wait):
                 continue
-            if self.execute("SELECT 1 FROM awaited WHERE waiter = ? LIMIT 1", waiter):
-                # Another thread of the task still waits: the task stays blocked, this thread goes on without a slot.
+            others_wait = self.execute("SELECT 1 FROM awaited WHERE waiter = ? LIMIT 1", waiter)
+            if others_wait or not self.execute(_MARK_WAKEABLE, waiter):
+                # Another thread of the task still waits, so it stays blocked and this thread goes on without a slot; or
+                # another took a slot again when its time ran out, so it runs and only has to be woken.
                 self._unblocked += [worker for (worker,) in self.execute("SELECT worker FROM task WHERE id = ?", waiter)]
-            else:
-                self.execute(_MARK_WAKEABLE, waiter)
 
     def _set_aside(self, heads: Sequence[int]) -> None:
         if heads:
@@ -321,7 +326,8 @@ class Journal:
                 raise ClaimLost(claim.task, claim.attempt, "enqueue")
             chain = self._insert_chain(now, claim.task, claim.retry, claim.depth + 1, digest, members, held)
             self._note_startable(self._unblock_who_can_go_on(now))
-            return chain
+        self._known_services.update(member.service for member in members)
+        return chain
 
     def release_held(self, heads: Sequence[int]) -> None:
         """Let held chains start: the replay that enqueued them has asked for all that was recorded."""
@@ -351,7 +357,7 @@ class Journal:
 
     def is_waiting(self, claim: Claim, wait: int) -> bool:
         """Whether a wait still goes on. Raises ClaimLost if the task was revoked meanwhile."""
-        with self._critical, self._mutex:
+        with self._alone():
             rows = self.execute(
                 f"SELECT state, (SELECT count(*) FROM awaited WHERE waiter = task.id AND wait = ?), "
                 f"EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) FROM task WHERE {_FENCE}",
@@ -379,7 +385,7 @@ class Journal:
 
     def recorded_calls(self, claim: Claim) -> list[Recorded]:
         """The chains that earlier attempts of this try enqueued, in their order, less those set aside."""
-        with self._critical, self._mutex:
+        with self._alone():
             rows = self.execute("SELECT id, last, digest, held FROM task WHERE parent = ? AND parent_retry = ? "
                                  "AND digest IS NOT NULL AND NOT aside ORDER BY id", claim.task, claim.retry)
         return [Recorded(head, last, digest, bool(held)) for head, last, digest, held in rows]
@@ -485,14 +491,14 @@ class Journal:
 
     def flow_steps(self, chain: int, upto: int) -> list[tuple[str, str | None, str | None]]:
         """``(arguments, changes, result)``, JSON texts, of the tasks of a chain from its first to ``upto``."""
-        with self._critical, self._mutex:
+        with self._alone():
             rows = self.execute("SELECT arguments, changes, result FROM task WHERE id BETWEEN ? AND ? ORDER BY id", chain, upto)
         unspill = self.directory.unspill
         return [tuple(text if text is None else unspill(text) for text in row) for row in rows]  # type: ignore[misc]
 
     def chain_members(self, head: int, last: int) -> list[tuple[int, str, str, str | None, int]]:
         """``(task, service, state, error, attempts)`` of each task of a chain, in order."""
-        with self._critical, self._mutex:
+        with self._alone():
             rows = self.execute(
                 "SELECT task.id, task.service, task.state, attempt.error, task.attempt FROM task LEFT JOIN attempt "
                 "ON attempt.task = task.id AND attempt.number = task.attempt WHERE task.id BETWEEN ? AND ? ORDER BY task.id",
@@ -502,7 +508,7 @@ class Journal:
 
     def children_of(self, task: int) -> list[tuple[int, int]]:
         """``(first, last)`` of the chains that a task enqueued in its present try, in order."""
-        with self._critical, self._mutex:
+        with self._alone():
             return self.execute("SELECT child.id, child.last FROM task AS child JOIN task AS above ON above.id = child.parent "
                                  "WHERE child.parent = ? AND child.digest IS NOT NULL AND NOT child.aside "
                                  "AND child.parent_retry = above.retry ORDER BY child.id", task)

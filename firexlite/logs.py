@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 TAIL_BYTES = 64 * 1024  # of one attempt's output, as much as a reader is given
 
@@ -25,13 +26,14 @@ class WorkerLog:
             os.dup2(self._fd, standard)
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        self._streams = sys.stdout, sys.stderr
         self._log_records_to_stderr()
 
     @staticmethod
     def _log_records_to_stderr() -> None:
         root = logging.getLogger()
         if not root.handlers:  # a service file that configured logging itself keeps what it chose
-            handler = logging.StreamHandler(sys.stderr)
+            handler = _ToStderr()
             handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
             root.addHandler(handler)
             root.setLevel(logging.INFO)
@@ -39,7 +41,7 @@ class WorkerLog:
     def size(self) -> int:
         """Bytes written so far, those still buffered included."""
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):  # the service closed it
+            with suppress(OSError, ValueError, AttributeError):  # the service closed it, or put another in its place
                 stream.flush()
         return os.fstat(self._fd).st_size
 
@@ -47,9 +49,28 @@ class WorkerLog:
         """Undo what a service may have done to its standard streams: closed or redirected them."""
         for standard in (1, 2):
             os.dup2(self._fd, standard)
-        if sys.stdout.closed or sys.stderr.closed:
-            sys.stdout, sys.stderr = (os.fdopen(fd, "w", buffering=1, errors="backslashreplace", closefd=False)
-                                      for fd in (1, 2))
+        if any(stream.closed for stream in self._streams):
+            self._streams = (_stream(1), _stream(2))
+        sys.stdout, sys.stderr = self._streams
+
+
+def _stream(fd: int) -> TextIO:
+    return os.fdopen(fd, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+class _ToStderr(logging.StreamHandler):
+    """Writes to what is stderr at that moment: a service may have closed the one of before."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)  # not StreamHandler's, which would keep the stderr of now
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        raise AttributeError("this handler always writes to stderr")
 
 
 def read_stretch(path: Path, start: int, end: int | None, limit: int = TAIL_BYTES) -> tuple[str, int]:

@@ -42,7 +42,7 @@ def name_values(names: tuple[str, ...] | None, value: object) -> dict[str, objec
     Raises ReturnsCodingException if numbers differ, TypeError if a DYNAMIC_RETURN is not a dict (as firexkit 5.7.236).
     """
     if not names:
-        return dict(value) if isinstance(value, dict) else {}
+        return _with_names(value) if isinstance(value, dict) else {}
     # A plain tuple is spread over the names; a namedtuple, like anything else, is one value.
     values = value if type(value) is tuple else (value,)
     if len(values) != len(names):
@@ -57,8 +57,16 @@ def name_values(names: tuple[str, ...] | None, value: object) -> dict[str, objec
             if not isinstance(one, Mapping):
                 raise TypeError(f"The value of the dynamic returns {name} must be a dictionary."
                                 f"Current return value {one} is of type {type(one).__name__}")
-            named.update(one)
+            named.update(_with_names(one))
     return named
+
+
+def _with_names(values: Mapping) -> dict[str, object]:
+    """A dict whose keys name its values. Raises ReturnsCodingException for a key that is no string."""
+    for name in values:
+        if not isinstance(name, str):
+            raise ReturnsCodingException(f"A dict that names its values has the key {name!r}, which is no string")
+    return dict(values)
 
 
 def pick(values: Mapping[str, object], return_keys: str | Sequence[str] | None) -> dict | tuple:

@@ -364,7 +364,7 @@ def exit_code(directory: RunDirectory, state: str) -> int:
             if task.error is not None:
                 error = decode_error(task.error)
                 if isinstance(error, ReturnCodeError):
-                    return error.firex_returncode
+                    return error.firex_returncode or 1  # a run that failed never ends with 0
                 break
     return 1
 

@@ -1,8 +1,11 @@
 """The tables of a journal, and the triggers by which SQLite itself holds the rules of `states`."""
 from __future__ import annotations
 
+from pathlib import Path
+
 from peewee import SQL, CompositeKey, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
+from .errors import JournalUnusable
 from .states import MOVES, OPEN
 
 APPLICATION_ID = 0x46586C74  # "FXlt"
@@ -167,9 +170,21 @@ STATEMENTS = (
        BEGIN SELECT RAISE(ABORT, 'a succeeded task never changes'); END""",
     """CREATE TRIGGER tasks_stay BEFORE DELETE ON task
        BEGIN SELECT RAISE(ABORT, 'no task is ever deleted'); END""",
+    """CREATE TRIGGER attempts_stay BEFORE DELETE ON attempt
+       BEGIN SELECT RAISE(ABORT, 'no attempt is ever deleted'); END""",
+    """CREATE TRIGGER events_stay BEFORE DELETE ON event
+       BEGIN SELECT RAISE(ABORT, 'no event is ever deleted'); END""",
     """CREATE TRIGGER an_ended_attempt_stays BEFORE UPDATE ON attempt WHEN OLD.ended IS NOT NULL
        BEGIN SELECT RAISE(ABORT, 'an ended attempt never changes'); END""",
 )
+
+
+def refuse_foreign(db: SqliteDatabase, path: Path) -> None:
+    """Raise JournalUnusable if the open file is no journal of a schema that is known here."""
+    found = [db.execute_sql(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    if found != [APPLICATION_ID, SCHEMA]:
+        raise JournalUnusable(f"{path} has schema {found[1]} of application {found[0]:#x}; "
+                              f"this firexlite reads schema {SCHEMA} of its own")
 
 
 def create(db: SqliteDatabase) -> None:

@@ -163,7 +163,7 @@ class Injected(Promise):
     def __init__(self, values: Mapping[str, object]) -> None:
         self._values = dict(values)
 
-    id, state = "", SUCCESS
+    id, state, parent, traceback = "", SUCCESS, None, None
 
     @property
     def result(self) -> dict[str, object]:

@@ -93,8 +93,8 @@ def _corrected_chains(journal: Journal, changed: Sequence[str]) -> set[int]:
                                  "AND service IN (SELECT value FROM json_each(?))", json.dumps(changed)):
         state = "failed"
         while state == "failed":  # up through those that failed because of it
-            [(chain, parent)] = journal.execute("SELECT chain, parent FROM task WHERE id = ?", task)
-            if parent is None:
+            [(chain, parent, aside)] = journal.execute("SELECT chain, parent, aside FROM task WHERE id = ?", task)
+            if parent is None or aside:
                 break
             [(task, state)] = journal.execute("SELECT id, state FROM task WHERE id = ?", parent)
         if state == "ready":

@@ -16,7 +16,7 @@ from types import FrameType
 
 from . import host
 from .application import COLLAPSE_KEY, Service, app
-from .binding import Bog, as_argument, as_flow
+from .binding import EXTRA, Bog, as_argument, as_flow
 from .board import Address, Board, Doorbell
 from .claims import Claim, Failure, NewTask, Recorded, Success
 from .codec import decode, decode_error, display, encode, encode_error
@@ -177,6 +177,7 @@ class Attempt:
         self._waits = itertools.count(1)
         self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
         self._tails: list[int] = []  # of the chains this attempt asked for
+        self._given_up: set[int] = set()  # those of them for which a wait ran out of time
 
     @property
     def is_parent(self) -> bool:
@@ -216,8 +217,8 @@ class Attempt:
         self._show(service, task, bog.abog, first=True)
         args, kwargs = bog.call_arguments()
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
-        if self._tails:
-            self.wait(self._tails, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
+        if left := [tail for tail in self._tails if tail not in self._given_up]:
+            self.wait(left, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
         returned = name_values(service.returns, value)
         if service.returns is None and value is not None and not isinstance(value, dict):
             logger.warning("%s returned a value without a name; declare returns= to keep it", service.short_name)
@@ -281,6 +282,7 @@ class Attempt:
             left = LOOK_AGAIN_S if give_up is None else min(LOOK_AGAIN_S, give_up - time.monotonic())
             if left <= 0:
                 self.journal.end_wait(self.claim, wait)
+                self._given_up.update(tails)
                 return False
             self.worker.rest(heard, left)
 
@@ -301,7 +303,7 @@ class Attempt:
 
     def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
         steps = self.journal.flow_steps(head, last)
-        return [(head + i, merge_flow([(arguments, changes, None)]), decode(result))
+        return [(head + i, merge_flow([(arguments, changes, None)]), as_flow(decode(result)))
                 for i, (arguments, changes, result) in enumerate(steps) if result is not None]
 
     def children_of(self, num: int) -> list[tuple[int, int]]:
@@ -343,7 +345,9 @@ def merge_flow(steps: Sequence[Step]) -> dict[str, object]:
     """What flows on after tasks of a chain: ``(arguments, changes, result)`` of each, later ones over earlier ones."""
     flow: dict[str, object] = {}
     for arguments, changes, result in steps:
-        flow.update(decode(arguments))
+        own = decode(arguments)
+        own.pop(EXTRA, None)
+        flow.update(own)
         if changes:
             flow.update(decode(changes))
         if result:

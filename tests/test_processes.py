@@ -97,7 +97,7 @@ from firexlite import app
 def work(number):
     open(f"running/{number}", "w").close()
     most = len(os.listdir("running"))
-    time.sleep(0.02)
+    time.sleep(0.1)
     os.unlink(f"running/{number}")
     return most
 
@@ -107,7 +107,7 @@ def middle(self, number):
 
 @app.task(bind=True, returns="most")
 def top(self):
-    promises = [self.enqueue_child(middle.s(number=n)) for n in range(12)]
+    promises = [self.enqueue_child(middle.s(number=n)) for n in range(9)]
     self.wait_for_children()
     return max(promise.result["most"] for promise in promises)
 """)

@@ -286,8 +286,9 @@ def test_a_replay_that_asks_for_something_else_stops_and_says_so(firexlite, plug
     (firexlite.folder / "name").write_text("apples")
     process = firexlite.start("submit", "--plugins", "services.py", "--chain", "both")
     wait_until(lambda: (firexlite.folder / "asked").exists())
-    kill_all(process)
     run = firexlite.only_run()
+    wait_until(lambda: states(run)["succeeded"] == 2)  # what was fetched, and the bystander
+    kill_all(process)
     (firexlite.folder / "go").touch()
     (firexlite.folder / "name").write_text("pears")
 
