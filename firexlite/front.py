@@ -223,7 +223,7 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        for default in (signal.SIGCHLD, signal.SIGTERM):
+        for default in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):  # else shell commands would inherit what we ignore
             signal.signal(default, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)

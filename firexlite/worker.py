@@ -32,6 +32,9 @@ from .submission import new_tasks
 
 LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
 
+_CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
+              signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO, signal.SIGPIPE}
+
 logger = logging.getLogger("firexlite")
 
 
@@ -40,11 +43,16 @@ class ReplayStopped(BaseException):
 
 
 class Interrupts:
-    """Turns SIGTERM into an exception in the running body, but never inside a transaction (it is entered around each)."""
+    """Turns SIGTERM into an exception in the running body. Entered around each transaction, it holds back every signal.
+
+    A service's own handlers may raise too, of SIGALRM say; in the middle of a transaction that would leave the run's
+    write lock held. What arrives meanwhile is delivered when the transaction is over.
+    """
 
     def __init__(self, board: Board, worker: int) -> None:
         self._board, self._worker = board, worker
         self._depth = 0
+        self._mask: set = set()                      # of signals that were blocked before
         self._held_back: BaseException | None = None
         self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
 
@@ -57,22 +65,34 @@ class Interrupts:
             reason = TaskRevoked("this task was revoked")
         else:
             return
-        if self._depth:
+        if self._depth:  # it came by way of another thread, whose mask is open
             self._held_back = reason
         else:
             raise reason
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._depth += 1
+        if threading.current_thread() is not threading.main_thread():
+            return  # handlers run in the main thread only
+        if not self._depth:
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _CATCHABLE)
+            except BaseException:  # a handler that was due already raised, with the signals blocked
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                raise
+            self._mask = mask
+        self._depth += 1
 
     def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._depth -= 1
-            if not self._depth and self._held_back is not None:
-                reason, self._held_back = self._held_back, None
-                if self.attempt is not None:
-                    raise reason
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._depth -= 1
+        if self._depth:
+            return
+        reason, self._held_back = self._held_back, None
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # what was held back comes now, and may raise
+        if reason is not None and self.attempt is not None:
+            raise reason
 
 
 class Worker:

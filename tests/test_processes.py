@@ -373,3 +373,35 @@ def parent(self):
 
     assert done.code == 0, done.err
     assert chain_results(firexlite.only_run()) == {"gone": True, "state": "REVOKED"}
+
+
+def test_a_service_whose_alarm_raises_never_leaves_the_write_lock_held(firexlite, plugin):
+    plugin("""
+import random, signal, time
+from firexlite import app
+
+class TooSlow(Exception): pass
+
+def ring(number, frame):
+    raise TooSlow
+
+@app.task(returns="x")
+def child(n): return n
+
+@app.task(bind=True, returns="rung")
+def impatient(self):
+    signal.signal(signal.SIGALRM, ring)
+    rung = 0
+    for n in range(300):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+            while True:
+                self.enqueue_child(child.s(n=n))
+        except TooSlow:
+            rung += 1
+    return rung
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "impatient", "--workers", "2", timeout=60)
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"rung": 300}
