@@ -59,7 +59,7 @@ class Board:
         """Up to ``wanted`` resting workers, the lowest first, now as coming."""
         called: list[int] = []
         worker = 0
-        while len(called) < wanted and self.cells[IDLE] > 0:
+        while len(called) < wanted and self.cells[IDLE] > 0 and worker < CAPACITY:
             if self.status(worker) == RESTS:
                 self.set_status(worker, COMES)
                 called.append(worker)
@@ -152,6 +152,7 @@ class Doorbell(Counter):
         return self.board.stopping
 
     def work(self, worker: int) -> None:
+        self.board.mark_revoked(worker, 0, 0)  # here, where nobody can mark it: it was for the attempt before
         self.board.set_status(worker, WORKS)
 
     def gone(self, worker: int) -> None:
@@ -180,6 +181,7 @@ class Doorbell(Counter):
         self.address.send(RUNNER, b"revoke")
 
     def rest(self, worker: int, quiet: bool) -> None:
+        self.board.mark_revoked(worker, 0, 0)
         self.board.set_status(worker, RESTS)
         if quiet:
             self.address.send(RUNNER, b"quiet")

@@ -16,10 +16,12 @@ from . import host
 from .board import Board
 from .errors import BadInput, FirexliteError
 from .home import RunDirectory
-from .runner import Channel, Incarnation, Job, drive_without_services
+from .launch import Channel, Incarnation, Job, drive_without_services
+from .runner import GRACE_S, SAME_REQUEST_S
 
 IMPORT_TIMEOUT_S = 10.0
 REFRESH_S = 0.2
+PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -55,6 +57,8 @@ class Front:
         self._resumed: dict | None = None      # told after the run's id
         self._refusal: tuple[str, int] | None = None
         self._signal: int | None = None
+        self._asked = self._kill_at = 0.0      # monotonic
+        self._has_said_stopping = False
         self._pid = 0
 
     def run(self, job: Job) -> int:
@@ -69,6 +73,8 @@ class Front:
             job, self._next_job = self._next_job, None
             status = self._run_one(job)
         host.end_descendants()
+        if self._alive is not None:
+            os.close(self._alive)  # nothing of the run lives any more
         if self._refusal is not None:
             raise _Refused(*self._refusal)
         if self._importing is not None and self._signal is None:
@@ -89,9 +95,12 @@ class Front:
             signal.signal(stopping, self._pass_on)
 
     def _pass_on(self, number: int, frame: object) -> None:
+        """Note a signal, and tell the job. Nothing is printed here: the signal may have come in the midst of printing."""
+        now = time.monotonic()
         if self._signal is None:
-            self._signal = number
-            self.screen.stopping(number)
+            self._signal, self._asked, self._kill_at = number, now, now + GRACE_S + PATIENCE_S
+        elif now - self._asked > SAME_REQUEST_S:
+            self._kill_at = now + PATIENCE_S
         if self._pid:
             with suppress(ProcessLookupError):
                 os.kill(self._pid, number)
@@ -124,6 +133,9 @@ class Front:
             poll.poll(REFRESH_S * 1000)
             with suppress(BlockingIOError):
                 self._wakeups.recv(4096)
+            if self._signal is not None and not self._has_said_stopping:
+                self._has_said_stopping = True
+                self.screen.stopping(self._signal)
             while listening and select.select([channel], [], [], 0)[0]:
                 heard = channel.hear()
                 if heard is None:
@@ -135,6 +147,8 @@ class Front:
                 ended, status = os.waitpid(self._pid, os.WNOHANG)
             if ended and not (listening and select.select([channel], [], [], 0)[0]):
                 return status
+            if self._signal is not None and not ended and time.monotonic() > self._kill_at:
+                os.kill(self._pid, signal.SIGKILL)  # it is stuck, behind a stopped worker say
             if self._importing is not None and not ended and time.monotonic() > self._import_by:
                 os.kill(self._pid, signal.SIGKILL)
                 self._refusal = (
@@ -161,8 +175,8 @@ class Front:
             self._resumed = message
         elif what == "threads":
             directory = RunDirectory(Path(message.pop("path")))
-            incarnation = Incarnation(directory, **message)
-            self._next_job = lambda board, channel: drive_without_services(incarnation, board, channel)
+            incarnation, alive = Incarnation(directory, **message), fds[0]
+            self._next_job = lambda board, channel: drive_without_services(incarnation, alive, board, channel)
         elif what == "refused":
             self._refusal = (message["sentence"], message["code"])
 
@@ -240,6 +254,7 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
         import traceback
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # a service may have put anything there; a reader may be gone
+                stream.flush()
         os._exit(code)

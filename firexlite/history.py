@@ -158,9 +158,10 @@ class History:
     # --- the run -----------------------------------------------------------------------------------------------
 
     def run(self) -> RunRecord:
+        is_alive = self.directory.is_alive()  # before the look at the state: it may end in between
         [(firex_id, state, epoch, chain, inputs, options, created, ended)] = self._rows(Run.select(
             Run.firex_id, Run.state, Run.epoch, Run.chain, Run.inputs, Run.options, Run.created, Run.ended))
-        if state == RUN_RUNNING and not self.directory.is_alive():
+        if state == RUN_RUNNING and not is_alive:
             state = RUN_INTERRUPTED
         return RunRecord(firex_id, state, chain, display(inputs), json.loads(options), created, ended, epoch)
 

@@ -185,9 +185,7 @@ class RunDirectory:
                     who = f"process {holder['pid']}" if holder else "another process"
                     raise RunActive(f"{self.firex_id} is running in {who}; wait for it or stop it first") from None
                 time.sleep(0.02)  # a flock that may time out can only be asked for again
-        record = json.dumps({"pid": os.getpid(), "start": start_time_of(os.getpid())})
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, record.encode(), 0)
+        record_holder(fd, start_time_of)
         return fd
 
     @staticmethod
@@ -196,6 +194,13 @@ class RunDirectory:
             return json.loads(os.pread(fd, 4096, 0))
         except ValueError:
             return {}
+
+
+def record_holder(alive: int, start_time_of: Callable[[int], int | None]) -> None:
+    """Write into the held `alive.lock` that this process is the one to be named."""
+    record = json.dumps({"pid": os.getpid(), "start": start_time_of(os.getpid())})
+    os.ftruncate(alive, 0)
+    os.pwrite(alive, record.encode(), 0)
 
 
 def _remove_drafts(folder: Path) -> None:

@@ -126,8 +126,9 @@ class Journal:
 
     def forget(self) -> None:
         """For a service's own fork: let go of the lock file, and never touch the connection, not even to close it."""
-        os.close(self._lock_fd)
-        self._lock_fd = -1
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
 
     def __enter__(self) -> Journal:
         return self.open()
@@ -154,8 +155,10 @@ class Journal:
         durable: commit with an fsync. Otherwise the next durable commit of any process makes it so.
         """
         with self._alone():
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # inside: nothing may come between it and its release
+                if self.db.connection().in_transaction:
+                    self.db.connection().rollback()  # a handler of the service raised here, by way of another thread
                 self._unblocked, self._interrupted, self._startable = [], [], 0
                 if durable != self._is_durable:
                     self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
@@ -465,7 +468,7 @@ class Journal:
         """Record how the incarnation ended; returns the state of the run."""
         with self.transaction(durable=True) as now:
             submitted = {state for (state,) in self.execute("SELECT state FROM task WHERE parent IS NULL")}
-            if interrupted or submitted & OPEN:
+            if submitted & OPEN or (interrupted and submitted != {"succeeded"}):
                 state = RUN_INTERRUPTED
             elif submitted == {"succeeded"}:
                 state = RUN_SUCCEEDED

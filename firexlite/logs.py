@@ -19,14 +19,11 @@ class WorkerLog:
     """Sends this process's stdout, stderr and log records to a file from now on."""
 
     def __init__(self, path: Path) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        self._inherited = sys.stdout, sys.stderr  # kept, never flushed: what is left in them is the runner's
         self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         for standard in (1, 2):
             os.dup2(self._fd, standard)
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-        self._streams = sys.stdout, sys.stderr
+        self._streams = sys.stdout, sys.stderr = _stream(1), _stream(2)
         self._log_records_to_stderr()
 
     @staticmethod

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import FrameType
 
 from . import host
@@ -34,6 +35,7 @@ LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
 
 _CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
               signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO, signal.SIGPIPE}
+_AT_START = [(number, signal.SIG_DFL) for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT)]
 
 logger = logging.getLogger("firexlite")
 
@@ -55,6 +57,20 @@ class Interrupts:
         self._mask: set = set()                      # of signals that were blocked before
         self._held_back: BaseException | None = None
         self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
+
+    def start(self, task: int, attempt: int) -> None:
+        """A body begins: from now on it is interrupted, also for what was asked between its claim and now."""
+        self._depth, self._held_back, self.attempt = 0, None, (task, attempt)
+        signal.signal(signal.SIGTERM, self.on_signal)  # a service before may have set its own
+        self.on_signal(signal.SIGTERM, None)
+
+    def end(self) -> None:
+        """The body has ended, and with it what it may have left armed for the next one."""
+        self.attempt = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in _AT_START:
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _CATCHABLE)
 
     def on_signal(self, signal_number: int, frame: FrameType | None) -> None:
         if self.attempt is None:
@@ -104,7 +120,7 @@ class Worker:
         self.address = Address(directory.wake, number)
         self.interrupts = Interrupts(board, number)
         self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts)
-        self.home_folder = os.getcwd()
+        self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
         self._listening = False
         self._heard = 0
@@ -134,23 +150,25 @@ class Worker:
 
     def attempt(self, claim: Claim) -> Claim | None:
         """Run one attempt and settle it; returns the next claim."""
-        signal.signal(signal.SIGTERM, self.interrupts.on_signal)  # a service before may have set its own
         attempt = Attempt(self, claim)
+        outcome: Success | Failure | str
         try:
-            self.interrupts.attempt = (claim.task, claim.attempt)
+            self.interrupts.start(claim.task, claim.attempt)
             outcome = attempt.run()
-        except (TaskRevoked, ClaimLost):
+        except (TaskRevoked, ClaimLost) as error:
+            self.interrupts.end()
             host.kill_descendants()  # the shell commands of a revoked body end with it
-            outcome = None
-        except Interrupted:
-            return None
+            outcome = Failure(encode_error(error))  # dropped by the fence, if the claim is lost indeed
+        except Interrupted as error:
+            self.interrupts.end()
+            if self.board.stopping:
+                return None
+            outcome = Failure(encode_error(error))  # the body raised it by itself
         finally:
-            self.interrupts.attempt = None
-            self.board.mark_revoked(self.number, 0, 0)
+            self.interrupts.end()
             self.log.restore()
-            os.chdir(self.home_folder)
-        if outcome is None:
-            return self.journal.claim(self.number, self.log.size())
+            with suppress(OSError):
+                os.fchdir(self._folder)
         if isinstance(outcome, str):
             return self.journal.stop(claim, outcome, self.number, self.log.size())
         return self.journal.settle(claim, outcome, self.number, self.log.size(), is_parent=attempt.is_parent)
@@ -459,7 +477,8 @@ def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Bo
     except BaseException:
         logging.getLogger("firexlite").exception("the worker ends")
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # a service may have put anything there
+                stream.flush()
         # Never through the interpreter's own end: it would close what the runner shares with its children.
         os._exit(code)

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 ORDER = [
     "version", "errors", "states", "home", "signatures", "codec_errors", "codec", "results", "converters", "binding",
     "schema", "claims", "journal", "takeover", "logs", "history", "host", "board", "services", "application", "builtin",
-    "plugins", "submission", "worker", "runner", "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary",
-    "flame_export", "cli", "compat",
+    "plugins", "submission", "worker", "runner", "launch", "front", "flame_graph", "flame_markup", "flame_rows",
+    "flame_summary", "flame_export", "cli", "compat",
     "__init__", "__main__",
 ]
 

@@ -405,3 +405,135 @@ def impatient(self):
 
     assert done.code == 0, done.err
     assert chain_results(firexlite.only_run()) == {"rung": 300}
+
+
+def test_a_service_file_may_replace_stdout_at_import(firexlite, plugin):
+    plugin("""
+import codecs, sys
+sys.stdout = codecs.getwriter("utf8")(sys.stdout.buffer)
+from firexlite import app
+
+@app.task
+def speak():
+    print("spoken")
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "speak", timeout=20)
+
+    assert done.code == 0, done.err
+    assert firexlite.flame(done.firex_id)["tasks"][0]["log"]["lines"] == ["spoken"]
+
+
+def test_a_service_may_remove_the_working_directory(firexlite, plugin):
+    plugin("""
+import os, shutil
+from firexlite import app
+
+@app.task(returns="x")
+def clean():
+    shutil.rmtree(os.getcwd())
+    return 1
+
+@app.task(returns="y")
+def after(x): return x + 1
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "clean,after", timeout=20)
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"x": 1, "y": 2}
+
+
+def test_workers_that_cannot_even_begin_end_the_run_with_a_reason(firexlite, plugin):
+    plugin("""
+import os, threading, time
+from firexlite import app
+threading.Thread(target=time.sleep, args=(60,), daemon=True).start()  # so workers import this file themselves
+if os.path.exists("once"):
+    raise RuntimeError("the licence is taken")
+open("once", "w").close()
+
+@app.task
+def never(): pass
+""")
+    stopped = firexlite("submit", "--plugins", "services.py", "--chain", "never", timeout=30)
+
+    assert stopped.code == 1
+    assert "5 workers in a row ended before they could begin, at last by exit status 1" in stopped.err
+    assert "the licence is taken" in stopped.err and "firexlite resume" in stopped.err
+    assert states(firexlite.only_run()) == {"ready": 1}
+
+
+@pytest.mark.parametrize("name", ["Interrupted", "TaskRevoked"])
+def test_a_body_that_raises_what_only_we_raise_fails_its_task(firexlite, plugin, name):
+    plugin(f"""
+from firexlite import app
+from firexlite.errors import {name}
+
+@app.task
+def odd():
+    raise {name}("by myself")
+""")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "odd", timeout=20)
+
+    assert failed.code == 1
+    assert f"{name}: by myself" in failed.err
+
+
+@pytest.mark.parametrize("code, expected", [(7, 7), (0, 1), (256, 1), ("'x'", 1)])
+def test_a_service_chooses_the_exit_code_of_a_failed_run(firexlite, plugin, code, expected):
+    plugin(f"""
+from firexlite import app, ReturnCodeError
+
+@app.task
+def choose():
+    raise ReturnCodeError("chosen", {code})
+""")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "choose", timeout=20)
+
+    assert failed.code == expected and "chosen" in failed.err
+
+
+def test_an_alarm_that_a_service_leaves_behind_does_not_hit_the_next_task(firexlite, plugin):
+    plugin("""
+import signal, subprocess, time
+from firexlite import app
+
+@app.task(returns="x")
+def careless():
+    signal.alarm(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    return 1
+
+@app.task(returns="code")
+def careful(x):
+    time.sleep(1.3)
+    return subprocess.run(["false"]).returncode
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "careless,careful", "--workers", "1", timeout=20)
+
+    assert done.code == 0, done.err
+    assert chain_results(firexlite.only_run()) == {"x": 1, "code": 1}
+    assert query(firexlite.only_run(), "SELECT max(number) FROM attempt") == [(1,)]
+
+
+def test_a_resume_completes_what_a_kill_right_after_the_end_left_undone(firexlite, plugin):
+    plugin("from firexlite import app\n\n@app.task(returns='x')\ndef one(): return 1\n")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "one")
+    run = firexlite.only_run()
+    report = json.loads(run.run_json.read_text())
+    run.run_json.write_text(json.dumps({**report, "completed": False, "state": "running"}))  # as it was before the end
+
+    again = firexlite("resume", done.firex_id, "--json_file", "copy.json")
+
+    assert again.code == 0
+    assert json.loads(run.run_json.read_text()) == report == json.loads((firexlite.folder / "copy.json").read_text())
+
+
+def test_a_run_goes_on_when_nobody_reads_its_output(firexlite, plugin):
+    plugin("print('loading', flush=False)\nfrom firexlite import app\n\n@app.task(returns='x')\ndef one(): return 1\n")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "one", PYTHONUNBUFFERED="")
+    process.stdout.close()
+    process.stderr.close()
+
+    wait_until(lambda: process.poll() is not None)
+    assert states(firexlite.only_run()) == {"succeeded": 1}
+    process.stdout = process.stderr = None

@@ -9,8 +9,8 @@ import click
 from ..board import Board
 from ..front import Front, run_detached
 from ..home import RunDirectory
+from ..launch import Channel, Job
 from ..plugins import load
-from ..runner import Channel, Job
 from .screen import Console, report, say
 
 

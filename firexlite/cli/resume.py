@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import click
 
-from ..runner import ResumeRequest, resume
+from ..launch import ResumeRequest, resume
 from .jobs import run_job
 from .options import import_timeout_option, json_file_option, plugins_option, split_plugins, workers_option
 

@@ -200,7 +200,10 @@ def first_line(text: str) -> str:
 
 
 def shown_path(path: str) -> str:
-    relative = os.path.relpath(path)
+    try:
+        relative = os.path.relpath(path)
+    except FileNotFoundError:  # the working directory was removed
+        return path
     return path if relative.startswith("..") else relative
 
 

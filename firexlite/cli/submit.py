@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..runner import begin
+from ..launch import begin
 from ..submission import Request, split_arguments
 from .jobs import run_job
 from .options import import_timeout_option, json_file_option, plugins_option, split_plugins, workers_option
