@@ -12,32 +12,24 @@ what it holds, an exception for its text, and a time zone that the system lacks 
 """
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
 import enum
 import hashlib
-import ipaddress
 import json
 import math
-import pathlib
 import re
 import reprlib
-import uuid
-import zoneinfo
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property, lru_cache
 from types import MemberDescriptorType, SimpleNamespace
 from typing import Any
 
 from . import codec_errors
 from .codec_errors import class_attribute, class_name, loaded_class, text_of
+from .codec_standard import CODEC_OF, CODECS, Codec, make_bytes, make_timezone, type_name
 from .errors import BadInput, NotReadable, NotStorable
-from .signatures import Literal
 
 MAX_DEPTH = 100               # of values within values: what is written can be read in any stack a service may have
 LONGEST_INT = 10 ** 4300      # more digits than this Python refuses to read in decimal
@@ -122,12 +114,12 @@ def register_codec(cls: type, to_plain: Callable[[Any], Any], from_plain: Callab
     Raises BadInput if firexlite stores the class already, or another class has the name.
     """
     name = name or class_name(cls)
-    same_name = _CODECS.get(name)
-    if cls in _BUILTIN_TYPES:
+    same_name = CODECS.get(name)
+    if cls in BUILTIN_TYPES:
         raise BadInput(f"{cls.__name__} is stored by firexlite itself and cannot get another codec")
     if name in _Reader.FORMS or (same_name and class_name(same_name.cls) != class_name(cls)):
         raise BadInput(f"the codec name '{name}' is taken; give another to register_codec")
-    _CODECS[name] = _CODEC_OF[cls] = Codec(cls, name, to_plain, from_plain)
+    CODECS[name] = CODEC_OF[cls] = Codec(cls, name, to_plain, from_plain)
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -186,7 +178,7 @@ class _Writer:
                 plain = {"$type": "exceptions", "table": self.records, "value": plain}
             return _dumps(plain)
         except RecursionError:
-            raise NotStorable(path, _type_name(value), "too deeply nested") from None
+            raise NotStorable(path, type_name(value), "too deeply nested") from None
 
     def plain(self, value: Any, where: Where) -> Any:
         cls = type(value)
@@ -211,8 +203,8 @@ class _Writer:
     def compound(self, value: Any, cls: type, where: Where) -> Any:
         if cls in _CONTAINERS:
             return _CONTAINERS[cls](self, value, where)
-        if cls in _CODEC_OF:
-            return self.by_codec(_CODEC_OF[cls], value, where)
+        if cls in CODEC_OF:
+            return self.by_codec(CODEC_OF[cls], value, where)
         if issubclass(cls, BaseException):
             return {"$type": "exception", "value": self.exception(value, where)}
         if issubclass(cls, enum.Enum):
@@ -367,7 +359,7 @@ def _refusal(value: object, where: Where, reason: str) -> NotStorable:
     while len(where) > 1:
         where, form, key = where
         parts.append(form.format(key if form == ".{}" else _short(key)))
-    return NotStorable(where[0] + "".join(reversed(parts)), _type_name(value), reason)
+    return NotStorable(where[0] + "".join(reversed(parts)), type_name(value), reason)
 
 
 def _short(key: object) -> str:
@@ -375,11 +367,6 @@ def _short(key: object) -> str:
         return _SHORT.repr(key)
     except Exception:  # a stranger's repr, or an int too long for one
         return f"<{type(key).__name__}>"
-
-
-def _type_name(value: object) -> str:
-    cls = type(value)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _is_namedtuple(cls: type) -> bool:
@@ -447,8 +434,8 @@ class _Reader:
     def unmarked(self, name: str, obj: dict) -> Any:
         if name in self.FORMS:
             return self.FORMS[name](self, obj)
-        if name in _CODECS:
-            return _CODECS[name].from_plain(obj["value"])
+        if name in CODECS:
+            return CODECS[name].from_plain(obj["value"])
         raise NotReadable(f"no codec named '{name}' is registered here; import the module that registers it")
 
     def member(self, obj: dict) -> enum.Enum:
@@ -551,12 +538,12 @@ class _Viewer(_Reader):
         "str": lambda self, obj: "".join(obj["value"]),
         "dict": pairs,
         "OrderedDict": pairs,
-        "bytes": lambda self, obj: repr(_bytes(obj["value"])),
-        "bytearray": lambda self, obj: repr(bytearray(_bytes(obj["value"]))),
+        "bytes": lambda self, obj: repr(make_bytes(obj["value"])),
+        "bytearray": lambda self, obj: repr(bytearray(make_bytes(obj["value"]))),
         "datetime": lambda self, obj: obj["value"][0],
         "time": lambda self, obj: obj["value"][0],
         "timedelta": lambda self, obj: str(datetime.timedelta(*obj["value"])),
-        "timezone": lambda self, obj: str(_timezone(obj["value"])),
+        "timezone": lambda self, obj: str(make_timezone(obj["value"])),
         "Fraction": lambda self, obj: "{}/{}".format(*obj["value"]),
         "range": lambda self, obj: "range({}, {}, {})".format(*obj["value"]),
         "Pattern": lambda self, obj: obj["value"][0],
@@ -566,75 +553,4 @@ class _Viewer(_Reader):
     }
 
 
-# --- the types of the standard library, by exact class -----------------------------------------------
-
-@dataclass(frozen=True)
-class Codec:
-    """How values of one class are written: as the plain data that `to_plain` gives, named `name`."""
-
-    cls: type
-    name: str
-    to_plain: Callable[[Any], Any]
-    from_plain: Callable[[Any], Any]
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
-
-
-def _zoned(value: datetime.datetime | datetime.time) -> list:
-    if value.tzinfo is not None and type(value.tzinfo) not in _CODEC_OF:
-        raise ValueError(f"its tzinfo is a {_type_name(value.tzinfo)}")
-    return [value.isoformat(), value.tzinfo, value.fold]
-
-
-def _from_zoned(cls: Any) -> Callable[[list], Any]:
-    return lambda parts: cls.fromisoformat(parts[0]).replace(tzinfo=parts[1], fold=parts[2])
-
-
-def _timezone_parts(zone: datetime.timezone) -> list:
-    offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]  # the only way to its name, None if it has none
-    return [offset.days, offset.seconds, offset.microseconds, *name]
-
-
-def _timezone(parts: list) -> datetime.timezone:
-    return datetime.timezone(datetime.timedelta(*parts[:3]), *parts[3:])
-
-
-def _zone_key(zone: zoneinfo.ZoneInfo) -> str:
-    if zone.key is None:
-        raise ValueError("it was made from a file and has no key")
-    return zone.key
-
-
-def _zone(key: str) -> zoneinfo.ZoneInfo:
-    # A key with dots would let `zoneinfo`, where it falls back to the tzdata package, import other packages.
-    if not re.fullmatch(r"[\w+-]+(/[\w+-]+)*", key):
-        raise ValueError(f"{key} is not the key of a time zone")
-    return zoneinfo.ZoneInfo(key)
-
-
-_STANDARD: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
-    (bytes, lambda value: base64.b64encode(value).decode(), _bytes),
-    (bytearray, lambda value: base64.b64encode(value).decode(), lambda text: bytearray(_bytes(text))),
-    (complex, repr, complex),
-    (range, lambda value: [value.start, value.stop, value.step], lambda parts: range(*parts)),
-    (Fraction, lambda value: [value.numerator, value.denominator], lambda parts: Fraction(*parts)),
-    (re.Pattern, lambda value: [value.pattern, value.flags], lambda parts: re.compile(parts[0], parts[1] & ~re.DEBUG)),
-    (datetime.datetime, _zoned, _from_zoned(datetime.datetime)),
-    (datetime.time, _zoned, _from_zoned(datetime.time)),
-    (datetime.date, datetime.date.isoformat, datetime.date.fromisoformat),
-    (datetime.timedelta, lambda value: [value.days, value.seconds, value.microseconds],
-     lambda parts: datetime.timedelta(*parts)),
-    (datetime.timezone, _timezone_parts, _timezone),
-    (zoneinfo.ZoneInfo, _zone_key, _zone),
-    *((cls, str, cls) for cls in (
-        Decimal, uuid.UUID,
-        pathlib.PurePosixPath, pathlib.PosixPath, pathlib.PureWindowsPath, pathlib.WindowsPath,
-        ipaddress.IPv4Address, ipaddress.IPv4Network, ipaddress.IPv4Interface,
-        ipaddress.IPv6Address, ipaddress.IPv6Network, ipaddress.IPv6Interface)),
-    (Literal, str.__str__, Literal),
-]
-_CODEC_OF = {cls: Codec(cls, cls.__name__, to_plain, from_plain) for cls, to_plain, from_plain in _STANDARD}
-_CODECS = {codec.name: codec for codec in _CODEC_OF.values()}
-_BUILTIN_TYPES = frozenset({*ATOMS, *_CONTAINERS, *_CODEC_OF})
+BUILTIN_TYPES = frozenset({*ATOMS, *_CONTAINERS, *CODEC_OF})

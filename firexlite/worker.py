@@ -1,7 +1,6 @@
 """A worker: a forked process that claims tasks, runs their services and settles them."""
 from __future__ import annotations
 
-import collections
 import gc
 import itertools
 import json
@@ -13,19 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from types import FrameType
 
 from . import host
 from .application import COLLAPSE_KEY, Service, app
 from .binding import EXTRA, Bog, as_argument, as_flow
 from .board import Address, Board, Doorbell
-from .claims import Claim, Failure, NewTask, Recorded, Success
-from .codec import decode, decode_error, display, encode, encode_error
+from .claims import Claim, Failure, Success
+from .codec import decode, decode_error, encode, encode_error
 from .converters import ConverterRegister
 from .errors import ClaimLost, FirexliteError, Interrupted, TaskRevoked
 from .home import RunDirectory, task_uuid
+from .interrupts import Interrupts
 from .journal import Journal
 from .logs import WorkerLog
+from .replay import Replay, ReplayStopped
 from .results import name_values
 from .services import MemberView, Task
 from .signatures import Chain
@@ -33,82 +33,7 @@ from .submission import new_tasks
 
 LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
 
-_CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
-              signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO, signal.SIGPIPE}
-_AT_START = [(number, signal.SIG_DFL) for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT)]
-
 logger = logging.getLogger("firexlite")
-
-
-class ReplayStopped(BaseException):
-    """Raised in a body whose replay waits for a call that is not recorded; it cannot go on."""
-
-
-class Interrupts:
-    """Turns SIGTERM into an exception in the running body. Entered around each transaction, it holds back every signal.
-
-    A service's own handlers may raise too, of SIGALRM say; in the middle of a transaction that would leave the run's
-    write lock held. What arrives meanwhile is delivered when the transaction is over.
-    """
-
-    def __init__(self, board: Board, worker: int) -> None:
-        self._board, self._worker = board, worker
-        self._depth = 0
-        self._mask: set = set()                      # of signals that were blocked before
-        self._held_back: BaseException | None = None
-        self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
-
-    def start(self, task: int, attempt: int) -> None:
-        """A body begins: from now on it is interrupted, also for what was asked between its claim and now."""
-        self._depth, self._held_back, self.attempt = 0, None, (task, attempt)
-        signal.signal(signal.SIGTERM, self.on_signal)  # a service before may have set its own
-        self.on_signal(signal.SIGTERM, None)
-
-    def end(self) -> None:
-        """The body has ended, and with it what it may have left armed for the next one."""
-        self.attempt = None
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in _AT_START:
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _CATCHABLE)
-
-    def on_signal(self, signal_number: int, frame: FrameType | None) -> None:
-        if self.attempt is None:
-            return
-        if self._board.stopping:
-            reason: BaseException = Interrupted("the run is being stopped")
-        elif self._board.revoked(self._worker) == self.attempt:
-            reason = TaskRevoked("this task was revoked")
-        else:
-            return
-        if self._depth:  # it came by way of another thread, whose mask is open
-            self._held_back = reason
-        else:
-            raise reason
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # handlers run in the main thread only
-        if not self._depth:
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-            try:
-                signal.pthread_sigmask(signal.SIG_BLOCK, _CATCHABLE)
-            except BaseException:  # a handler that was due already raised, with the signals blocked
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-                raise
-            self._mask = mask
-        self._depth += 1
-
-    def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        self._depth -= 1
-        if self._depth:
-            return
-        reason, self._held_back = self._held_back, None
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # what was held back comes now, and may raise
-        if reason is not None and self.attempt is not None:
-            raise reason
 
 
 class Worker:
@@ -298,7 +223,7 @@ class Attempt:
     def enqueue(self, chain: Chain) -> tuple[int, int]:
         members, digest = new_tasks(chain)
         head, last = self._replay.enqueue(
-            digest, members, may_hold=threading.current_thread() is self._thread,
+            digest, may_hold=threading.current_thread() is self._thread,
             journal_chain=lambda held: self._own(lambda: self.journal.enqueue(self.claim, digest, members, held)),
             release=self.journal.release_held)
         self._tails.append(last)
@@ -395,67 +320,6 @@ def merge_flow(steps: Sequence[Step]) -> dict[str, object]:
 
 def _encode_each(values: dict[str, object], where: str) -> str:
     return "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in values.items()) + "}"
-
-
-class Replay:
-    """Matches what a body asks for with what earlier attempts of it enqueued (DESIGN: resume is replay).
-
-    strict: the task was merely interrupted, so it must ask for all that is recorded, in any order. A call that is
-    not recorded is held until it has; if the body waits for it or ends before, the replay stops.
-    Otherwise the body may take another path, and what it leaves out is set aside.
-    """
-
-    def __init__(self, recorded: Sequence[Recorded], strict: bool) -> None:
-        self.total = len(recorded)
-        self._strict = strict
-        self._left: dict[str, collections.deque[Recorded]] = collections.defaultdict(collections.deque)
-        for call in recorded:
-            self._left[call.digest].append(call)
-        self._to_ask = sum(not call.held for call in recorded)
-        self._held: dict[int, tuple[int, int]] = {}  # last task -> chain
-        self._lock = threading.Lock()
-
-    def enqueue(self, digest: str, members: Sequence[NewTask], may_hold: bool,
-                journal_chain: Callable[[bool], tuple[int, int]],
-                release: Callable[[Sequence[int]], None]) -> tuple[int, int]:
-        """The recorded chain of this digest, the oldest not yet asked for; else a new one, held if it must be."""
-        with self._lock:
-            if calls := self._left.get(digest):
-                call = calls.popleft()
-                chain, held = (call.head, call.last), call.held
-                self._to_ask -= not call.held
-            else:
-                held = may_hold and self._strict and self._to_ask > 0
-                chain = journal_chain(held)
-            if held:
-                self._held[chain[1]] = chain
-            if self._held and not self._to_ask:
-                release([head for head, _ in self._held.values()])
-                self._held.clear()
-            return chain
-
-    def holds_any(self, tails: Sequence[int]) -> bool:
-        return any(tail in self._held for tail in tails)
-
-    def must_stop(self) -> bool:
-        """Whether the body ended without asking for all that it must."""
-        return self._strict and self._to_ask > 0
-
-    def unasked(self) -> tuple[int, ...]:
-        """The first tasks of the recorded chains that the body left out."""
-        return tuple(call.head for calls in self._left.values() for call in calls)
-
-    def mismatch(self, journal: Journal, raised: BaseException | None) -> str:
-        """What is to be told of a replay that stopped, as JSON: the calls recorded and not asked for, and the new ones."""
-        def shown(head: int, last: int) -> list:
-            members = journal.chain_members(head, last)
-            steps = journal.flow_steps(head, last)
-            return [{"service": service, "num": num, "arguments": display(step[0])}
-                    for (num, service, *_), step in zip(members, steps, strict=True)]
-
-        missing = [shown(call.head, call.last) for calls in self._left.values() for call in calls if not call.held]
-        return json.dumps({"recorded": missing, "new": [shown(*chain) for chain in self._held.values()],
-                           "raised": None if raised is None else f"{type(raised).__name__}: {raised}"})
 
 
 def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,

@@ -112,8 +112,8 @@ class Money:
 @pytest.fixture
 def registry(monkeypatch):
     """The codecs a test registers are forgotten after it."""
-    monkeypatch.setattr(codec, "_CODECS", dict(codec._CODECS))
-    monkeypatch.setattr(codec, "_CODEC_OF", dict(codec._CODEC_OF))
+    monkeypatch.setattr(codec, "CODECS", dict(codec.CODECS))
+    monkeypatch.setattr(codec, "CODEC_OF", dict(codec.CODEC_OF))
 
 
 def same(left, right):

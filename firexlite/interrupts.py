@@ -1,0 +1,80 @@
+"""How signals reach the body of a service: as exceptions, between transactions, and none that a body before left behind."""
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+from .board import Board
+from .errors import Interrupted, TaskRevoked
+
+_CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
+              signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO, signal.SIGPIPE}
+_AT_START = [(number, signal.SIG_DFL) for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT)]
+
+
+class Interrupts:
+    """Turns SIGTERM into an exception in the running body. Entered around each transaction, it holds back every signal.
+
+    A service's own handlers may raise too, of SIGALRM say; in the middle of a transaction that would leave the run's
+    write lock held. What arrives meanwhile is delivered when the transaction is over.
+    """
+
+    def __init__(self, board: Board, worker: int) -> None:
+        self._board, self._worker = board, worker
+        self._depth = 0
+        self._mask: set = set()                      # of signals that were blocked before
+        self._held_back: BaseException | None = None
+        self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
+
+    def start(self, task: int, attempt: int) -> None:
+        """A body begins: from now on it is interrupted, also for what was asked between its claim and now."""
+        self._depth, self._held_back, self.attempt = 0, None, (task, attempt)
+        signal.signal(signal.SIGTERM, self.on_signal)  # a service before may have set its own
+        self.on_signal(signal.SIGTERM, None)
+
+    def end(self) -> None:
+        """The body has ended, and with it what it may have left armed for the next one."""
+        self.attempt = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in _AT_START:
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _CATCHABLE)
+
+    def on_signal(self, signal_number: int, frame: FrameType | None) -> None:
+        if self.attempt is None:
+            return
+        if self._board.stopping:
+            reason: BaseException = Interrupted("the run is being stopped")
+        elif self._board.revoked(self._worker) == self.attempt:
+            reason = TaskRevoked("this task was revoked")
+        else:
+            return
+        if self._depth:  # it came by way of another thread, whose mask is open
+            self._held_back = reason
+        else:
+            raise reason
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # handlers run in the main thread only
+        if not self._depth:
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+            try:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _CATCHABLE)
+            except BaseException:  # a handler that was due already raised, with the signals blocked
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                raise
+            self._mask = mask
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self._depth -= 1
+        if self._depth:
+            return
+        reason, self._held_back = self._held_back, None
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # what was held back comes now, and may raise
+        if reason is not None and self.attempt is not None:
+            raise reason
