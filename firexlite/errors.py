@@ -38,12 +38,6 @@ class ReplayMismatch(FirexliteError):
     exit_code = 5
 
 
-class StorageFailure(FirexliteError):
-    """The disk refused a write; the run stopped and can be resumed."""
-
-    exit_code = 6
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the known name closest to ``name``, or an empty string."""
     by_case = {k.casefold(): k for k in known}

@@ -21,7 +21,7 @@ from pathlib import Path
 from . import host
 from .board import CAPACITY, COMES, NOBODY, RUNNER, Address, Board, Doorbell
 from .codec import decode_error, encode_error
-from .errors import ReturnCodeError, WorkerLost
+from .errors import ReplayMismatch, ReturnCodeError, WorkerLost
 from .history import History, summary
 from .home import RunDirectory, write_atomically
 from .journal import Journal
@@ -272,7 +272,7 @@ def exit_code(directory: RunDirectory, state: str) -> int:
     if state == RUN_SUCCEEDED:
         return 0
     if state == RUN_INTERRUPTED:
-        return 5
+        return ReplayMismatch.exit_code
     with History(directory) as history:
         for task in history.submitted_tasks():
             if task.error is not None:
