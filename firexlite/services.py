@@ -184,8 +184,8 @@ class Task:
 
     DYNAMIC_RETURN = DYNAMIC_RETURN
 
-    def __init__(self, service: Service, engine: Engine, bog: Bog, num: int) -> None:
-        self._service, self._engine, self._bog, self._num = service, engine, bog, num
+    def __init__(self, service: Service, engine: Engine, bog: Bog) -> None:
+        self._service, self._engine, self._bog = service, engine, bog
         self._pending: dict[int, Promise] = {}  # enqueued and not yet waited for, by last task
 
     @property

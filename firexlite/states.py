@@ -31,7 +31,6 @@ MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # `reopen` leads out of some states, but only a resume may do it: within a run they are final.
 FINAL = frozenset(STATES) - {state for move, (sources, _) in MOVES.items() if move != "reopen" for state in sources}
 OPEN = frozenset(STATES) - FINAL
-ACTIVE = frozenset({RUNNING, BLOCKED})  # an attempt at it is under way
 
 # A run, as a person sees it: `running` and `interrupted` are told apart by the lock of its directory.
 RUN_RUNNING, RUN_INTERRUPTED, RUN_SUCCEEDED, RUN_FAILED, RUN_REVOKED = (

@@ -176,7 +176,7 @@ class Attempt:
         flow = self.worker.flow_before(claim)
         bog = Bog(service.parameters, own, flow)
         bog.supplied.update(self._converted(service, bog.supplied, before=True))
-        task = service.base(service, self, bog, claim.task)
+        task = service.base(service, self, bog)
         self._show(service, task, bog.abog, first=True)
         args, kwargs = bog.call_arguments()
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)

@@ -361,3 +361,39 @@ def _processes_of(firexlite) -> list[str]:
         except OSError:
             pass
     return found
+
+
+def test_a_moved_run_is_resumed_where_it_is_now(firexlite, plugin, effects):
+    plugin(GOLDEN % "assert os.path.exists('water')")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "plant")
+    new_home, new_folder = firexlite.home.with_name("other home"), firexlite.folder.with_name("other work")
+    firexlite.home.rename(new_home)
+    firexlite.folder.rename(new_folder)
+    firexlite.env.update(FIREXLITE_HOME=str(new_home), EFFECT_LOG=str(new_folder / "effects"))
+    firexlite.home, firexlite.folder = new_home, new_folder
+    (new_folder / "water").touch()
+
+    resumed = firexlite("resume", failed.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert firexlite.only_run().run_json.exists()
+
+
+def test_a_run_whose_services_leave_threads_is_resumed_like_any_other(firexlite, plugin, effects):
+    plugin("import threading, time\nthreading.Thread(target=time.sleep, args=(300,), daemon=True).start()\n" + NOTE + """
+@app.task(returns="x")
+def first(): note("first"); return 1
+
+@app.task
+def second(x): note("second"); wait_for_file("go")
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "first,second")
+    wait_until(lambda: effects()["second"] == 1)
+    run = firexlite.only_run()
+    kill_all(process)
+    (firexlite.folder / "go").touch()
+
+    resumed = firexlite("resume", run.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert effects() == {"first": 1, "second": 2}

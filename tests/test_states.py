@@ -9,7 +9,7 @@ from journals import moves, new_tasks, opened, submit
 
 from firexlite import schema
 from firexlite.journal import Journal
-from firexlite.states import ACTIVE, FINAL, MOVES, OPEN, STATES
+from firexlite.states import FINAL, MOVES, OPEN, STATES
 
 # Written out by hand: what a task may go through, as DESIGN has it, and `stop` of a replay that cannot go on.
 EXPECTED = {
@@ -41,7 +41,6 @@ def test_the_table_is_the_one_of_the_design():
 def test_final_is_what_only_a_resume_leads_out_of():
     assert set(FINAL) == {"succeeded", "failed", "skipped", "revoked"}
     assert set(OPEN) == {"waiting", "ready", "running", "blocked"}
-    assert set(ACTIVE) == {"running", "blocked"}
 
 
 def test_every_state_can_be_reached_and_success_cannot_be_left():
