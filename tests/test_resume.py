@@ -245,9 +245,12 @@ def wait(): note("wait"); wait_for_file("go")
     loser, winner = (first, second) if first.poll() is not None else (second, first)
     assert loser.returncode == 3
     assert loser.communicate()[1].startswith(f"firexlite: {run.firex_id} is running in process ")
-    began = time.monotonic()
-    third = firexlite("resume", run.firex_id)
-    assert third.code == 3 and time.monotonic() - began < 1.0
+    seconds = []
+    for _ in range(3):  # the quickest counts: other tests run beside this one
+        began = time.monotonic()
+        assert firexlite("resume", run.firex_id).code == 3
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 1.0
     (firexlite.folder / "go").touch()
     winner.communicate(timeout=20)
 
