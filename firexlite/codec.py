@@ -21,7 +21,7 @@ import math
 import re
 import reprlib
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from types import MemberDescriptorType, SimpleNamespace
 from typing import Any
@@ -51,6 +51,11 @@ def encode(value: object, path: str = "value") -> str:
     Raises NotStorable, naming the part: ``arguments of greet: guests[2].name``.
     """
     return _plain_text(value, _dumps) or _Writer().text(value, path)
+
+
+def encode_named(values: Mapping[str, object], where: str) -> str:
+    """A dict of values by name, as `encode` writes it; an error calls each value ``where`` and its name."""
+    return "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in values.items()) + "}"
 
 
 def canonical(value: object, path: str = "value") -> str:

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from . import host
 from .board import Board
@@ -25,10 +24,8 @@ PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-
-
-class Screen(Protocol):
-    """What a person is shown while a run goes on."""
+class Screen:
+    """What a person is shown while a run goes on. All methods are no-ops: override what you need."""
 
     def started(self, directory: RunDirectory) -> None:
         """The run is durable and has begun, or goes on."""
@@ -210,7 +207,7 @@ def run_detached(job: Job, import_timeout_s: float) -> RunDirectory:
         os._exit(code)
 
 
-class _Herald:
+class _Herald(Screen):
     """The screen of a detached front: it announces the start, and is silent then."""
 
     def __init__(self, channel: Channel) -> None:
@@ -218,10 +215,6 @@ class _Herald:
 
     def started(self, directory: RunDirectory) -> None:
         self._channel.tell("started", path=str(directory.path))
-
-    def resumed(self, done: int, again: int, reopened: int, changed: list[str]) -> None: ...
-    def progress(self, board: Board) -> None: ...
-    def stopping(self, signal_number: int) -> None: ...
 
 
 class _Refused(FirexliteError):

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -77,22 +76,12 @@ def kill_descendants() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def end_descendants(grace_s: float = 0.0) -> None:
-    """Kill and reap whatever lives below this process; with a subreaper that is all it ever started.
-
-    grace_s: how long they have to end by themselves first.
-    """
-    give_up = time.monotonic() + grace_s
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid:
-            continue
-        if time.monotonic() >= give_up:
-            kill_descendants()
-        time.sleep(0.002)
+def end_descendants() -> None:
+    """Kill and reap whatever lives below this process; with a subreaper that is all it ever started."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            kill_descendants()  # again each time: one that died may have left us children of its own
+            os.waitpid(-1, 0)
 
 
 def how_it_died(status: int) -> str:

@@ -178,12 +178,17 @@ class Journal:
     def submit(self, *, firex_id: str, chain: str, inputs: str, options: str, digest: str,
                members: Sequence[NewTask], pid: int, host: str) -> None:
         """Make the schema, and journal the run with every task of its chain."""
+        members = self._put_away_arguments(members)
         with self.transaction(durable=True) as now:
             schema.create(self.db)
             self.execute("INSERT INTO run (id, firex_id, state, epoch, chain, inputs, options, created) "
                          "VALUES (1, ?, ?, 1, ?, ?, ?, ?)", firex_id, RUN_RUNNING, chain, inputs, options, now)
             self.execute("INSERT INTO incarnation (epoch, pid, host, started) VALUES (1, ?, ?, ?)", pid, host, now)
             self._insert_chain(now, None, 0, 0, digest, members, held=False)
+
+    def _put_away_arguments(self, members: Sequence[NewTask]) -> list[NewTask]:
+        """Large arguments in blob files, durable before the rows that name them, and before the lock is taken."""
+        return [replace(member, arguments=self.directory.spill(member.arguments)) for member in members]
 
     def _insert_chain(self, now: float, parent: int | None, parent_retry: int, depth: int, digest: str,
                       members: Sequence[NewTask], held: bool) -> tuple[int, int]:
@@ -195,7 +200,7 @@ class Journal:
         for i, member in enumerate(members):
             released = i == 0 and not held
             self.execute(_ENQUEUE, head + i, parent, parent_retry, head, last, depth, member.service,
-                          self.directory.spill(member.arguments), digest if i == 0 else None, member.worker_deaths,
+                          member.arguments, digest if i == 0 else None, member.worker_deaths,
                           "ready" if released else "waiting", "release" if released else None, now,
                           int(held and i == 0))
         self.bell.count(known=len(members))
@@ -323,6 +328,7 @@ class Journal:
 
         held: not released until `release_held`. Raises ClaimLost if the attempt no longer owns its task.
         """
+        members = self._put_away_arguments(members)
         with self.transaction(durable=False) as now:
             owned = self.execute(_OWNED, claim.task, claim.attempt, claim.epoch)
             if not owned:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import socket
 import sqlite3
 import time
@@ -20,7 +19,7 @@ from .application import app
 from .board import Board, Counter
 from .codec import encode
 from .history import History
-from .home import RunDirectory, find_run, new_firex_id, record_holder
+from .home import RunDirectory, find_run, new_firex_id, record_holder, user_name
 from .journal import Journal
 from .plugins import load
 from .runner import Incarnation, Runner, leave_tidy, write_run_json
@@ -81,7 +80,7 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     options = {
         "plugins": [{"path": plugin.path, "digest": plugin.digest} for plugin in prepared.plugins],
         "workers": request.workers, "cwd": os.getcwd(), "argv": request.argv, "json_file": request.json_file,
-        "user": re.sub(r"^FireX-(.*)-\d+-\d+-\d+$", r"\1", firex_id), "host": platform.node(),
+        "user": user_name(), "host": platform.node(),
         "python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "firexlite": __version__,
     }
     with Journal(draft, request.workers, Counter(board)) as journal:

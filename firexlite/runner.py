@@ -80,9 +80,8 @@ class Runner:
         return self._end_run()
 
     def _prepare_wake_folder(self) -> None:
-        self.directory.wake.mkdir(mode=0o700, exist_ok=True)
-        for left_over in self.directory.wake.iterdir():
-            left_over.unlink()
+        _remove_folder(self.directory.wake)
+        self.directory.wake.mkdir(mode=0o700)
         self.address = Address(self.directory.wake, RUNNER)
         self.bell = Doorbell(self.board, self.address)
 
@@ -236,16 +235,20 @@ def leave_tidy(directory: RunDirectory, json_file: str | None) -> None:
     """What remains to be done when the journal says how a run ended; a kill may have prevented it, so it is idempotent."""
     with Journal(directory, slots=0) as journal:
         journal.fold()
-    if directory.wake.exists():
-        for left_over in directory.wake.iterdir():
-            left_over.unlink()
-        directory.wake.rmdir()
+    _remove_folder(directory.wake)
     write_run_json(directory)
     if json_file:
         try:
             write_atomically(Path(json_file).absolute(), directory.run_json.read_text())
         except OSError as error:
             print(f"firexlite: {json_file} could not be written: {error.strerror}", file=sys.stderr)
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.exists():
+        for left_over in folder.iterdir():
+            left_over.unlink()
+        folder.rmdir()
 
 
 def _let_go_of_output() -> None:

@@ -9,7 +9,7 @@ from typing import cast
 from .application import Service, app
 from .binding import Member, as_argument, verify
 from .claims import NewTask
-from .codec import canonical, digest, encode
+from .codec import canonical, digest, encode_named
 from .converters import InputConverter
 from .errors import (
     ArgumentConversionException,
@@ -46,7 +46,6 @@ class Request:
 class Prepared:
     """A verified submission, ready for the journal."""
 
-    chain: str
     inputs: dict[str, object]                     # converted arguments of the services
     members: list[NewTask]
     digest: str
@@ -136,7 +135,7 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
         raise BadInput(_one_sentence(error)) from error
     except NotStorable as error:
         raise BadInput(str(error)) from error
-    return Prepared(request.chain, arguments, members, of_chain, plugins)
+    return Prepared(arguments, members, of_chain, plugins)
 
 
 def _own_values(request: Request, firex_id: str) -> dict[str, object]:
@@ -195,8 +194,7 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
     members, signatures = [], []
     for (service, _), mine in zip(found, own, strict=True):
         written = {name: as_argument(value) for name, value in mine.items()}
-        where = f"arguments of {service.short_name}: "
-        text = "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in written.items()) + "}"
+        text = encode_named(written, f"arguments of {service.short_name}: ")
         members.append(NewTask(service.name, text, service.worker_deaths, service.about, service.digest))
         signatures.append([service.short_name, written])
     return members, digest(canonical(signatures, "signature"))

@@ -3,21 +3,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .journal import KNOWN_SERVICE, Journal
 from .states import RUN_RUNNING
 
 
-@dataclass
+@dataclass(frozen=True)
 class TakeOver:
     """What a new incarnation found: its epoch, and how many tasks go on, are reopened, or are done."""
 
     epoch: int
-    interrupted: int = 0
-    reopened: int = 0
-    succeeded: int = 0
-    counts: dict[str, int] = field(default_factory=dict)
+    interrupted: int
+    reopened: int
+    counts: dict[str, int]
+
+    @property
+    def succeeded(self) -> int:
+        return self.counts.get("succeeded", 0)
 
 
 def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple[str, str]]) -> TakeOver:
@@ -35,10 +38,9 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
                                "WHERE state IN ('running', 'blocked') RETURNING id", now)
         journal.execute("UPDATE attempt SET ended = ?, outcome = 'lost' WHERE ended IS NULL", now)
         changed = _note_changed_services(journal, digests)
-        found = TakeOver(epoch, interrupted=len(lost), reopened=_reopen(journal, now, changed))
-        found.counts = dict(journal.execute("SELECT state, count(*) FROM task GROUP BY state"))
-        found.succeeded = found.counts.get("succeeded", 0)
-        return found
+        reopened = _reopen(journal, now, changed)
+        counts = dict(journal.execute("SELECT state, count(*) FROM task GROUP BY state"))
+        return TakeOver(epoch, len(lost), reopened, counts)
 
 
 def _note_changed_services(journal: Journal, digests: Mapping[str, tuple[str, str]]) -> list[str]:

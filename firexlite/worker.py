@@ -18,7 +18,7 @@ from .application import COLLAPSE_KEY, Service, app
 from .binding import EXTRA, Bog, as_argument, as_flow
 from .board import Address, Board, Doorbell
 from .claims import Claim, Failure, Success
-from .codec import decode, decode_error, encode, encode_error
+from .codec import decode, decode_error, encode_error, encode_named
 from .converters import ConverterRegister
 from .errors import ClaimLost, FirexliteError, Interrupted, TaskRevoked
 from .home import RunDirectory, task_uuid
@@ -190,8 +190,8 @@ class Attempt:
         returned = {name: changed[name] for name in returned}
         changes = {name: as_argument(value) for name, value in changed.items()
                    if name not in returned and (name not in bog.given or value is not bog.given[name])}
-        texts = (_encode_each(returned, f"what {service.short_name} returned as "),
-                 _encode_each(changes, f"arguments of {service.short_name}: "))
+        texts = (encode_named(returned, f"what {service.short_name} returned as "),
+                 encode_named(changes, f"arguments of {service.short_name}: "))
         self._show(service, task, {**bog.abog, **returned}, first=False)
         return texts
 
@@ -316,10 +316,6 @@ def merge_flow(steps: Sequence[Step]) -> dict[str, object]:
         if result:
             flow.update(as_flow(decode(result)))
     return flow
-
-
-def _encode_each(values: dict[str, object], where: str) -> str:
-    return "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in values.items()) + "}"
 
 
 def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,

@@ -95,8 +95,7 @@ def test_a_run_that_fails_again_can_be_resumed_again(firexlite, plugin, effects)
     assert effects() == {"plant": 4, "grow ash": 1, "grow fig": 4, "grow oak": 1, "cleanup": 1}
 
 
-def test_a_run_that_succeeded_with_an_apology_is_left_alone(firexlite, plugin, effects):
-    plugin(NOTE + """
+TOLERANT = NOTE + """
 @app.task
 def fragile():
     note("fragile")
@@ -105,9 +104,13 @@ def fragile():
 @app.task(bind=True, returns="said")
 def tolerant(self):
     note("tolerant")
-    self.enqueue_child(fragile.s(), block=True, raise_exception_on_failure=False)
-    return "sorry"
-""")
+    promise = self.enqueue_child(fragile.s(), block=True, raise_exception_on_failure=False)
+    %s
+"""
+
+
+def test_a_run_that_succeeded_with_an_apology_is_left_alone(firexlite, plugin, effects):
+    plugin(TOLERANT % 'return "sorry"')
     done = firexlite("submit", "--plugins", "services.py", "--chain", "tolerant")
     assert done.code == 0, done.err
     journal = firexlite.only_run().journal
@@ -148,19 +151,8 @@ def three(b): note("three"); return b + 1
 
 
 def test_below_a_parent_that_was_merely_interrupted_a_failure_stands(firexlite, plugin, effects):
-    plugin(NOTE + """
-@app.task
-def fragile():
-    note("fragile")
-    raise ValueError("broken")
-
-@app.task(bind=True, returns="said")
-def tolerant(self):
-    note("tolerant")
-    promise = self.enqueue_child(fragile.s(), block=True, raise_exception_on_failure=False)
-    wait_for_file("go")
-    return f"{type(promise.result).__name__}: {promise.result}"
-""")
+    plugin(TOLERANT % """wait_for_file("go")
+    return f"{type(promise.result).__name__}: {promise.result}\"""")
     process = firexlite.start("submit", "--plugins", "services.py", "--chain", "tolerant")
     run = wait_until(lambda: firexlite.runs() and firexlite.only_run())
     wait_until(lambda: states(run).get("failed") == 1 and states(run).get("running") == 1)

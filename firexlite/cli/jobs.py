@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from ..board import Board
-from ..front import Front, run_detached
-from ..home import RunDirectory
+from ..front import Front, Screen, run_detached
 from ..launch import Channel, Job
 from ..plugins import load
 from .screen import Console, report, say
@@ -43,16 +42,7 @@ def describe_services(plugins: Sequence[str], import_timeout_s: float, describe:
             answer.flush()
             return 0
 
-        if code := Front(_Unseen(), import_timeout_s).run(job):
+        if code := Front(Screen(), import_timeout_s).run(job):
             click.get_current_context().exit(code)
         answer.seek(0)
         return answer.read()
-
-
-class _Unseen:
-    """The screen of a front that has nothing to show."""
-
-    def started(self, directory: RunDirectory) -> None: ...
-    def resumed(self, done: int, again: int, reopened: int, changed: list[str]) -> None: ...
-    def progress(self, board: Board) -> None: ...
-    def stopping(self, signal_number: int) -> None: ...

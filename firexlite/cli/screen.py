@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ..board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
+from ..front import Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
 
@@ -35,7 +36,7 @@ def say(text: str, err: bool = False) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 2 if err else 1)
 
 
-class Console:
+class Console(Screen):
     """The screen of a front with a person, or a pipe, before it."""
 
     def __init__(self) -> None:
