@@ -23,6 +23,10 @@ if TYPE_CHECKING:
         WaitOnChainTimeoutError,
         WorkerLost,
     )
+    from .files import File
+    from .recorded import now as now
+    from .recorded import random as random
+    from .recorded import uuid as uuid
     from .results import DYNAMIC_RETURN, returns
     from .services import Promise, Task
     from .signatures import Chain, InjectArgs, Signature
@@ -35,12 +39,14 @@ _HOME_OF = {
     "FirexliteError": "errors", "InvalidChainArgsException": "errors", "MultipleFailuresException": "errors",
     "ReturnCodeError": "errors", "ReturnsCodingException": "errors", "WaitOnChainTimeoutError": "errors",
     "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "services", "Task": "services",
+    "File": "files", "now": "recorded", "random": "recorded", "uuid": "recorded",
     "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
 }
 
+# Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library.
 __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
-    "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "FirexliteError", "InjectArgs", "InputConverter",
+    "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
     "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__", "app",
     "flame", "flame_collapse", "register_codec", "returns",

@@ -20,6 +20,7 @@ from .signatures import Signature
 
 ORIG = "_orig"            # what the name of an overridden service ends in, once for each level
 WORKER_DEATHS = 3         # how many deaths of its worker a task survives
+ON_INTERRUPT = ("retry", "fail", "ask")
 COLLAPSE_KEY = "_default_display"
 
 
@@ -27,10 +28,12 @@ class Service:
     """A function that can be composed into chains and run as a task. Called directly it is the plain function."""
 
     def __init__(self, function: Callable, *, name: str, bind: bool, returns: tuple[str, ...] | None,
-                 flame: Mapping[str, Flame], collapse: list[dict], worker_deaths: int, base: type[Task]) -> None:
+                 flame: Mapping[str, Flame], collapse: list[dict], worker_deaths: int, on_interrupt: str,
+                 base: type[Task]) -> None:
         self.undecorated = function
         self.name = name
-        self.bind, self.returns, self.base, self.worker_deaths = bind, returns, base, worker_deaths
+        self.bind, self.returns, self.base = bind, returns, base
+        self.worker_deaths, self.on_interrupt = worker_deaths, on_interrupt
         self.flame, self.collapse = dict(flame), collapse
         self.parameters = Parameters.of(function, bind)
         self.from_plugin = False
@@ -96,16 +99,21 @@ class App:
 
     def task(self, function: Callable | None = None, *, bind: bool = False,
              returns: str | Iterable[str] | None = None, flame: str | Iterable[str] | Mapping | None = None,
-             worker_deaths: int = WORKER_DEATHS, base: type[Task] = Task, name: str | None = None) -> Any:
+             worker_deaths: int = WORKER_DEATHS, on_interrupt: str = "retry", base: type[Task] = Task,
+             name: str | None = None) -> Any:
         """Make a function a service; with or without arguments.
 
         bind: the function's first parameter is the task itself. returns: the names of what it returns.
         flame: names of arguments and results to show in the report. worker_deaths: how many deaths of its worker
-        a task of it survives; the next one fails it.
+        a task of it survives; the next one fails it. on_interrupt: what becomes of a task whose body was cut off, by
+        the death of its worker or of all processes: `retry` runs it again; `fail` fails it, and `ask` has the run
+        stop, until a person decides with `resume --restart-task` or `--mark-done`.
         """
+        if on_interrupt not in ON_INTERRUPT:
+            raise ValueError(f"on_interrupt takes {', '.join(ON_INTERRUPT)}, not {on_interrupt!r}")
         if function is None:
             return functools.partial(self.task, bind=bind, returns=returns, flame=flame,
-                                     worker_deaths=worker_deaths, base=base, name=name)
+                                     worker_deaths=worker_deaths, on_interrupt=on_interrupt, base=base, name=name)
         declared = _attribute(function, "__firexlite_returns__")
         if declared is not None and returns is not None:
             raise ReturnsCodingException(f"{function.__name__} declares its returns twice, by @returns and by returns=")
@@ -114,7 +122,7 @@ class App:
             raise IllegalTaskNameException(f"the name of {long_name} ends in {ORIG}, which is kept for overridden services")
         shown = {**(_attribute(function, "__firexlite_flame__") or {}), **_flame_option(flame)}
         return self._register(Service(
-            function, name=long_name, bind=bind, base=base, worker_deaths=worker_deaths, flame=shown,
+            function, name=long_name, bind=bind, base=base, worker_deaths=worker_deaths, on_interrupt=on_interrupt, flame=shown,
             returns=return_names(returns if declared is None else declared, long_name),
             collapse=_attribute(function, "__firexlite_collapse__") or []))
 

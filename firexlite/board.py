@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .claims import Bell
+from .home import storage
 
 # Cells of the header.
-STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING = range(8)
+STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING, BROKEN, WANT_SPACE = range(10)
+INTACT, NO_SPACE, DISK_FAILED = range(3)
 _COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
 _HEADER = 16
 # Of each worker: what it is, and the attempt that was revoked under it.
@@ -41,6 +43,15 @@ class Board:
 
     def stop(self) -> None:
         self.cells[STOPPING] = 1
+
+    @property
+    def broken(self) -> int:
+        """INTACT, or how writing failed, NO_SPACE or DISK_FAILED: nothing may be written any more in this incarnation."""
+        return self.cells[BROKEN]
+
+    def give_up(self, is_full: bool) -> None:
+        self.cells[BROKEN] = NO_SPACE if is_full else DISK_FAILED
+        self.stop()
 
     def _at(self, worker: int, cell: int) -> int:
         return _HEADER + _WIDTH * worker + cell
@@ -96,7 +107,8 @@ class Address:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._folder_fd)
-        self.socket.bind(self._path(name))
+        with storage(folder):
+            self.socket.bind(self._path(name))
 
     def _path(self, name: int | str) -> str:
         # Through the open directory: a socket's path may have 108 bytes only, a run's directory has any length.
@@ -135,6 +147,16 @@ class Counter(Bell):
     def __init__(self, board: Board) -> None:
         self.board = board
 
+    @property
+    def is_broken(self) -> bool:
+        return bool(self.board.broken)
+
+    def give_up(self, is_full: bool) -> None:
+        self.board.give_up(is_full)
+
+    def want_space(self, change: int) -> None:
+        self.board.cells[WANT_SPACE] += change
+
     def count(self, **changes: int) -> None:
         for name, change in changes.items():
             self.board.cells[_COUNTS[name]] += change
@@ -150,6 +172,10 @@ class Doorbell(Counter):
     @property
     def stopping(self) -> bool:
         return self.board.stopping
+
+    def give_up(self, is_full: bool) -> None:
+        super().give_up(is_full)
+        self.address.send(RUNNER, b"broken")
 
     def work(self, worker: int) -> None:
         self.board.mark_revoked(worker, 0, 0)  # here, where nobody can mark it: it was for the attempt before

@@ -20,6 +20,8 @@ class Claim:
     depth: int
     retry: int
     relaxed: int  # 1: its replay may take another path
+    on_interrupt: str
+    redoes: int | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class NewTask:
     worker_deaths: int
     about: str
     digest: str
+    on_interrupt: str = "retry"
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,24 @@ class Recorded:
 
 
 class Bell:
-    """Told by the journal whom to wake. All methods are called under the write lock, and are no-ops: override what
-    you need. What it knows is a hint, never the truth, which is in the journal."""
+    """Told by the journal, after each commit, what has changed and whom to wake. All methods are called under the write
+    lock, and are no-ops: override what you need. What it knows is a hint, never the truth, which is in the journal."""
 
     @property
     def stopping(self) -> bool:
         """No task is to be claimed any more."""
         return False
+
+    @property
+    def is_broken(self) -> bool:
+        """Nothing may be written any more in this incarnation."""
+        return False
+
+    def give_up(self, is_full: bool) -> None:
+        """The disk stayed full, or else failed: nothing is to be written any more in this incarnation."""
+
+    def want_space(self, change: int) -> None:
+        """So many more processes (1, -1) wait for space on the disk; called without the lock."""
 
     def work(self, worker: int) -> None:
         """This worker has claimed a task."""
@@ -76,10 +90,10 @@ class Bell:
         """This worker is dead."""
 
     def ring(self, unblocked: Sequence[int], startable: int) -> None:
-        """After a commit: these blocked workers may go on, and so many ready tasks have a free slot."""
+        """These blocked workers may go on, and so many ready tasks have a free slot."""
 
     def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
-        """After a commit: these ``(worker, task, attempt)`` were revoked."""
+        """These ``(worker, task, attempt)`` were revoked."""
 
     def rest(self, worker: int, quiet: bool) -> None:
         """Nothing to claim for this worker; ``quiet``: nothing runs and nothing can start."""

@@ -552,6 +552,7 @@ class _Viewer(_Reader):
         "Fraction": lambda self, obj: "{}/{}".format(*obj["value"]),
         "range": lambda self, obj: "range({}, {}, {})".format(*obj["value"]),
         "Pattern": lambda self, obj: obj["value"][0],
+        "File": lambda self, obj: "{} ({} bytes)".format(*obj["value"]),
         "enum": lambda self, obj: obj.get("value", obj["name"]),
         "raised": raised,
         "exception": exception_text,

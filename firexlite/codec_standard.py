@@ -14,6 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from .files import File
 from .signatures import Literal
 
 
@@ -87,6 +88,7 @@ _STANDARD: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
         pathlib.PurePosixPath, pathlib.PosixPath, pathlib.PureWindowsPath, pathlib.WindowsPath,
         ipaddress.IPv4Address, ipaddress.IPv4Network, ipaddress.IPv4Interface,
         ipaddress.IPv6Address, ipaddress.IPv6Network, ipaddress.IPv6Interface)),
+    (File, lambda file: file.plain, lambda parts: File.recorded(*parts)),
     (Literal, str.__str__, Literal),
 ]
 CODEC_OF = {cls: Codec(cls, cls.__name__, to_plain, from_plain) for cls, to_plain, from_plain in _STANDARD}

@@ -38,6 +38,23 @@ class ReplayMismatch(FirexliteError):
     exit_code = 5
 
 
+class StorageFailure(FirexliteError):
+    """The disk failed, or stayed full; what is in the journal is whole, and the run can be resumed."""
+
+    exit_code = 6
+
+
+class DiskFull(StorageFailure):
+    """Something could not be written for want of space, which may be there a moment later."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        return f"{self.path} could not be written: {self.reason}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the known name closest to ``name``, or an empty string."""
     by_case = {k.casefold(): k for k in known}
@@ -59,15 +76,19 @@ class ClaimLost(FirexliteError):
 
 
 class WorkerLost(FirexliteError):
-    """The worker of a task died, more often than the task allows."""
+    """The worker of a task died, more often than the task allows.
 
-    def __init__(self, deaths: int, how_it_died: str) -> None:
-        self.deaths, self.how_it_died = deaths, how_it_died
-        super().__init__(deaths, how_it_died)
+    unsure: the body may have run, and its service says that it is not to run again by itself.
+    """
+
+    def __init__(self, deaths: int, how_it_died: str, unsure: bool = False) -> None:
+        self.deaths, self.how_it_died, self.unsure = deaths, how_it_died, unsure
+        super().__init__(deaths, how_it_died, unsure)
 
     def __str__(self) -> str:
         times = "once" if self.deaths == 1 else f"{self.deaths} times"
-        return f"the worker of this task died {times}, at last by {self.how_it_died}"
+        died = f"the worker of this task died {times}, at last by {self.how_it_died}"
+        return died + "; it may have done its work, so it is not run again by itself" * self.unsure
 
 
 class NotStorable(FirexliteError, TypeError):

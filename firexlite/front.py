@@ -15,7 +15,7 @@ from . import host
 from .board import Board
 from .errors import BadInput, FirexliteError
 from .home import RunDirectory
-from .launch import Channel, Incarnation, Job, drive_without_services
+from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .runner import GRACE_S, SAME_REQUEST_S
 
 IMPORT_TIMEOUT_S = 10.0
@@ -164,8 +164,9 @@ class Front:
             return
         self._importing = None
         if what == "started":
-            self.directory = RunDirectory(Path(message["path"]))
-            self.screen.started(self.directory)
+            if self.directory is None:
+                self.directory = RunDirectory(Path(message["path"]))
+                self.screen.started(self.directory)
             if self._resumed is not None:
                 self.screen.resumed(**self._resumed)
         elif what == "resumed":
@@ -174,6 +175,10 @@ class Front:
             directory = RunDirectory(Path(message.pop("path")))
             incarnation, alive = Incarnation(directory, **message), fds[0]
             self._next_job = lambda board, channel: drive_without_services(incarnation, alive, board, channel)
+        elif what == "again":
+            request, held = ResumeRequest(**message["request"]), self._alive
+            self._next_job = lambda board, channel: resume(request, board, channel, held)
+            self.board = Board()  # the one before says that the run is to stop
         elif what == "refused":
             self._refusal = (message["sentence"], message["code"])
 

@@ -16,7 +16,21 @@ from .codec import display, display_error
 from .errors import InvalidChainArgsException, JournalUnusable
 from .home import RunDirectory, task_uuid
 from .logs import read_stretch
-from .schema import Attempt, Event, FlameDatum, Incarnation, Run, Service, Task, refuse_foreign
+from .schema import (
+    ERRORS,
+    SCHEMA,
+    Attempt,
+    Event,
+    FlameDatum,
+    Incarnation,
+    Run,
+    Service,
+    Task,
+    migrate,
+    refuse_foreign,
+    version,
+    why_unusable,
+)
 from .states import FINAL, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING
 
 
@@ -36,7 +50,10 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class IncarnationRecord:
-    """One life of the run's processes. how: the state it left the run in; None: it was killed, or goes on."""
+    """One life of the run's processes. how: the state it left the run in; None: it was killed, or goes on.
+
+    changed: the services whose code was other than before.
+    """
 
     epoch: int
     pid: int
@@ -44,6 +61,7 @@ class IncarnationRecord:
     started: float
     ended: float | None
     how: str | None
+    changed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,6 +100,7 @@ class TaskRecord:
     worker: int | None
     aside: bool
     stopped: str | None
+    unsure: bool
     arguments: str
     result: str | None
     changes: str | None
@@ -95,6 +114,25 @@ class TaskRecord:
     def position(self) -> int:
         """Its place in its chain, from 0."""
         return self.num - self.chain
+
+
+@dataclass(frozen=True)
+class TaskOutline:
+    """One task, with its payloads as they lie in the row: JSON texts, or what stands for a blob file."""
+
+    num: int
+    parent: int | None
+    parent_retry: int
+    chain: int
+    service: str
+    state: str
+    retry: int
+    aside: int
+    unsure: int
+    redoes: int | None
+    arguments: str
+    changes: str | None
+    result: str | None
 
 
 @dataclass(frozen=True)
@@ -124,7 +162,7 @@ class RootCause:
 
 _TASK_COLUMNS = (Task.id, Task.parent, Task.parent_retry, Task.chain, Task.last, Task.depth, Task.service, Task.state,
                  Task.moved, Task.attempt, Task.retry, Task.deaths, Task.epoch, Task.worker, Task.aside, Task.stopped,
-                 Task.arguments, Task.result, Task.changes)
+                 Task.unsure, Task.arguments, Task.result, Task.changes)
 
 
 class History:
@@ -138,12 +176,24 @@ class History:
         try:
             self._db.connect()
             refuse_foreign(self._db, self.directory.journal)
-        except (peewee.DatabaseError, JournalUnusable) as error:
+            if version(self._db) < SCHEMA:
+                self._read_as_migrated()
+        except (*ERRORS, JournalUnusable) as error:
             self._db.close()
             if isinstance(error, JournalUnusable):
                 raise
-            raise JournalUnusable(f"{self.directory.journal} cannot be read: {error}") from error
+            raise why_unusable(error, self.directory.journal) from error
         return self
+
+    def _read_as_migrated(self) -> None:
+        """Read a copy in memory that is brought to the present schema; the file stays as it is until a resume."""
+        copy = SqliteDatabase(":memory:")
+        copy.connect()
+        self._db.connection().backup(copy.connection())
+        self._db.close()
+        with copy.atomic("IMMEDIATE"):
+            migrate(copy)
+        self._db = copy
 
     def __exit__(self, *_: object) -> None:
         self._db.close()
@@ -166,7 +216,9 @@ class History:
         return RunRecord(firex_id, state, chain, display(inputs), json.loads(options), created, ended, epoch)
 
     def incarnations(self) -> list[IncarnationRecord]:
-        return [IncarnationRecord(*row) for row in self._rows(Incarnation.select().order_by(Incarnation.epoch))]
+        rows = self._rows(Incarnation.select().order_by(Incarnation.epoch))
+        return [IncarnationRecord(epoch, pid, host, started, ended, how, tuple(json.loads(about or "{}").get("changed", ())))
+                for epoch, pid, host, started, ended, how, about in rows]
 
     def counts(self) -> dict[str, int]:
         """``{state: number of tasks}``, without states that no task is in."""
@@ -187,12 +239,24 @@ class History:
         unspill = self.directory.unspill
         for row in (query.where(*where) if where else query).tuples().bind(self._db).iterator():
             *plain, arguments, result, changes, error = row
-            plain[14] = bool(plain[14])
+            plain[14], plain[16] = bool(plain[14]), bool(plain[16])
             yield TaskRecord(*plain, *(text and unspill(text) for text in (arguments, result, changes, error)))
 
     def submitted_tasks(self) -> list[TaskRecord]:
         """The tasks of the submitted chain, in order."""
-        return list(self.tasks(Task.parent.is_null()))
+        return list(self.tasks(Task.parent.is_null() & Task.redoes.is_null()))
+
+    def outlines(self) -> Iterator[TaskOutline]:
+        """All tasks, for those who need to know of most of them that they do not matter."""
+        query = Task.select(Task.id, Task.parent, Task.parent_retry, Task.chain, Task.service, Task.state, Task.retry,
+                            Task.aside, Task.unsure, Task.redoes, Task.arguments, Task.changes, Task.result).order_by(Task.id)
+        for row in query.tuples().bind(self._db).iterator():
+            yield TaskOutline(*row)
+
+    def first_moves(self, *states: str) -> dict[int, int]:
+        """``{task: place among all events}`` of the first move of each task to one of these states."""
+        return dict(self._rows(Event.select(Event.task, peewee.fn.MIN(Event.id)).where(Event.state.in_(states))
+                               .group_by(Event.task)))
 
     def task(self, num: int) -> TaskRecord | None:
         return next(self.tasks(Task.id == num), None)

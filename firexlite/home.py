@@ -1,6 +1,8 @@
 """Where runs live: the home directory, FireX IDs, a run's directory and its locks."""
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import getpass
 import hashlib
@@ -10,11 +12,11 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .errors import BadInput, JournalUnusable, RunActive, nearest
+from . import faults
+from .errors import BadInput, DiskFull, JournalUnusable, RunActive, StorageFailure, nearest
 
 FIREX_ID = re.compile(r"^FireX-(?P<user>[\w.+-]+?)-(?P<stamp>\d{6}-\d{6})-(?P<number>\d+)$", re.ASCII)
 SPILL_BYTES = 64 * 1024  # a larger payload goes to a blob file; measured: rows and files cost the same there
@@ -29,6 +31,16 @@ def home() -> Path:
         return Path(chosen).absolute()
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(state).absolute() / "firexlite"
+
+
+def durability() -> str:
+    """`full`, each result is synced to the disk before anything follows from it, or `normal`, which survives every
+    crash of processes but may lose the last results in a power cut. Raises BadInput for anything else in
+    FIREXLITE_DURABILITY."""
+    chosen = os.environ.get("FIREXLITE_DURABILITY") or "full"
+    if chosen not in ("full", "normal"):
+        raise BadInput(f"FIREXLITE_DURABILITY is '{chosen}'; it takes full, which is the default, or normal")
+    return chosen
 
 
 def user_name() -> str:
@@ -93,21 +105,27 @@ class RunDirectory:
     def draft(cls, firex_id: str) -> RunDirectory:
         """A new directory, for its owner alone, under a hidden name: the run exists when it is `publish`ed."""
         draft = cls(home() / f"{_DRAFT}{firex_id}")
-        draft.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_drafts(draft.path.parent)
-        draft.path.mkdir(mode=0o700)
-        for folder in (draft.logs, draft.blobs):
-            folder.mkdir(mode=0o700)
-        for file in (draft.journal, draft.alive_lock, draft.write_lock):
-            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        with storage(draft.path.parent):
+            draft.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _remove_drafts(draft.path.parent)
+            draft.path.mkdir(mode=0o700)
+            try:
+                for folder in (draft.logs, draft.blobs):
+                    folder.mkdir(mode=0o700)
+                for file in (draft.journal, draft.alive_lock, draft.write_lock):
+                    os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            except OSError:
+                shutil.rmtree(draft.path, ignore_errors=True)
+                raise
         return draft
 
     def publish(self) -> RunDirectory:
         """Give a draft whose journal is durable its name, durably."""
         run = RunDirectory(self.path.with_name(self.path.name.removeprefix(_DRAFT)))
-        fsync_directory(self.path)
-        os.rename(self.path, run.path)
-        fsync_directory(run.path.parent)
+        with storage(run.path):
+            fsync_directory(self.path)
+            os.rename(self.path, run.path)
+            fsync_directory(run.path.parent)
         return run
 
     def log_file(self, epoch: int, worker: int) -> Path:
@@ -125,13 +143,17 @@ class RunDirectory:
         target = self.blobs / name
         if not target.exists():
             draft = self.blobs / f".{name}.{os.getpid()}"
-            fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(draft, target)
-            fsync_directory(self.blobs)
+            with storage(draft):
+                fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                faults.reach("blob drafted")
+                os.rename(draft, target)
+                faults.reach("blob renamed")
+        with storage(target):
+            fsync_directory(self.blobs)  # also for one that is there: its maker may have died before this
         return _BLOB_MARK + name
 
     def unspill(self, text: str) -> str:
@@ -199,17 +221,31 @@ class RunDirectory:
 def record_holder(alive: int, start_time_of: Callable[[int], int | None]) -> None:
     """Write into the held `alive.lock` that this process is the one to be named."""
     record = json.dumps({"pid": os.getpid(), "start": start_time_of(os.getpid())})
-    os.ftruncate(alive, 0)
-    os.pwrite(alive, record.encode(), 0)
+    with contextlib.suppress(OSError):  # the lock itself needs no space on the disk
+        os.ftruncate(alive, 0)
+        os.pwrite(alive, record.encode(), 0)
 
 
 def _remove_drafts(folder: Path) -> None:
     """Remove what submissions left that were killed before they were durable."""
     for path in folder.glob(f"{_DRAFT}*"):
-        with suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
             # One that is just being made holds no lock yet, so age counts too.
             if time.time() - path.stat().st_mtime > _DRAFT_S and not RunDirectory(path).is_alive():
                 shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """What the system has against writing here, as DiskFull or StorageFailure."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path, os.strerror(error.errno)) from error
+        if error.errno in (errno.EIO, errno.EROFS):
+            raise StorageFailure(f"{path} could not be written: {error.strerror}") from error
+        raise
 
 
 def fsync_directory(path: Path) -> None:

@@ -62,6 +62,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int | None:
+    """The parent of a process; None if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def descendants(pid: int) -> Iterator[int]:
     """Everything below a process, parents before their children."""
     for child in children(pid):

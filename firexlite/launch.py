@@ -7,25 +7,27 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from . import host
+from . import faults, files, host
 from .application import app
 from .board import Board, Counter
 from .codec import encode
-from .history import History
-from .home import RunDirectory, find_run, new_firex_id, record_holder, user_name
-from .journal import Journal
-from .plugins import load
+from .errors import BadInput
+from .history import History, RunRecord
+from .home import RunDirectory, durability, find_run, new_firex_id, record_holder, user_name
+from .journal import FULL_WAIT_S, Journal, wait_for_space
+from .plugins import Plugin, load
 from .runner import Incarnation, Runner, leave_tidy, write_run_json
 from .states import RUN_SUCCEEDED
-from .submission import Request, prepare
-from .takeover import take_over
+from .submission import Prepared, Request, prepare
+from .takeover import Decisions, take_over
 from .version import __version__
 
 
@@ -68,38 +70,81 @@ class ResumeRequest:
     workers: int | None = None
     plugins: list[str] | None = None
     json_file: str | None = None
+    full_wait_s: float | None = None
+    accept_new: bool = False
+    restart: list[int] = field(default_factory=list)
+    done: dict[int, dict[str, object]] = field(default_factory=dict)
+    rerun_missing: bool = False
+
+    def afterwards(self) -> dict:
+        """What is to be asked for when lost files have been made again, as JSON."""
+        return {"firex_id": self.firex_id, "workers": self.workers, "plugins": self.plugins, "json_file": self.json_file,
+                "full_wait_s": self.full_wait_s, "accept_new": self.accept_new}
+
+    @property
+    def decides(self) -> bool:
+        """Whether it asks for more than going on."""
+        return bool(self.accept_new or self.restart or self.done or self.rerun_missing)
 
 
 def begin(request: Request, board: Board, channel: Channel) -> int:
     """Submit a run and drive it. Returns the exit code."""
+    durability()  # refuses what it does not know, before anything is there
     firex_id = new_firex_id(time.time())
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
-    draft = RunDirectory.draft(firex_id)
-    alive = draft.take_alive_lock(host.start_time)
     options = {
         "plugins": [{"path": plugin.path, "digest": plugin.digest} for plugin in prepared.plugins],
-        "workers": request.workers, "cwd": os.getcwd(), "argv": request.argv, "json_file": request.json_file,
-        "user": user_name(), "host": platform.node(),
-        "python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "firexlite": __version__,
+        "workers": request.workers, "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
+        "json_file": request.json_file, "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
+        **software(),
     }
-    with Journal(draft, request.workers, Counter(board)) as journal:
-        journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
-                       options=json.dumps(options), digest=prepared.digest, members=prepared.members,
-                       pid=os.getpid(), host=platform.node())
-    directory = draft.publish()
+    directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board),
+                                      request.full_wait_s, Counter(board))
+    faults.reach("published")
     write_run_json(directory)
-    return _drive(Incarnation(directory, 1, request.workers, [p.path for p in prepared.plugins], request.json_file),
-                  alive, board, channel)
+    return _drive(Incarnation(directory, 1, request.workers, [p.path for p in prepared.plugins], request.json_file,
+                              request.full_wait_s), alive, board, channel)
 
 
-def resume(request: ResumeRequest, board: Board, channel: Channel) -> int:
-    """Take over a run and drive it to its end. Returns the exit code."""
+def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: dict, board: Board) -> tuple[RunDirectory, int]:
+    """Make a run durable; returns its directory and what holds its lock. Raises DiskFull, and leaves nothing then."""
+    draft = RunDirectory.draft(firex_id)
+    try:
+        faults.reach("draft made")
+        alive = draft.take_alive_lock(host.start_time)
+        with Journal(draft, request.workers, Counter(board), full_wait_s=0) as journal:
+            journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
+                           options=json.dumps(options), digest=prepared.digest, members=prepared.members,
+                           pid=os.getpid(), host=platform.node())
+        return draft.publish(), alive
+    except BaseException:
+        for path in (draft.path, draft.path.with_name(firex_id)):  # it may have got its name, and not durably
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def software() -> dict[str, str]:
+    """The versions that a run goes with."""
+    return {"python": platform.python_version(), "firexlite": __version__}
+
+
+def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | None = None) -> int:
+    """Take over a run and drive it to its end. Returns the exit code.
+
+    alive: what holds the run's lock, if this process was given it.
+    """
+    durability()
     directory = find_run(request.firex_id)
-    alive = directory.take_alive_lock(host.start_time)
+    if alive is None:
+        alive = directory.take_alive_lock(host.start_time)
+    faults.reach("alive lock taken")
     with History(directory) as history:
         run = history.run()
+        producers = [] if run.state == RUN_SUCCEEDED else _producers_of_missing_files(history, request)
     if run.state == RUN_SUCCEEDED:
+        if request.decides:
+            raise BadInput(f"{directory.firex_id} has succeeded, so there is nothing to decide")
         if request.json_file or not _is_tidy(directory):
             leave_tidy(directory, request.json_file)
         channel.tell("started", path=str(directory.path), fd=alive)
@@ -108,18 +153,37 @@ def resume(request: ResumeRequest, board: Board, channel: Channel) -> int:
     plugins = recorded if request.plugins is None else request.plugins
     loaded = load(plugins, lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
-    before = {os.path.basename(plugin["path"]): plugin["digest"] for plugin in run.options["plugins"]}
-    changed = [plugin.path for plugin in loaded if before.get(os.path.basename(plugin.path)) != plugin.digest]
+    faults.reach("services loaded")
     slots = request.workers or run.options["workers"]
-    with Journal(directory, slots, Counter(board)) as journal:
+    full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
+    decisions = Decisions(request.accept_new, request.restart, request.done, producers)
+    with Journal(directory, slots, Counter(board), full_wait_s=full_wait_s) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
-                          {service.name: (service.about, service.digest) for service in app})
+                          {service.name: (service.about, service.digest) for service in app}, decisions, software())
     Counter(board).count(known=sum(found.counts.values()),
                           **{s: found.counts.get(s, 0) for s in ("succeeded", "failed", "skipped", "revoked")})
     write_run_json(directory)
-    channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened, changed=changed)
+    channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
+                 changed=_changed(run, loaded))
     return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
-                              request.json_file or run.options["json_file"]), alive, board, channel)
+                              request.json_file or run.options["json_file"], full_wait_s,
+                              request.afterwards() if producers else None), alive, board, channel)
+
+
+def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
+    """The tasks to run again, in order, since files are missing. Raises BadInput unless that was asked for and can be done."""
+    missing = files.check(history, request.restart, request.done)
+    if missing and not request.rerun_missing:
+        raise BadInput(files.refusal(history, missing))
+    return files.to_run_again(history, missing) if missing else []
+
+
+def _changed(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
+    """What is other than when the run was submitted: plugins, by their paths, and versions."""
+    before = {os.path.basename(plugin["path"]): plugin["digest"] for plugin in run.options["plugins"]}
+    versions = [f"{name} {run.options.get(name)} -> {version}" for name, version in software().items()
+                if run.options.get(name) != version]
+    return [plugin.path for plugin in loaded if before.get(os.path.basename(plugin.path)) != plugin.digest] + versions
 
 
 def _is_tidy(directory: RunDirectory) -> bool:
@@ -142,10 +206,18 @@ def _drive(incarnation: Incarnation, alive: int, board: Board, channel: Channel)
     directory = incarnation.directory
     if host.thread_count() > 1:
         channel.tell("threads", fd=alive, path=str(directory.path), epoch=incarnation.epoch, slots=incarnation.slots,
-                     plugins=incarnation.plugins, json_file=incarnation.json_file)
+                     plugins=incarnation.plugins, json_file=incarnation.json_file, full_wait_s=incarnation.full_wait_s,
+                     again=incarnation.again)
         return 0
     channel.tell("started", path=str(directory.path), fd=alive)
-    return Runner(incarnation, board, load_services=None).supervise()
+    return _supervise(incarnation, board, channel, load_services=None)
+
+
+def _supervise(incarnation: Incarnation, board: Board, channel: Channel, load_services: Callable[[], object] | None) -> int:
+    code = Runner(incarnation, board, load_services).supervise()
+    if incarnation.again is not None:
+        channel.tell("again", request=incarnation.again)
+    return code
 
 
 def drive_without_services(incarnation: Incarnation, alive: int, board: Board, channel: Channel) -> int:
@@ -155,4 +227,4 @@ def drive_without_services(incarnation: Incarnation, alive: int, board: Board, c
     """
     record_holder(alive, host.start_time)
     channel.tell("started", path=str(incarnation.directory.path))
-    return Runner(incarnation, board, load_services=lambda: load(incarnation.plugins)).supervise()
+    return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins))

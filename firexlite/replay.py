@@ -47,7 +47,7 @@ class Replay:
                 chain = journal_chain(held)
             if held:
                 self._held[chain[1]] = chain
-            if self._held and not self._to_ask:
+            if self._held and not (self._strict and self._to_ask):
                 release([head for head, _ in self._held.values()])
                 self._held.clear()
             return chain

@@ -18,13 +18,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host
-from .board import CAPACITY, COMES, NOBODY, RUNNER, Address, Board, Doorbell
+from . import faults, host
+from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, Address, Board, Counter, Doorbell
 from .codec import decode_error, encode_error
-from .errors import ReplayMismatch, ReturnCodeError, WorkerLost
+from .errors import ReplayMismatch, ReturnCodeError, StorageFailure, WorkerLost
 from .history import History, summary
-from .home import RunDirectory, write_atomically
-from .journal import Journal
+from .home import RunDirectory, storage, write_atomically
+from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import read_stretch
 from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
 from .worker import work
@@ -44,6 +44,8 @@ class Incarnation:
     slots: int
     plugins: list[str]           # paths, for workers that must import the services themselves
     json_file: str | None = None
+    full_wait_s: float = FULL_WAIT_S
+    again: dict | None = None    # the resume that follows this incarnation, in which only lost files are made
 
 
 class Runner:
@@ -51,7 +53,7 @@ class Runner:
 
     def __init__(self, incarnation: Incarnation, board: Board, load_services: Callable[[], object] | None) -> None:
         self.directory, self.epoch, self.slots = incarnation.directory, incarnation.epoch, incarnation.slots
-        self.json_file = incarnation.json_file
+        self.json_file, self.full_wait_s = incarnation.json_file, incarnation.full_wait_s
         self.board, self.load_services = board, load_services
         self.workers: dict[int, int] = {}            # pid -> number
         self.revoking: dict[int, float] = {}         # pid -> when it is killed if it still runs what was revoked
@@ -62,26 +64,52 @@ class Runner:
         self.is_quiet = False
 
     def supervise(self) -> int:
-        """Run the incarnation to its end; returns the exit code of the run."""
+        """Run the incarnation to its end; returns the exit code of the run. Raises StorageFailure."""
         host.adopt_orphans()
-        self._prepare_wake_folder()
         self._listen_to_signals()
         _let_go_of_output()
         gc.freeze()  # or each worker's first collection would copy what it shares with us
+        try:
+            wait_for_space(self._prepare_wake_folder, self.full_wait_s, Counter(self.board))
+            self._schedule()
+            self._end_workers()
+            return self._end_run()
+        except StorageFailure as error:
+            self.board.stop()
+            self._end_workers()
+            raise self._storage_failure(error) from error
+
+    def _schedule(self) -> None:
+        """Fork and reap until there is no more to do, or the run is to stop."""
         self._look()
-        while (not self.is_quiet or self.revoking) and self.stop_signal is None and self.barren < BARREN:
+        while (not self.is_quiet or self.revoking) and not self._must_stop():
             self._sleep_until_something_happens()
             somebody_died = self._reap()
             is_told_quiet = self._answer_workers()
             if somebody_died or is_told_quiet or time.monotonic() >= self.next_look:
                 self._look()
             self._interrupt_revoked()  # after the look: what is quiet may have bodies that were revoked and still end
-        self._end_workers()
-        return self._end_run()
+        if self.board.broken:
+            raise StorageFailure("a worker could not write")
+
+    def _must_stop(self) -> bool:
+        return bool(self.stop_signal is not None or self.barren >= BARREN or self.board.broken)
+
+    def _storage_failure(self, error: StorageFailure) -> StorageFailure:
+        """The sentence with which a run ends that could not be written to."""
+        reason = str(error)
+        if self.board.broken == NO_SPACE:
+            reason = f"there was no space in {self.directory.path} for {self.full_wait_s:g} s"
+        elif self.board.broken:
+            reason = f"the disk failed that holds {self.directory.path}"
+        firex_id = self.directory.firex_id
+        return StorageFailure(f"{firex_id} was stopped: {reason}; nothing that was done is lost, and "
+                              f"`firexlite resume {firex_id}` goes on")
 
     def _prepare_wake_folder(self) -> None:
         _remove_folder(self.directory.wake)
-        self.directory.wake.mkdir(mode=0o700)
+        with storage(self.directory.wake):
+            self.directory.wake.mkdir(mode=0o700)
         self.address = Address(self.directory.wake, RUNNER)
         self.bell = Doorbell(self.board, self.address)
 
@@ -91,7 +119,9 @@ class Runner:
             end.setblocking(False)
         self._wakeup = wakeup  # kept: its descriptor lives as long as it does
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # Handlers that do nothing, not SIG_IGN, which shell commands of services would inherit.
+        for unheeded in (signal.SIGCHLD, signal.SIGHUP):
+            signal.signal(unheeded, lambda *_: None)
         for stopping in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stopping, self._note_stop)
 
@@ -104,7 +134,7 @@ class Runner:
             self.stop_by = now
 
     def _journal(self) -> Journal:
-        return Journal(self.directory, self.slots, self.bell)
+        return Journal(self.directory, self.slots, self.bell, full_wait_s=self.full_wait_s)
 
     def _sleep_until_something_happens(self) -> None:
         poll = select.poll()
@@ -137,6 +167,7 @@ class Runner:
         if number is None:
             return  # the tick asks again when one has ended
         runner = os.getpid()
+        faults.reach("forking")
         self.board.forked(number)  # before the fork: afterwards the worker itself may have changed it
         try:
             pid = os.fork()
@@ -156,7 +187,7 @@ class Runner:
             host.die_with_parent(runner, signal.SIGKILL)
             for end in (self._signals, self._wakeup, self.address.socket):
                 end.close()
-            work(self.directory, self.epoch, number, self.slots, self.board, self.load_services)
+            work(self.directory, self.epoch, number, self.slots, self.board, self.full_wait_s, self.load_services)
         finally:
             os._exit(1)
 
@@ -172,12 +203,14 @@ class Runner:
             if number is None:
                 continue  # an orphan that was adopted
             somebody_died = True
+            faults.reach("reaped")
             self.barren = self.barren + 1 if self.board.status(number) == COMES else 0
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its session
             how = host.how_it_died(status)
             with self._journal() as journal:
-                journal.lose(number, lambda deaths, how=how: encode_error(WorkerLost(deaths, how)))  # type: ignore[misc]
+                journal.lose(number, lambda deaths, unsure, how=how: encode_error(
+                    WorkerLost(deaths, how, unsure)))
             if self.barren == BARREN:
                 self._say_why_workers_end(number, how)
         return somebody_died
@@ -204,10 +237,11 @@ class Runner:
     def _end_workers(self) -> None:
         """Let every worker end: those at rest at once, bodies within the grace; then kill what is left, orphans too."""
         self.board.stop()
+        bodies_end_early = self.stop_signal is not None or bool(self.board.broken)
         if self.stop_signal is None:
-            self.stop_by = time.monotonic() + 1.0
+            self.stop_by = time.monotonic() + (GRACE_S if bodies_end_early else 1.0)
         for pid, number in self.workers.items():
-            if self.stop_signal is not None:
+            if bodies_end_early:
                 os.kill(pid, signal.SIGTERM)
             self.address.send(number)
         while self.workers and time.monotonic() < self.stop_by:
@@ -220,6 +254,7 @@ class Runner:
                 self.workers.pop(pid, None)
         host.end_descendants()
         self.workers.clear()
+        faults.reach("workers ended")
 
     def _end_run(self) -> int:
         with self._journal() as journal:
@@ -232,11 +267,15 @@ class Runner:
 
 
 def leave_tidy(directory: RunDirectory, json_file: str | None) -> None:
-    """What remains to be done when the journal says how a run ended; a kill may have prevented it, so it is idempotent."""
-    with Journal(directory, slots=0) as journal:
+    """What remains to be done when the journal says how a run ended; a kill may have prevented it, so it is idempotent.
+
+    A full disk does not change how the run ended, so it is no failure here.
+    """
+    with suppress(StorageFailure), Journal(directory, slots=0, full_wait_s=0) as journal:
         journal.fold()
     _remove_folder(directory.wake)
     write_run_json(directory)
+    faults.reach("tidied")
     if json_file:
         try:
             write_atomically(Path(json_file).absolute(), directory.run_json.read_text())
@@ -276,7 +315,7 @@ def exit_code(directory: RunDirectory, state: str) -> int:
         return 0
     if state == RUN_INTERRUPTED:
         return ReplayMismatch.exit_code
-    with History(directory) as history:
+    with suppress(StorageFailure), History(directory) as history:  # no room for the index that a reader makes: 1
         for task in history.submitted_tasks():
             if task.error is not None:
                 error = decode_error(task.error)
@@ -288,6 +327,7 @@ def exit_code(directory: RunDirectory, state: str) -> int:
 
 
 def write_run_json(directory: RunDirectory) -> None:
-    """Write the run's `run.json`, with the fields of FireX's, as the journal stands."""
-    with History(directory) as history:
+    """Write the run's `run.json`, with the fields of FireX's, as the journal stands; on a full disk it stays as it was."""
+    with suppress(OSError, StorageFailure), History(directory) as history:
         write_atomically(directory.run_json, json.dumps(summary(history), indent=1) + "\n")
+    faults.reach("run.json written")

@@ -1,15 +1,17 @@
 """The tables of a journal, and the triggers by which SQLite itself holds the rules of `states`."""
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
+import peewee
 from peewee import SQL, CompositeKey, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
-from .errors import JournalUnusable
+from .errors import DiskFull, FirexliteError, JournalUnusable, StorageFailure
 from .states import MOVES, OPEN
 
 APPLICATION_ID = 0x46586C74  # "FXlt"
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Run(Model):
@@ -35,6 +37,7 @@ class Incarnation(Model):
     started = FloatField()
     ended = FloatField(null=True)
     how = TextField(null=True)         # of the states of a run; null: it was killed
+    about = TextField(null=True)       # JSON: {changed: [names of services with other code than before], python, firexlite}
 
 
 class Service(Model):
@@ -58,6 +61,7 @@ class Task(Model):
     arguments = TextField()                        # JSON: its own, by name
     digest = TextField(null=True)                  # of the whole chain's signature; on its first task
     worker_deaths = IntegerField()                 # how many it survives
+    on_interrupt = TextField(constraints=[SQL("DEFAULT 'retry'")])  # what becomes of it if its body was cut off
     state = TextField()
     move = TextField(null=True)                    # the one that led to this state
     moved = FloatField()
@@ -69,7 +73,9 @@ class Task(Model):
     wakeable = IntegerField(default=0)             # blocked, and what it waits for is there
     held = IntegerField(default=0)                 # enqueued by a replay before all recorded calls were asked for
     relaxed = IntegerField(default=0)              # its replay may take another path
-    stopped = TextField(null=True)                 # JSON: why its replay stopped; not claimed in this incarnation
+    stopped = TextField(null=True)                 # JSON: what keeps it from being claimed in this incarnation
+    unsure = IntegerField(constraints=[SQL("DEFAULT 0")])  # its body may have run, and only a person has it run again
+    redoes = IntegerField(null=True)               # the task whose work it does again, for files that were lost
     aside = IntegerField(default=0)                # a reopened parent did not ask for it again
     result = TextField(null=True)                  # JSON: what it returned, by name
     changes = TextField(null=True)                 # JSON: what flows on other than it came in
@@ -133,6 +139,20 @@ class Awaited(Model):
         without_rowid = True
 
 
+class Noted(Model):
+    """A value that a body got from the world, the clock say, and gets again when it is replayed."""
+
+    task = IntegerField()
+    retry = IntegerField()
+    name = TextField()                             # now, random, uuid, key
+    number = IntegerField()                        # how often it was asked for before in this try
+    value = TextField()                            # JSON
+
+    class Meta:
+        primary_key = CompositeKey("task", "retry", "name", "number")
+        without_rowid = True
+
+
 class Legal(Model):
     """The moves of `states.MOVES`, for the trigger that refuses others."""
 
@@ -145,7 +165,7 @@ class Legal(Model):
         without_rowid = True
 
 
-TABLES = (Run, Incarnation, Service, Task, Attempt, Event, FlameDatum, Awaited, Legal)
+TABLES = (Run, Incarnation, Service, Task, Attempt, Event, FlameDatum, Awaited, Noted, Legal)
 SQL_OPEN = "('" + "', '".join(sorted(OPEN)) + "')"
 _FIXED = ", ".join(name for name in Task._meta.fields if name != "aside")
 
@@ -158,6 +178,7 @@ STATEMENTS = (
     "CREATE INDEX task_call ON task (parent, parent_retry) WHERE digest IS NOT NULL",
     "CREATE INDEX awaited_by ON awaited (waiter, wait)",
     "CREATE INDEX attempt_under_way ON attempt (worker) WHERE ended IS NULL",
+    "CREATE INDEX task_redo ON task (redoes) WHERE redoes IS NOT NULL",
     """CREATE TRIGGER only_legal_moves BEFORE UPDATE OF state ON task
        WHEN NOT EXISTS (SELECT 1 FROM legal WHERE move = NEW.move AND source = OLD.state AND target = NEW.state)
        BEGIN SELECT RAISE(ABORT, 'no such move'); END""",
@@ -181,19 +202,74 @@ STATEMENTS = (
 
 def refuse_foreign(db: SqliteDatabase, path: Path) -> None:
     """Raise JournalUnusable if the open file is no journal of a schema that is known here."""
-    found = [db.execute_sql(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    if found != [APPLICATION_ID, SCHEMA]:
-        raise JournalUnusable(f"{path} has schema {found[1]} of application {found[0]:#x}; "
-                              f"this firexlite reads schema {SCHEMA} of its own")
+    application, version = (db.execute_sql(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if application != APPLICATION_ID:
+        raise JournalUnusable(f"{path} is no journal of firexlite but an SQLite file of application {application:#x}")
+    if not 1 <= version <= SCHEMA:
+        raise JournalUnusable(f"{path} has schema {version}, and this firexlite reads up to {SCHEMA}; use a newer firexlite")
 
 
 def create(db: SqliteDatabase) -> None:
     """Make the tables of a new journal; inside a transaction."""
     with db.bind_ctx(TABLES):
         db.create_tables(TABLES)
-        for statement in STATEMENTS:
-            db.execute_sql(statement)
+    for statement in STATEMENTS:
+        db.execute_sql(statement)
+    db.execute_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+    _seal(db)
+
+
+def version(db: SqliteDatabase) -> int:
+    return db.execute_sql("PRAGMA user_version").fetchone()[0]
+
+
+def migrate(db: SqliteDatabase) -> None:
+    """Bring a journal of schema 1 to the present one; inside a transaction."""
+    for column in ("incarnation ADD COLUMN about TEXT",
+                   "task ADD COLUMN on_interrupt TEXT NOT NULL DEFAULT 'retry'",
+                   "task ADD COLUMN unsure INTEGER NOT NULL DEFAULT 0",
+                   "task ADD COLUMN redoes INTEGER"):
+        db.execute_sql(f"ALTER TABLE {column}")
+    for kind, name in db.execute_sql("SELECT type, name FROM sqlite_master WHERE type IN ('index', 'trigger') "
+                                     "AND sql IS NOT NULL").fetchall():
+        db.execute_sql(f'DROP {kind} "{name}"')
+    with db.bind_ctx([Noted]):
+        db.create_tables([Noted])
+    for statement in STATEMENTS:
+        db.execute_sql(statement)
+    _seal(db)
+
+
+def _seal(db: SqliteDatabase) -> None:
+    """Write down which moves are legal, and which schema this is."""
+    with db.bind_ctx([Legal]):
+        Legal.delete().execute()
         Legal.insert_many([(move, source, target) for move, (sources, targets) in MOVES.items()
                            for source in sources for target in targets]).execute()
-    db.execute_sql(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute_sql(f"PRAGMA user_version = {SCHEMA}")
+
+
+ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)  # of a statement; of fetching what it found
+
+# --- what went wrong -------------------------------------------------------------------------------------------
+
+# The disk has no room: for a page, for the index of the write-ahead log, or for the name of a new file.
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_CANTOPEN")
+
+
+def why_unusable(error: Exception, path: Path) -> FirexliteError:
+    """What SQLite's error means for a run: DiskFull, StorageFailure, or JournalUnusable for a file that is none of ours."""
+    # The innermost tells: a rollback that fails because SQLite has rolled back by itself comes after it.
+    link: BaseException | None = error
+    first = error
+    while link is not None:
+        if isinstance(link, (sqlite3.Error, peewee.PeeweeException)):
+            first = link
+        link = link.__cause__ or link.__context__
+    name = getattr(first, "sqlite_errorname", "")  # since Python 3.11
+    text = str(first).strip()
+    if name.startswith(_FULL) or (not name and ("disk is full" in text or "unable to open" in text)):
+        return DiskFull(path, text)
+    if name.startswith("SQLITE_IOERR") or (not name and "disk I/O error" in text):
+        return StorageFailure(f"{path} could not be written or read ({text}); nothing that was journaled is lost")
+    return JournalUnusable(f"{path} cannot be used: {text}")

@@ -1,7 +1,7 @@
 """What a service's body has in its hands: `self`, the bound task, and the promises of the children it enqueued."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,6 +62,17 @@ class Engine(Protocol):
 
     def uuid(self, num: int) -> str:
         """The id of a task."""
+
+    def noted(self, name: str, make: Callable[[], object]) -> Any:
+        """A value that replays get again."""
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+
+    @property
+    def task_key(self) -> str:
+        """A name that only this task has, in all runs."""
 
 
 class Promise:
@@ -186,6 +197,7 @@ class Task:
 
     def __init__(self, service: Service, engine: Engine, bog: Bog) -> None:
         self._service, self._engine, self._bog = service, engine, bog
+        self._key: str | None = None
         self._pending: dict[int, Promise] = {}  # enqueued and not yet waited for, by last task
 
     @property
@@ -217,6 +229,19 @@ class Task:
         if self._service.orig is None:
             raise AttributeError(f"{self.name} overrides no other service, so it has no orig")
         return self._service.orig
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at this task this is, from 1; more if its worker or the whole run was killed."""
+        return self._engine.attempt
+
+    @property
+    def task_key(self) -> str:
+        """A name that no other task of any run has, the same in all attempts and resumes: an idempotency key for what
+        the body does outside. When it is given out, the task is durable, so not even a power cut makes it another's."""
+        if self._key is None:
+            self._key = self._engine.noted("key", lambda: self._engine.task_key)
+        return self._key
 
     # --- children ------------------------------------------------------------------------------------------
 

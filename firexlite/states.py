@@ -25,11 +25,13 @@ MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "stop":    ((RUNNING, BLOCKED),                   (READY,)),
     "fail":    ((RUNNING, BLOCKED),                   (FAILED,)),
     "revoke":  ((WAITING, READY, RUNNING, BLOCKED),   (REVOKED,)),
+    "decide":  ((READY, FAILED, REVOKED),             (SUCCEEDED,)),
     "reopen":  ((FAILED, SKIPPED, REVOKED),           (READY, WAITING)),
 }
 
-# `reopen` leads out of some states, but only a resume may do it: within a run they are final.
-FINAL = frozenset(STATES) - {state for move, (sources, _) in MOVES.items() if move != "reopen" for state in sources}
+# These lead out of some states, but only a resume may do them: within a run they are final.
+AT_RESUME = ("reopen", "decide")
+FINAL = frozenset(STATES) - {state for move, (sources, _) in MOVES.items() if move not in AT_RESUME for state in sources}
 OPEN = frozenset(STATES) - FINAL
 
 # A run, as a person sees it: `running` and `interrupted` are told apart by the lock of its directory.

@@ -21,6 +21,7 @@ from .errors import (
     nearest,
 )
 from .home import user_name
+from .journal import FULL_WAIT_S
 from .plugins import Plugin, load
 from .signatures import Chain, Signature
 
@@ -38,6 +39,7 @@ class Request:
     workers: int
     argv: list[str] = field(default_factory=list)
     json_file: str | None = None
+    full_wait_s: float = FULL_WAIT_S              # how long a full disk is waited for
     sync: bool = True
     own_options: list[str] = field(default_factory=list)  # what `submit` itself takes, to be offered for a typing error
 
@@ -195,6 +197,6 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
     for (service, _), mine in zip(found, own, strict=True):
         written = {name: as_argument(value) for name, value in mine.items()}
         text = encode_named(written, f"arguments of {service.short_name}: ")
-        members.append(NewTask(service.name, text, service.worker_deaths, service.about, service.digest))
+        members.append(NewTask(service.name, text, service.worker_deaths, service.about, service.digest, service.on_interrupt))
         signatures.append([service.short_name, written])
     return members, digest(canonical(signatures, "signature"))

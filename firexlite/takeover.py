@@ -1,46 +1,106 @@
-"""Taking over a run: what was in flight is ready again, and of a run that did not succeed, what failed is reopened."""
+"""Taking over a run: what was in flight is ready again, of a run that did not succeed what failed is reopened, and what a
+person decided about single tasks is carried out."""
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .journal import KNOWN_SERVICE, Journal
+from .codec import encode_error, encode_named
+from .errors import BadInput, WorkerLost
+from .journal import KNOWN_SERVICE, Journal, patient
 from .states import RUN_RUNNING
+
+INCARNATION_DEATHS = 10  # of all processes of a run in a row, without one success, that a task in flight survives
+REDO = "redo"            # what keeps other tasks from being claimed while lost files are made again
+_UNSUCCESSFUL = ("failed", "skipped", "revoked")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a person decided, to be carried out by a take-over.
+
+    accept_new: parents that were interrupted may ask for other children than before. restart: tasks to run afresh.
+    done: ``{task: what it returned, by name}``. redo: tasks that succeeded and run once more, in this order and before
+    anything else, for the files they make.
+    """
+
+    accept_new: bool = False
+    restart: Sequence[int] = ()
+    done: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
+    redo: Sequence[int] = ()
+
+
+AS_BEFORE = Decisions()
 
 
 @dataclass(frozen=True)
 class TakeOver:
-    """What a new incarnation found: its epoch, and how many tasks go on, are reopened, or are done."""
+    """What a new incarnation found: its epoch, how many tasks go on, are reopened, or are done, and whose code changed."""
 
     epoch: int
     interrupted: int
     reopened: int
     counts: dict[str, int]
+    changed: Sequence[str] = ()
 
     @property
     def succeeded(self) -> int:
         return self.counts.get("succeeded", 0)
 
 
-def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple[str, str]]) -> TakeOver:
+@patient
+def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple[str, str]],
+              decisions: Decisions = AS_BEFORE, software: Mapping[str, str] | None = None) -> TakeOver:
     """Begin a new incarnation: what was in flight is ready again, and of a run that did not succeed, what failed.
 
-    digests: ``{service: (about, digest of its file)}`` as loaded now.
+    digests: ``{service: (about, digest of its file)}`` as loaded now. software: versions, ``{"python": "3.11.7"}``.
+    Raises BadInput for a decision that does not fit; then nothing has changed.
     """
-    with journal.transaction(durable=True) as now:
+    with journal.transaction(durable=True, operation="take over") as now:
         epoch = journal.epoch() + 1
+        killed = _incarnations_killed_in_a_row(journal)
         journal.execute("UPDATE run SET epoch = ?, state = ?, ended = NULL", epoch, RUN_RUNNING)
-        journal.execute("INSERT INTO incarnation (epoch, pid, host, started) VALUES (?, ?, ?, ?)", epoch, pid, host, now)
         journal.execute("DELETE FROM awaited")
-        journal.execute("UPDATE task SET stopped = NULL WHERE stopped IS NOT NULL")
-        lost = journal.execute("UPDATE task SET state = 'ready', move = 'lose', moved = ?, wakeable = 0 "
-                               "WHERE state IN ('running', 'blocked') RETURNING id", now)
-        journal.execute("UPDATE attempt SET ended = ?, outcome = 'lost' WHERE ended IS NULL", now)
+        journal.execute("UPDATE task SET stopped = NULL WHERE stopped IS NOT NULL AND NOT unsure")
+        lost = _give_back(journal, now, killed)
         changed = _note_changed_services(journal, digests)
+        journal.execute("INSERT INTO incarnation (epoch, pid, host, started, about) VALUES (?, ?, ?, ?, ?)",
+                        epoch, pid, host, now, json.dumps({**(software or {}), "changed": changed}))
+        _set_aside_old_redos(journal, now)
+        _carry_out(journal, now, decisions)
         reopened = _reopen(journal, now, changed)
+        if decisions.redo:
+            _redo(journal, now, decisions.redo)
         counts = dict(journal.execute("SELECT state, count(*) FROM task GROUP BY state"))
-        return TakeOver(epoch, len(lost), reopened, counts)
+        return TakeOver(epoch, len(lost), reopened, counts, changed)
+
+
+def _incarnations_killed_in_a_row(journal: Journal) -> int:
+    """How many incarnations, up to the last one, were killed without a success of a task in between."""
+    [(succeeded_in,)] = journal.execute("SELECT coalesce(max(epoch), 1) FROM attempt WHERE outcome = 'succeeded'")
+    [(ended,)] = journal.execute("SELECT coalesce(max(epoch), 0) FROM incarnation WHERE how IS NOT NULL")
+    [(killed,)] = journal.execute("SELECT count(*) FROM incarnation WHERE epoch > ? AND epoch >= ?", ended, succeeded_in)
+    return killed
+
+
+def _give_back(journal: Journal, now: float, killed: int) -> list[int]:
+    """Give back what was in flight; returns what goes on. Deaths of all processes are not counted with those of workers."""
+    how = "the end of all processes of the run" + (f", {killed} times in a row without a success" if killed > 1 else "")
+    going_on = []
+    for task, deaths, on_interrupt in journal.execute(
+            "SELECT id, deaths, on_interrupt FROM task WHERE state IN ('running', 'blocked') ORDER BY depth DESC, id"):
+        found = journal.execute("SELECT state FROM task WHERE id = ? AND state IN ('running', 'blocked')", task)
+        if not found:
+            continue  # revoked with a parent that failed
+        unsure = on_interrupt != "retry"
+        spent = found == [("running",)] and killed >= INCARNATION_DEATHS
+        fails = on_interrupt == "fail" or (on_interrupt == "retry" and spent)
+        error = encode_error(WorkerLost(max(killed, 1), how, unsure)) if unsure or fails else None
+        journal.give_back(now, task, deaths, error, unsure, fails)
+        if not fails:
+            going_on.append(task)
+    return going_on
 
 
 def _note_changed_services(journal: Journal, digests: Mapping[str, tuple[str, str]]) -> list[str]:
@@ -59,7 +119,7 @@ def _reopen(journal: Journal, now: float, changed: Sequence[str]) -> int:
     Below a parent that was merely interrupted a failure stands, unless the code of a failed service changed.
     """
     chains = {chain for (chain,) in journal.execute(
-        "SELECT DISTINCT chain FROM task WHERE parent IS NULL AND state IN ('failed', 'skipped', 'revoked')")}
+        "SELECT DISTINCT chain FROM task WHERE parent IS NULL AND NOT aside AND state IN ('failed', 'skipped', 'revoked')")}
     chains |= _corrected_chains(journal, changed)
     reopened = 0
     while chains:
@@ -73,14 +133,21 @@ def _reopen(journal: Journal, now: float, changed: Sequence[str]) -> int:
 
 
 def _reopen_chain(journal: Journal, now: float, chain: int) -> list[int]:
-    """Reopen what of a chain did not succeed: the first of it is ready, the rest waits for it. Returns these tasks."""
+    """Reopen what of a chain did not succeed: the first of it is ready, the rest waits for it. Returns these tasks.
+
+    Nothing from a task on that may have done its work and is not to run again by itself, or that failed just now, of one
+    death too many.
+    """
     reopened = []
     target = "ready"
-    for task, state in journal.execute(
-            "SELECT id, state FROM task WHERE id BETWEEN ? AND (SELECT last FROM task WHERE id = ?) ORDER BY id", chain, chain):
+    for task, state, stays in journal.execute(
+            "SELECT id, state, unsure OR moved = ? FROM task WHERE id BETWEEN ? AND (SELECT last FROM task WHERE id = ?) "
+            "ORDER BY id", now, chain, chain):
         if state == "succeeded":
             continue
-        if state in ("failed", "skipped", "revoked"):
+        if state == "failed" and stays:
+            break
+        if state in _UNSUCCESSFUL:
             journal.execute("UPDATE task SET state = ?, move = 'reopen', moved = ?, deaths = 0, relaxed = 1 WHERE id = ?",
                             target, now, task)
             reopened.append(task)
@@ -103,3 +170,104 @@ def _corrected_chains(journal: Journal, changed: Sequence[str]) -> set[int]:
             journal.execute("UPDATE task SET relaxed = 1 WHERE id = ?", task)
             chains.add(chain)
     return chains
+
+
+# --- what a person decided ------------------------------------------------------------------------------------------
+
+def _carry_out(journal: Journal, now: float, decisions: Decisions) -> None:
+    if decisions.accept_new:
+        journal.execute("UPDATE task SET relaxed = 1 WHERE state = 'ready' AND attempt > 0")
+    for task in decisions.restart:
+        _restart(journal, now, task)
+    for task, returned in decisions.done.items():
+        _mark_done(journal, now, task, returned)
+
+
+def _restart(journal: Journal, now: float, task: int) -> None:
+    """Have a task run afresh: its children are set aside, and what it noted is forgotten."""
+    chain = _decidable(journal, task, "restarted")
+    journal.set_aside([head for (head,) in journal.execute(
+        "SELECT id FROM task WHERE parent = ? AND digest IS NOT NULL AND NOT aside", task)])
+    journal.revoke_below(now, task)
+    journal.execute("DELETE FROM noted WHERE task = ?", task)
+    journal.execute("UPDATE task SET unsure = 0, stopped = NULL, deaths = 0, relaxed = 1 WHERE id = ?", task)
+    _reopen_chain(journal, now, chain)
+    _let_parents_go_on(journal, now, task)
+
+
+def _mark_done(journal: Journal, now: float, task: int, returned: Mapping[str, object]) -> None:
+    """Take a task for succeeded on a person's word."""
+    chain = _decidable(journal, task, "marked done")
+    [(last, about, service)] = journal.execute(
+        "SELECT last, about, service FROM task JOIN service ON service.name = task.service WHERE id = ?", task)
+    declared = json.loads(about)["returns"]
+    if declared is not None and set(declared) != set(returned):
+        raise BadInput(f"task {task} cannot be marked done with {_names(returned)}: {service} returns {_names(declared)}")
+    journal.revoke_below(now, task)
+    journal.execute("UPDATE task SET state = 'succeeded', move = 'decide', moved = ?, result = ?, changes = '{}', "
+                    "unsure = 0, stopped = NULL WHERE id = ?",
+                    now, journal.directory.spill(encode_named(returned, "what is returned: ")), task)
+    if task < last:
+        journal.execute("UPDATE task SET state = 'ready', move = 'release', moved = ? WHERE id = ? AND state = 'waiting'",
+                        now, task + 1)
+    _reopen_chain(journal, now, chain)
+    _let_parents_go_on(journal, now, task)
+
+
+def _names(names: object) -> str:
+    return ", ".join(sorted(names)) or "nothing"  # type: ignore[call-overload]
+
+
+def _decidable(journal: Journal, task: int, what: str) -> int:
+    """The chain of a task about which a person may decide. Raises BadInput for one that is not there, did not begin,
+    succeeded, or for which nobody waits any more."""
+    found = journal.execute("SELECT chain, state, attempt, service, parent, aside FROM task WHERE id = ?", task)
+    if not found:
+        raise BadInput(f"there is no task {task} to be {what}; `firexlite flame ID` shows the tasks of a run")
+    [(chain, state, attempt, service, parent, aside)] = found
+    call = f"task {task} ({service.rpartition('.')[2]}) cannot be {what}"
+    if state == "succeeded":
+        raise BadInput(f"{call}: it succeeded, and success is for ever")
+    if not attempt:
+        raise BadInput(f"{call}: it is {state} and has not begun; `firexlite resume` without it runs what is left")
+    while parent is not None and not aside:
+        [(state, parent_of, aside)] = journal.execute("SELECT state, parent, aside FROM task WHERE id = ?", parent)
+        if state == "succeeded":
+            raise BadInput(f"{call}: task {parent}, which enqueued it, has succeeded without it")
+        parent = parent_of
+    if aside:
+        raise BadInput(f"{call}: it was set aside, so nobody waits for it")
+    return chain
+
+
+def _let_parents_go_on(journal: Journal, now: float, task: int) -> None:
+    """The tasks above may take another path than before, and those that failed are reopened."""
+    while (parent := journal.execute("SELECT parent FROM task WHERE id = ?", task)[0][0]) is not None:
+        [(chain, state)] = journal.execute("SELECT chain, state FROM task WHERE id = ?", parent)
+        if state in _UNSUCCESSFUL:
+            _reopen_chain(journal, now, chain)
+        journal.execute("UPDATE task SET relaxed = 1 WHERE id = ? AND state <> 'succeeded'", parent)
+        task = parent
+
+
+# --- files that were lost ---------------------------------------------------------------------------------------------
+
+def _redo(journal: Journal, now: float, tasks: Sequence[int]) -> None:
+    """Enqueue tasks that succeeded once more, one after the other, and hold back all else."""
+    journal.execute("UPDATE task SET stopped = ? WHERE state = 'ready' AND stopped IS NULL", json.dumps({REDO: list(tasks)}))
+    [(head,)] = journal.execute("SELECT max(id) + 1 FROM task")
+    for i, task in enumerate(tasks):
+        journal.execute(
+            "INSERT INTO task (id, parent, parent_retry, chain, last, depth, service, arguments, worker_deaths, on_interrupt, "
+            "redoes, state, move, moved, attempt, retry, deaths, wakeable, held, relaxed, aside) "
+            "SELECT ?, parent, parent_retry, ?, ?, depth, service, arguments, worker_deaths, on_interrupt, id, ?, ?, ?, "
+            "0, 0, 0, 0, 0, 0, 0 FROM task WHERE id = ?",
+            head + i, head, head + len(tasks) - 1, "waiting" if i else "ready", None if i else "release", now, task)
+
+
+def _set_aside_old_redos(journal: Journal, now: float) -> None:
+    """What an earlier incarnation was to make again and did not: it will be asked for anew."""
+    old = [task for (task,) in journal.execute("SELECT id FROM task WHERE redoes IS NOT NULL AND state <> 'succeeded' "
+                                               "AND NOT aside")]
+    journal.revoke(now, old)
+    journal.execute("UPDATE task SET aside = 1 WHERE id IN (SELECT value FROM json_each(?))", json.dumps(old))

@@ -1,6 +1,7 @@
 """A worker: a forked process that claims tasks, runs their services and settles them."""
 from __future__ import annotations
 
+import collections
 import gc
 import itertools
 import json
@@ -12,18 +13,19 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
-from . import host
+from . import faults, host, recorded
 from .application import COLLAPSE_KEY, Service, app
 from .binding import EXTRA, Bog, as_argument, as_flow
-from .board import Address, Board, Doorbell
+from .board import Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Success
-from .codec import decode, decode_error, encode_error, encode_named
+from .codec import decode, decode_error, encode, encode_error, encode_named
 from .converters import ConverterRegister
-from .errors import ClaimLost, FirexliteError, Interrupted, TaskRevoked
+from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, TaskRevoked
 from .home import RunDirectory, task_uuid
 from .interrupts import Interrupts
-from .journal import Journal
+from .journal import Journal, wait_for_space
 from .logs import WorkerLog
 from .replay import Replay, ReplayStopped
 from .results import name_values
@@ -39,12 +41,13 @@ logger = logging.getLogger("firexlite")
 class Worker:
     """One worker process. number: its place on the board, and the name of its log and its address."""
 
-    def __init__(self, directory: RunDirectory, epoch: int, number: int, slots: int, board: Board) -> None:
+    def __init__(self, directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,
+                 full_wait_s: float) -> None:
         self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
         self.log = WorkerLog(directory.log_file(epoch, number))
-        self.address = Address(directory.wake, number)
+        self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
         self.interrupts = Interrupts(board, number)
-        self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts)
+        self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts, full_wait_s)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
         self._listening = False
@@ -78,8 +81,13 @@ class Worker:
         attempt = Attempt(self, claim)
         outcome: Success | Failure | str
         try:
+            if claim.on_interrupt != "retry":
+                self.journal.be_sure(claim)
             self.interrupts.start(claim.task, claim.attempt)
+            recorded.notebook = attempt
+            faults.reach("body begins")
             outcome = attempt.run()
+            faults.reach("body returned")
         except (TaskRevoked, ClaimLost) as error:
             self.interrupts.end()
             host.kill_descendants()  # the shell commands of a revoked body end with it
@@ -91,6 +99,7 @@ class Worker:
             outcome = Failure(encode_error(error))  # the body raised it by itself
         finally:
             self.interrupts.end()
+            recorded.notebook = None
             self.log.restore()
             with suppress(OSError):
                 os.fchdir(self._folder)
@@ -100,6 +109,8 @@ class Worker:
 
     def flow_before(self, claim: Claim) -> dict[str, object]:
         """What flows to a task from those before it in its chain, made afresh."""
+        if claim.redoes is not None:
+            return ChainFlow(self.journal.chain_of(claim.redoes)).before(claim.redoes, self.journal)
         if claim.task == claim.chain:
             return {}
         if self._flow.chain != claim.chain or self._flow.next > claim.task:
@@ -139,6 +150,8 @@ class Attempt:
         self._thread = threading.current_thread()
         self._waits = itertools.count(1)
         self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
+        self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
+        self._note_numbers: collections.Counter[str] = collections.Counter()
         self._tails: list[int] = []  # of the chains this attempt asked for
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
 
@@ -250,11 +263,21 @@ class Attempt:
             self.worker.rest(heard, left)
 
     def _own(self, write: Callable):  # type: ignore[no-untyped-def]
-        """Do what only the owner of the task may; a lost claim ends the body."""
+        """Do what only the owner of the task may; a lost claim ends the body, and so does a disk that failed."""
         try:
             return write()
         except ClaimLost as error:
             raise TaskRevoked(str(error)) from error
+        except StorageFailure as error:
+            raise Interrupted(str(error)) from error
+
+    def noted(self, name: str, make: Callable[[], object]) -> Any:
+        number = self._note_numbers[name]
+        self._note_numbers[name] += 1
+        if (text := self._noted.get((name, number))) is None:
+            text = encode(make(), name)
+            self._own(lambda: self.journal.note(self.claim, name, number, text))
+        return decode(text)
 
     def members(self, head: int, last: int) -> list[MemberView]:
         return [MemberView(num, self.uuid(num), service, state, attempts > 0,
@@ -274,6 +297,14 @@ class Attempt:
 
     def revoke(self, head: int, last: int) -> None:
         self.journal.revoke_chain(head, last)
+
+    @property
+    def attempt(self) -> int:
+        return self.claim.attempt
+
+    @property
+    def task_key(self) -> str:
+        return f"{self.journal.directory.firex_id}.{self.claim.task}"
 
     def uuid(self, num: int) -> str:
         return task_uuid(self.journal.directory.firex_id, num)
@@ -318,7 +349,7 @@ def merge_flow(steps: Sequence[Step]) -> dict[str, object]:
     return flow
 
 
-def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,
+def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Board, full_wait_s: float,
          load: Callable[[], object] | None) -> None:
     """The whole life of a forked worker; does not return.
 
@@ -326,7 +357,8 @@ def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Bo
     """
     code = 1
     try:
-        worker = Worker(directory, epoch, number, slots, board)
+        faults.reach("worker forked")
+        worker = Worker(directory, epoch, number, slots, board, full_wait_s)
         if load is not None:
             load()
             gc.freeze()

@@ -1,6 +1,7 @@
 """What tests of whole runs need: a home of their own, the command, and ways to kill a run at a chosen moment."""
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -20,6 +21,20 @@ from firexlite.home import RunDirectory
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
+# What begins a service file whose bodies leave a trace: `note("baked")` adds a line that `effects()` counts.
+NOTE = """
+import os, time
+from firexlite import app
+
+def note(what):
+    fd = os.open(os.environ["EFFECT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, f"{what}\\n".encode())
+    os.close(fd)
+
+def wait_for_file(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+"""
 LIMIT_S = 60  # for any command, unless a test says otherwise
 
 
@@ -142,3 +157,11 @@ def plugin(firexlite: Command) -> Callable[..., Path]:
         return Path(name)
 
     return write
+
+
+@pytest.fixture
+def effects(firexlite: Command) -> Callable[[], collections.Counter]:
+    """Counts the lines that bodies wrote by `note`."""
+    path = firexlite.folder / "effects"
+    firexlite.env["EFFECT_LOG"] = str(path)
+    return lambda: collections.Counter(path.read_text().splitlines()) if path.exists() else collections.Counter()

@@ -111,5 +111,5 @@ def attempts(journal: Journal, task: int) -> list[tuple]:
     return journal.execute("SELECT outcome, error FROM attempt WHERE task = ? ORDER BY number", task)
 
 
-def error_after(deaths: int) -> str:
+def error_after(deaths: int, unsure: bool = False) -> str:
     return json.dumps(f"died {deaths} times")

@@ -12,9 +12,9 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
-    "version", "errors", "states", "home", "signatures", "codec_errors", "codec_standard", "codec", "results",
-    "converters", "binding", "schema", "claims", "journal", "takeover", "replay", "logs", "history", "host", "board",
-    "interrupts", "services", "application", "builtin", "plugins", "submission", "worker", "runner", "launch",
+    "version", "errors", "host", "faults", "states", "home", "signatures", "files", "codec_errors", "codec_standard", "codec",
+    "results", "converters", "binding", "schema", "claims", "journal", "takeover", "replay", "logs", "history", "board",
+    "interrupts", "recorded", "services", "application", "builtin", "plugins", "submission", "worker", "runner", "launch",
     "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "cli", "compat",
     "__init__", "__main__",
 ]

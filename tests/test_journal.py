@@ -30,9 +30,10 @@ from journals import (
 )
 
 from firexlite.claims import Failure, Recorded, Success
-from firexlite.errors import ClaimLost, JournalUnusable
+from firexlite.errors import ClaimLost, JournalUnusable, StorageFailure
 from firexlite.home import SPILL_BYTES, RunDirectory
 from firexlite.journal import Journal
+from firexlite.schema import SCHEMA
 from firexlite.takeover import take_over
 
 DONE = Success("{}", "{}")
@@ -82,7 +83,7 @@ def test_a_claim_names_all_that_a_worker_needs(new_run):
     claim = journal.claim(7, log_at=120)
 
     assert claim == type(claim)(task=1, attempt=1, epoch=1, service="greet", arguments='{"name":"Li"}', parent=None,
-                                chain=1, last=1, depth=0, retry=0, relaxed=0)
+                                chain=1, last=1, depth=0, retry=0, relaxed=0, on_interrupt="retry", redoes=None)
     assert journal.execute("SELECT task, number, epoch, worker, ended, outcome, log_start FROM attempt") == [
         (1, 1, 1, 7, None, None, 120)]
     assert journal.bell.of("work") == [7]
@@ -109,10 +110,10 @@ def test_a_settling_that_cannot_claim_changes_nothing_at_all(new_run):
     class Broken(Exception):
         pass
 
-    def broken(worker: int) -> None:
+    def broken(free: int) -> None:
         raise Broken
 
-    journal.bell.work = broken
+    journal._note_startable = broken
     before = moves(journal)
     with pytest.raises(Broken):
         settle(journal, claim)
@@ -341,7 +342,7 @@ def test_a_thread_that_waits_on_after_another_timed_out_is_woken_in_the_end(new_
     journal.bell.forget()
 
     b = journal.execute("SELECT attempt, epoch FROM task WHERE id = ?", tails[1])
-    journal.settle(type(top)(tails[1], *b[0], "b", "{}", 1, tails[1], tails[1], 1, 0, 0), DONE, THIRD, 0, is_parent=False)
+    journal.settle(type(top)(tails[1], *b[0], "b", "{}", 1, tails[1], tails[1], 1, 0, 0, "retry", None), DONE, THIRD, 0, is_parent=False)
 
     assert not journal.is_waiting(top, 2)
     assert [MAIN] in [unblocked for unblocked, _ in journal.bell.of("ring")]
@@ -726,13 +727,14 @@ def test_a_service_s_own_fork_lets_go_of_the_lock(new_run, tmp_path):
 
 def test_a_journal_of_a_newer_firexlite_is_refused_in_one_sentence(new_run):
     journal = new_run("top")
-    journal.execute("PRAGMA user_version = 2")
+    journal.execute(f"PRAGMA user_version = {SCHEMA + 1}")
 
     with pytest.raises(JournalUnusable) as raised:
         Journal(journal.directory, 1).open()
 
-    assert str(raised.value) == (f"{journal.directory.journal} has schema 2 of application 0x46586c74; "
-                                 "this firexlite reads schema 1 of its own")
+    assert str(raised.value) == (f"{journal.directory.journal} has schema {SCHEMA + 1}, "
+                                 f"and this firexlite reads up to {SCHEMA}; "
+                                 "use a newer firexlite")
 
 
 def test_a_foreign_database_is_refused_and_left_as_it_is(tmp_path):
@@ -746,7 +748,7 @@ def test_a_foreign_database_is_refused_and_left_as_it_is(tmp_path):
     with pytest.raises(JournalUnusable) as raised:
         Journal(run, 1).open()
 
-    assert str(raised.value) == (f"{run.journal} has schema 0 of application 0x7; this firexlite reads schema 1 of its own")
+    assert str(raised.value) == f"{run.journal} is no journal of firexlite but an SQLite file of application 0x7"
     assert run.journal.read_bytes() == before
 
 
@@ -767,7 +769,7 @@ def test_what_is_no_database_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(JournalUnusable) as raised:
         Journal(run, 1).open()
 
-    assert str(raised.value) == f"{run.journal} cannot be opened: file is not a database"
+    assert str(raised.value) == f"{run.journal} cannot be used: file is not a database"
 
 
 def test_a_refused_journal_leaves_nothing_open(tmp_path):
@@ -1011,7 +1013,9 @@ def test_a_journal_that_ran_out_of_disk_keeps_what_was_committed(new_run):
     [(pages,)] = journal.execute("PRAGMA page_count")
     journal.execute(f"PRAGMA max_page_count = {pages}")
 
-    with pytest.raises(peewee.OperationalError, match="full"):
+    journal.full_wait_s = 0
+
+    with pytest.raises(StorageFailure, match="full, and there was no space for 0 s"):
         settle(journal, claim, Success(json.dumps("x" * 60000), "{}"))
 
     assert states(journal) == ["running", "waiting"]

@@ -1,37 +1,13 @@
 """Resume: replay of what was interrupted, reopening of what failed, and one incarnation at a time."""
 from __future__ import annotations
 
-import collections
 import json
 import os
 import signal
 import time
 
 import pytest
-from conftest import kill_all, query, states, wait_until
-
-NOTE = """
-import os, time
-from firexlite import app
-
-def note(what):
-    fd = os.open(os.environ["EFFECT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(fd, f"{what}\\n".encode())
-    os.close(fd)
-
-def wait_for_file(path):
-    while not os.path.exists(path):
-        time.sleep(0.01)
-"""
-
-
-@pytest.fixture
-def effects(firexlite):
-    """Counts the lines that bodies wrote."""
-    path = firexlite.folder / "effects"
-    firexlite.env["EFFECT_LOG"] = str(path)
-    return lambda: collections.Counter(path.read_text().splitlines()) if path.exists() else collections.Counter()
-
+from conftest import NOTE, kill_all, query, states, wait_until
 
 GOLDEN = NOTE + """
 @app.task(returns="grown")
@@ -249,74 +225,6 @@ def wait(): note("wait"); wait_for_file("go")
     assert winner.returncode == 0
     assert effects() == {"wait": 2}
     assert query(run, "SELECT epoch FROM incarnation ORDER BY epoch") == [(1,), (2,)]
-
-
-MISMATCH = NOTE + """
-@app.task(returns="got")
-def fetch(what):
-    note(f"fetch {what}")
-    return what
-
-@app.task(bind=True, returns="all")
-def parent(self):
-    name = open("name").read()
-    got = self.enqueue_child_and_get_results(fetch.s(what=name))
-    open("asked", "w").close()
-    wait_for_file("go")
-    return got["got"]
-
-@app.task(returns="other")
-def bystander(): note("bystander"); return 1
-
-@app.task(bind=True, returns="both")
-def both(self):
-    promises = [self.enqueue_child(parent.s()), self.enqueue_child(bystander.s())]
-    self.wait_for_children()
-    return [promise.result for promise in promises]
-"""
-
-
-def test_a_replay_that_asks_for_something_else_stops_and_says_so(firexlite, plugin, effects):
-    plugin(MISMATCH)
-    (firexlite.folder / "name").write_text("apples")
-    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "both")
-    wait_until(lambda: (firexlite.folder / "asked").exists())
-    run = firexlite.only_run()
-    wait_until(lambda: states(run)["succeeded"] == 2)  # what was fetched, and the bystander
-    kill_all(process)
-    (firexlite.folder / "go").touch()
-    (firexlite.folder / "name").write_text("pears")
-
-    stopped = firexlite("resume", run.firex_id)
-
-    assert stopped.code == 5
-    assert "asked for before, not now: fetch(what='apples')" in stopped.err
-    assert "asked for now, not before: fetch(what='pears')" in stopped.err
-    assert effects() == {"fetch apples": 1, "bystander": 1}  # what is new was held, other branches finished
-    assert "INTERRUPTED" in firexlite("runs").out
-
-    (firexlite.folder / "name").write_text("apples")
-    resumed = firexlite("resume", run.firex_id)
-    assert resumed.code == 0, resumed.err
-    assert effects() == {"fetch apples": 1, "bystander": 1}
-
-
-def test_a_parent_whose_code_changed_may_take_another_path(firexlite, plugin, effects):
-    plugin(MISMATCH)
-    (firexlite.folder / "name").write_text("apples")
-    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "parent")
-    wait_until(lambda: (firexlite.folder / "asked").exists())
-    kill_all(process)
-    run = firexlite.only_run()
-    (firexlite.folder / "go").touch()
-    plugin(MISMATCH.replace('open("name").read()', '"pears"'))
-
-    resumed = firexlite("resume", run.firex_id)
-
-    assert resumed.code == 0, resumed.err
-    assert effects() == {"fetch apples": 1, "fetch pears": 1}
-    assert query(run, "SELECT arguments, aside FROM task WHERE parent IS NOT NULL ORDER BY id") == [
-        ('{"what":"apples"}', 1), ('{"what":"pears"}', 0)]
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

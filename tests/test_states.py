@@ -25,6 +25,7 @@ EXPECTED = {
     ("fail", "running", "failed"), ("fail", "blocked", "failed"),
     ("revoke", "waiting", "revoked"), ("revoke", "ready", "revoked"),
     ("revoke", "running", "revoked"), ("revoke", "blocked", "revoked"),
+    ("decide", "ready", "succeeded"), ("decide", "failed", "succeeded"), ("decide", "revoked", "succeeded"),
     ("reopen", "failed", "ready"), ("reopen", "skipped", "ready"), ("reopen", "revoked", "ready"),
     ("reopen", "failed", "waiting"), ("reopen", "skipped", "waiting"), ("reopen", "revoked", "waiting"),
 }

@@ -53,6 +53,11 @@ json_file_option = click.option(
     help="Write a copy of the run's run.json there when it ends.")
 
 
+full_wait_option = click.option(
+    "--full-wait", "--full_wait", type=Number("a number of seconds from 0 on", float, lambda n: n >= 0), metavar="SECONDS",
+    help="How long to wait for space when the disk is full, before the run is stopped.  [default: 60]")
+
+
 def workers_option(default: str) -> Callable:
     return click.option(
         "--workers", type=Number("a whole number from 1 to 1000", int, lambda n: 1 <= n <= 1000), metavar="N",

@@ -1,11 +1,21 @@
 """`firexlite resume`: carry on with a run."""
 from __future__ import annotations
 
+import json
+
 import click
 
+from ..errors import BadInput
 from ..launch import ResumeRequest, resume
 from .jobs import run_job
-from .options import import_timeout_option, json_file_option, plugins_option, split_plugins, workers_option
+from .options import (
+    full_wait_option,
+    import_timeout_option,
+    json_file_option,
+    plugins_option,
+    split_plugins,
+    workers_option,
+)
 
 
 @click.command("resume")
@@ -13,10 +23,19 @@ from .options import import_timeout_option, json_file_option, plugins_option, sp
 @workers_option(default="as before")
 @plugins_option
 @json_file_option
+@click.option("--accept-new", is_flag=True, help="Where a task ran again and asked for other children than before: keep "
+              "those that match, and run the new ones.")
+@click.option("--restart-task", "restart", type=int, multiple=True, metavar="N",
+              help="Run task N afresh; its old children stay visible. May be repeated.")
+@click.option("--mark-done", "done", nargs=2, multiple=True, metavar="N JSON",
+              help="Take task N for done, with these returned values: --mark-done 7 '{\"greeting\": \"Hello\"}'.")
+@click.option("--rerun-missing", is_flag=True, help="Run again the tasks that made files which are missing now.")
+@full_wait_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
-def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, detach: bool,
-                   import_timeout: float) -> None:
+def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, accept_new: bool,
+                   restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
+                   full_wait: float | None, detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
 
     What succeeded is never run again. What was in flight runs again from its top, with the code as it is now;
@@ -27,5 +46,17 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     \b
     firexlite resume FireX-li-261123-101500-4711
     """
-    request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file)
+    request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
+                            list(restart), dict(_decided(task, text) for task, text in done), rerun_missing)
     run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout)
+
+
+def _decided(task: str, text: str) -> tuple[int, dict[str, object]]:
+    """The number and the returned values that `--mark-done` was given."""
+    try:
+        number, returned = int(task), json.loads(text)
+    except ValueError:
+        number, returned = 0, None
+    if number < 1 or not isinstance(returned, dict):
+        raise BadInput(f"--mark-done takes the number of a task and a JSON object of what it returns, not '{task}' '{text}'")
+    return number, returned

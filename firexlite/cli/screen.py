@@ -2,13 +2,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import linecache
 import os
 import re
 import sys
 import time
-from typing import Any
 
 import click
 
@@ -16,6 +14,7 @@ from ..board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
 from ..front import Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
+from .stopped import arguments_of, stopped_lines, ways_to_decide
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
@@ -130,8 +129,8 @@ def _failure_lines(history: History) -> list[str]:
         lines += _cause_lines(history, cause)
     if len(causes) > CAUSES:
         lines.append(f"... and {len(causes) - CAUSES} more")
-    for task in history.stopped_tasks()[:1]:
-        lines += _mismatch_lines(history, task)
+    for task in history.stopped_tasks()[:CAUSES]:
+        lines += stopped_lines(history, task, _cut)
     lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}. {_told(history.counts())}.")
     submitted = [(task.state, history.services[task.service].short_name) for task in history.submitted_tasks()]
     done = [name for state, name in submitted if state == "succeeded"]
@@ -159,7 +158,9 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
         if source := linecache.getline(where["file"], where["line"]).strip():
             lines.append(_cut(f"      {source}"))
     if cause.arguments:
-        lines.append(_cut(f"  arguments: {_arguments(cause.arguments)}"))
+        lines.append(_cut(f"  arguments: {arguments_of(cause.arguments)}"))
+    if cause.task.unsure:
+        lines += ways_to_decide(history, cause.task)
     output = [line for line in cause.log.splitlines() if line.strip()][-OUTPUT_LINES:]
     if output:
         lines += ["  its last output:", *(_cut(f"    | {line}") for line in output)]
@@ -168,28 +169,6 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
         calls = " <- ".join(f"{names[num]} (task {num})" for num in reversed(cause.through))
         lines.append(_cut(f"  called by: {calls}"))
     return lines
-
-
-def _mismatch_lines(history: History, task: Any) -> list[str]:
-    found = json.loads(task.stopped)
-    name = history.services[task.service].short_name
-    lines = [f"STOPPED: {name} (task {task.num}) ran again after an interruption "
-             "and did not ask for the children it asked for before."]
-    for title, chains in (("asked for before, not now", found["recorded"]),
-                          ("asked for now, not before", found["new"])):
-        lines += [_cut(f"  {title}: {' | '.join(map(_call, chain))}") for chain in chains[:3]]
-    if found["raised"]:
-        lines.append(_cut(f"  it raised {found['raised']}"))
-    lines.append("  Make it ask for the same children again, whatever the time or chance, and resume.")
-    return lines
-
-
-def _call(call: dict[str, Any]) -> str:
-    return f"{call['service'].rpartition('.')[2]}({_arguments(call['arguments'])})"
-
-
-def _arguments(arguments: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
 def text_of(value: object) -> str:

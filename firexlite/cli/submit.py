@@ -7,9 +7,16 @@ import sys
 import click
 
 from ..launch import begin
-from ..submission import Request, split_arguments
+from ..submission import FULL_WAIT_S, Request, split_arguments
 from .jobs import run_job
-from .options import import_timeout_option, json_file_option, plugins_option, split_plugins, workers_option
+from .options import (
+    full_wait_option,
+    import_timeout_option,
+    json_file_option,
+    plugins_option,
+    split_plugins,
+    workers_option,
+)
 
 
 class ServiceArguments(click.Command):
@@ -35,12 +42,13 @@ def cores() -> int:
 @plugins_option
 @workers_option(default="the number of cores")
 @json_file_option
+@full_wait_option
 @click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
-                   json_file: str | None, sync: bool, detach: bool, import_timeout: float) -> None:
+                   json_file: str | None, full_wait: float | None, sync: bool, detach: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
     Every argument of any service is an option: `--guests Li,Mohamed`.
@@ -52,5 +60,6 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
         raise click.UsageError("submit needs --chain, the services to run; `firexlite list` shows them")
     request = Request(chain, context.meta["firexlite.arguments"], split_plugins(plugins), workers or cores(),
                       argv=sys.argv, json_file=json_file, sync=not detach,
+                      full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
                       own_options=context.meta["firexlite.own_options"])
     run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)

@@ -1,0 +1,105 @@
+"""What is told of a task about which a person must decide: its replay does not fit, or it may have done its work."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..history import History, TaskRecord
+from ..takeover import REDO
+
+CALLS = 3  # of each kind, told in full
+
+_ENDED = {"succeeded": "succeeded, its result is kept", "failed": "failed", "revoked": "was revoked", "skipped": "was skipped"}
+
+
+def stopped_lines(history: History, task: TaskRecord, cut: Callable[[str], str]) -> list[str]:
+    """The lines for a task that a person must decide about. cut: makes a line of someone else's text fit to be shown."""
+    found = json.loads(task.stopped or "{}")
+    if REDO in found:
+        return []  # it only waits until lost files are made again
+    name = history.services[task.service].short_name
+    return _ask_lines(history, task, name) if "ask" in found else _mismatch_lines(history, task, name, found, cut)
+
+
+def _ask_lines(history: History, task: TaskRecord, name: str) -> list[str]:
+    return [f"UNDECIDED: {name} (task {task.num}, attempt {task.attempt}) was cut off and may have done its work; "
+            "on_interrupt='ask' leaves it to you.", *ways_to_decide(history, task)]
+
+
+def ways_to_decide(history: History, task: TaskRecord) -> list[str]:
+    """The commands for a task that may have done its work."""
+    firex_id = history.directory.firex_id
+    returns = history.services[task.service].returns or ()
+    example = json.dumps(dict.fromkeys(returns, "..."))
+    return [f"  If it has not: firexlite resume {firex_id} --restart-task {task.num}",
+            f"  If it has:     firexlite resume {firex_id} --mark-done {task.num} '{example}'"]
+
+
+def _mismatch_lines(history: History, task: TaskRecord, name: str, found: dict, cut: Callable[[str], str]) -> list[str]:
+    lines = [f"STOPPED: {name} (task {task.num}, attempt {task.attempt}) ran again after an interruption "
+             "and asked for other children than before."]
+    pairs, gone, new = _paired(found["recorded"], found["new"])
+    for recorded, present in pairs[:CALLS]:
+        lines += [cut(f"  before: {_chain(recorded)}   (task {recorded[0]['num']}, {_ending(history, recorded)})"),
+                  cut(f"  now:    {_chain(present)}"),
+                  cut(f"          differs in {_differences(recorded, present)}")]
+    for title, chains in (("asked for before, not now", gone), ("asked for now, not before", new)):
+        lines += [cut(f"  {title}: {_chain(chain)}") for chain in chains[:CALLS]]
+    for title, number in (("differ", len(pairs)), ("asked for before, not now", len(gone)), ("new", len(new))):
+        if number > CALLS:
+            lines.append(f"  ... {number - CALLS} more: {title}")
+    if found["raised"]:
+        lines.append(cut(f"  it raised {found['raised']}"))
+    lines += [cut("  " + _suspects(history, name))]
+    firex_id = history.directory.firex_id
+    return [*lines, "  Correct the service so that it asks for the same again, and resume; or else:",
+            f"    firexlite resume {firex_id} --accept-new         keeps the children that match, runs the new ones",
+            f"    firexlite resume {firex_id} --restart-task {task.num:<6} runs {name} afresh; its old children stay visible"]
+
+
+def _suspects(history: History, name: str) -> str:
+    changed = sorted({service for incarnation in history.incarnations() for service in incarnation.changed})
+    if changed:
+        return f"Changed code since: {', '.join(service.rpartition('.')[2] for service in changed)}."
+    return (f"The code of {name} is the same, so look for the clock, chance or the surroundings: "
+            "firexlite.now(), random() and uuid() give the same again.")
+
+
+Call = Mapping[str, Any]
+
+
+def _paired(recorded: Sequence[Sequence[Call]], new: Sequence[Sequence[Call]]) -> tuple[list, list, list]:
+    """Chains of the same services, before and now, in pairs; then those without a counterpart."""
+    left = list(new)
+    pairs, gone = [], []
+    for chain in recorded:
+        twin = next((other for other in left if [c["service"] for c in other] == [c["service"] for c in chain]), None)
+        if twin is None:
+            gone.append(chain)
+        else:
+            left.remove(twin)
+            pairs.append((chain, twin))
+    return pairs, gone, left
+
+
+def _ending(history: History, chain: Sequence[Call]) -> str:
+    last = history.task(chain[-1]["num"])
+    return _ENDED.get(last.state, "under way") if last else "gone"
+
+
+def _differences(recorded: Sequence[Call], present: Sequence[Call]) -> str:
+    found = []
+    for before, now in zip(recorded, present, strict=True):
+        old, new = before["arguments"], now["arguments"]
+        found += [f"{name}: {old.get(name)!r} before, {new.get(name)!r} now"
+                  for name in [*old, *(n for n in new if n not in old)] if old.get(name) != new.get(name)]
+    return "; ".join(found) or "the type of a value"
+
+
+def _chain(chain: Sequence[Call]) -> str:
+    return " | ".join(f"{call['service'].rpartition('.')[2]}({arguments_of(call['arguments'])})" for call in chain)
+
+
+def arguments_of(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())

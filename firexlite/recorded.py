@@ -1,0 +1,41 @@
+"""What a body gets from the world and gets again when it is replayed: the time, chance, and names that are its own.
+
+Each value is journaled, durably, before the body has it. A body that decides by them what children to enqueue asks for
+the same ones after a crash. Outside of a task they are the plain values.
+"""
+from __future__ import annotations
+
+import datetime
+import random as chance
+import uuid as uuids
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Notebook(Protocol):
+    """Of a running task: where its values are noted."""
+
+    def noted(self, name: str, make: Callable[[], object]) -> Any:
+        """The next value of this name: what an earlier attempt noted, else what ``make`` gives, which is noted."""
+
+
+notebook: Notebook | None = None  # of the body that runs in this process
+
+
+def _noted(name: str, make: Callable[[], object]) -> Any:
+    return make() if notebook is None else notebook.noted(name, make)
+
+
+def now() -> datetime.datetime:
+    """The present time, in UTC; in a replay the time that it was."""
+    return _noted("now", lambda: datetime.datetime.now(datetime.timezone.utc))
+
+
+def random() -> float:
+    """A random number from 0 to below 1; in a replay the same."""
+    return _noted("random", chance.SystemRandom().random)
+
+
+def uuid() -> uuids.UUID:
+    """A random UUID; in a replay the same."""
+    return _noted("uuid", uuids.uuid4)
