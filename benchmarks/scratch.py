@@ -46,15 +46,15 @@ class Scratch:
                             # Whether compiled modules are kept, and for which of them, would decide the start.
                             "PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
 
-    def run(self, *words: str) -> Ended:
-        """Run a command of this environment's Python to its end, in a fresh home.
+    def run(self, *words: str, ends_with: int = 0, keeps_home: bool = False, **environment: str) -> Ended:
+        """Run a command of this environment's Python to its end, in a fresh home unless the one before kept its own.
 
         Raises CannotMeasure if it fails or does not end within the limit; then nothing of it is left running.
         """
         began = perf_counter()
         # A process group of its own, so that all of a pool can be stopped. Nobody types here.
         process = subprocess.Popen(
-            words, cwd=PROJECT, env=self.environment, start_new_session=True, stdin=subprocess.DEVNULL,
+            words, cwd=PROJECT, env={**self.environment, **environment}, start_new_session=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             out, err = process.communicate(timeout=self.limit_s)
@@ -63,16 +63,21 @@ class Scratch:
             raise CannotMeasure(f"`{_shown(words)}` did not end within {self.limit_s:g} s") from None
         finally:
             _end(process)
-            shutil.rmtree(self._home, ignore_errors=True)
-        if process.returncode:
+            if not keeps_home:
+                shutil.rmtree(self._home, ignore_errors=True)
+        if process.returncode != ends_with:
             last = err.strip().splitlines()[-1:] or ["it said nothing"]
             raise CannotMeasure(f"`{_shown(words)}` ended with {process.returncode}: {last[0]}")
         return Ended(seconds, out)
 
-    def returned(self, *words: str) -> tuple[Ended, dict]:
+    def runs(self) -> list[str]:
+        """The ids of the runs in the home that a command kept."""
+        return [path.name for path in self._home.glob("FireX-*")]
+
+    def returned(self, *words: str, **environment: str) -> tuple[Ended, dict]:
         """Run `firexlite submit` with ``words``; also gives what the services of its chain returned, by name."""
         copy = self.folder / "run.json"
-        ended = self.run(*firexlite_command(), "submit", *words, "--json_file", str(copy))
+        ended = self.run(*firexlite_command(), "submit", *words, "--json_file", str(copy), **environment)
         return ended, json.loads(copy.read_text(encoding="utf-8"))["results"]["chain_results"]
 
     def fdatasync_s(self, is_growing: bool, times: int = 200) -> float:

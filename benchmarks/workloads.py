@@ -1,6 +1,7 @@
 """What is measured: for each workload firexlite, and what it stands against, in turn."""
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ class Sizes:
 
     children: int
     length: int            # of the chain
+    done: int              # tasks that have succeeded in the run that is resumed
 
 
-FULL = Sizes(children=1000, length=200)
-QUICK = Sizes(children=20, length=10)
+FULL = Sizes(children=1000, length=200, done=10_000)
+QUICK = Sizes(children=20, length=10, done=20)
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,20 @@ def workloads(sizes: Sizes) -> list[Workload]:
                   Contender('`python -c "import click, peewee"`', import_click_and_peewee)]),
         Workload("fanout", f"one parent enqueues {sizes.children:,} children that do nothing, and waits for them all",
                  [Contender("firexlite", lambda scratch: submit_parent(scratch, "fan_out", "children", sizes.children)),
-                  Contender("ProcessPoolExecutor", lambda scratch: reference(scratch, "pool_fan_out", sizes.children))],
+                  Contender("ProcessPoolExecutor", lambda scratch: reference(scratch, "pool_fan_out", sizes.children)),
+                  Contender("firexlite with FIREXLITE_DURABILITY=normal",
+                            lambda scratch: submit_parent(scratch, "fan_out", "children", sizes.children,
+                                                          FIREXLITE_DURABILITY="normal"))],
                  sizes.children, "child", waits_for_disk=True),
         Workload("chain", f"{sizes.length:,} services one after the other, enqueued as one chain",
                  [Contender("firexlite", lambda scratch: submit_parent(scratch, "walk", "length", sizes.length)),
                   Contender("ProcessPoolExecutor", lambda scratch: reference(scratch, "pool_walk", sizes.length)),
                   Contender("raw sqlite3", lambda scratch: raw_sqlite(scratch, sizes.length))],
                  sizes.length, "hop", waits_for_disk=True),
+        Workload("resume", f"`firexlite resume` of a run that was killed when {sizes.done:,} of its {sizes.done + 1:,} tasks "
+                           "had succeeded, from the start of the command to its end",
+                 [Contender("firexlite", lambda scratch: resume_killed(scratch, sizes.done)),
+                  Contender("`firexlite submit --chain nop`", submit_nop)]),
     ]
 
 
@@ -119,9 +128,16 @@ def import_click_and_peewee(scratch: Scratch) -> Sample:
     return Sample(scratch.run(sys.executable, "-c", "import click, peewee").seconds)
 
 
-def submit_parent(scratch: Scratch, service: str, argument: str, size: int) -> Sample:
+def resume_killed(scratch: Scratch, done: int) -> Sample:
+    scratch.run(*firexlite_command(), "submit", "--plugins", SERVICES, "--workers", str(WORKERS),
+                "--chain", "fan_out_and_die", "--children", str(done), ends_with=-signal.SIGKILL, keeps_home=True)
+    [firex_id] = scratch.runs()
+    return Sample(scratch.run(*firexlite_command(), "resume", firex_id).seconds)
+
+
+def submit_parent(scratch: Scratch, service: str, argument: str, size: int, **environment: str) -> Sample:
     ended, values = scratch.returned("--plugins", SERVICES, "--workers", str(WORKERS),
-                                     "--chain", service, f"--{argument}", str(size))
+                                     "--chain", service, f"--{argument}", str(size), **environment)
     return Sample(values["seconds"], ended.seconds)
 
 

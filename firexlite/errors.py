@@ -26,6 +26,10 @@ class RunActive(FirexliteError):
     exit_code = 3
 
 
+class Superseded(RunActive):
+    """Another incarnation has taken over the run; this one may not write any more."""
+
+
 class JournalUnusable(FirexliteError):
     """The journal is not one that this firexlite can read or may trust."""
 

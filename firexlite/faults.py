@@ -4,7 +4,8 @@
     FIREXLITE_FAULT="*#17=all"                 at the 17th moment of any name all processes of the run die at once
     FIREXLITE_FAULT="*=note"                   nobody dies; the names are collected
 
-`kill` is a SIGKILL of the process itself, `all` of every process of the run, `stop` a SIGSTOP of the process itself.
+`kill` is a SIGKILL of the process itself, `runner` of the runner, `front` of the front, `all` of every process of the run,
+`stop` a SIGSTOP of the process itself.
 FIREXLITE_FAULT_LOG names the file in which all processes of a run count: each line is a moment that was reached.
 """
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 
 
 def _nothing(moment: str, phase: str = "") -> None:
@@ -45,24 +47,37 @@ class _Fault:
         if self.action == "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
             return
+        if self.action in ("front", "runner"):
+            os.kill(_line_up()[-1 if self.action == "front" else -2:][0], signal.SIGKILL)
+            return  # its own end comes by what firexlite itself does about it
         if self.action == "all":
             _kill_the_run()
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _line_up() -> list[int]:
+    """This process, its parent, and so on up to the front."""
+    from . import host
+
+    root, line = int(os.environ["FIREXLITE_FAULT_ROOT"]), [os.getpid()]
+    while (parent := host.parent(line[-1])) not in (root, 1, None):
+        line.append(parent)
+    return line
 
 
 def _kill_the_run() -> None:
     """SIGKILL the front and all below it; they are stopped first, so that none can clean up after another."""
     from . import host
 
-    root, front = int(os.environ["FIREXLITE_FAULT_ROOT"]), os.getpid()
-    while (parent := host.parent(front)) not in (root, 1, None):
-        front = parent
+    line = _line_up()
+    front = line[-1]
     stopped: set[int] = {os.getpid()}
     while found := {front, *host.descendants(front)} - stopped:
         for pid in found:
             _signal(pid, signal.SIGSTOP)
         stopped |= found
-    for pid in stopped - {os.getpid()}:
+    # From the front downwards: the death of the runner is ours too, and must not come before the others'.
+    for pid in [*(stopped - set(line)), *reversed(line)]:
         _signal(pid, signal.SIGKILL)
 
 
@@ -71,5 +86,12 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-_told = os.environ.get("FIREXLITE_FAULT")
-reach = _Fault(_told, os.environ["FIREXLITE_FAULT_LOG"]).reach if _told else _nothing
+def arm() -> None:
+    """Do as the environment says from now on; a test that forks its commands calls it again in each."""
+    global reach
+    told = os.environ.get("FIREXLITE_FAULT")
+    reach = _Fault(told, os.environ["FIREXLITE_FAULT_LOG"]).reach if told else _nothing
+
+
+reach: Callable[..., None] = _nothing
+arm()

@@ -153,13 +153,14 @@ def refusal(history: History, missing: Sequence[Missing]) -> str:
     lines += [f"  {one.need.file.path} {one.ailment}: {survey.origin(one.need)};" for one in missing[:LISTED]]
     if len(missing) > LISTED:
         lines.append(f"  and {len(missing) - LISTED} more;")
-    makers = {one.need.producer for one in missing}
     ways = []
-    if makers - {None}:
+    if any(one.need.producer is not None for one in missing):
         ways.append(f"`firexlite resume {firex_id} --rerun-missing` runs just those tasks again that made them")
-    if None in makers:
-        what = "what no task made" if makers - {None} else "them" if len(missing) > 1 else "it"
-        ways.append(f"put {what} back as it was and resume")
+    if not_made := [one for one in missing if one.need.producer is None]:
+        what = "what no task made" if ways else "it" if len(missing) == 1 else "them"
+        ways.append(f"put {what} back and resume")
+        givers = {parent for one in not_made if (parent := survey.tasks[one.need.task].parent) is not None}
+        ways += [f"`--restart-task {giver}` has {survey.name(giver)} run afresh" for giver in sorted(givers)[:LISTED]]
     lines.append("; ".join(ways) + _elsewhere(history, missing))
     return "\n".join(lines)
 
@@ -199,11 +200,12 @@ class _Survey:
                 self.children[task.parent].append(task)
 
     def needs(self, restarted: Container[int] = (), done: Container[int] = ()) -> list[Need]:
-        unfinished = self.unfinished()
+        unfinished = {num for num in self.unfinished() if num not in done
+                      and not any(above in restarted or above in done for above in self.above(num))}
         wanted: dict[str, tuple[File, int]] = {}
         for chain in {self.tasks[num].chain: None for num in sorted(unfinished)}:
             for task, flow in self.along(chain):
-                if task.num in unfinished and task.num not in done:
+                if task.num in unfinished:
                     children = [] if task.num in restarted else self.from_children(task, is_present_try=True)
                     for file in (*_within(flow), *children):
                         wanted.setdefault(file.path, (file, task.num))
@@ -240,6 +242,12 @@ class _Survey:
             chains = {child.chain for task in reopened for child in self.children[task.num]
                       if child.parent_retry == task.retry and not child.aside and child.state not in OPEN}
         return found
+
+    def above(self, num: int) -> Iterator[int]:
+        """The tasks that enqueued a task, and those that enqueued them."""
+        while (parent := self.tasks[num].parent) is not None:
+            yield parent
+            num = parent
 
     def reopened(self, chain: int) -> Iterator[TaskOutline]:
         """What of a chain did not succeed and will run; nothing from a task on that does not run again by itself."""

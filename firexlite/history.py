@@ -1,10 +1,15 @@
 """All reading of a journal for people and programs: read-only, without a lock, without importing a service."""
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import sqlite3
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,8 +18,8 @@ from peewee import JOIN, SqliteDatabase
 
 from .binding import EXTRA, Bog, Parameters, as_flow
 from .codec import display, display_error
-from .errors import InvalidChainArgsException, JournalUnusable
-from .home import RunDirectory, task_uuid
+from .errors import InvalidChainArgsException, JournalUnusable, NotReadable
+from .home import RunDirectory, open_own_file, task_uuid
 from .logs import read_stretch
 from .schema import (
     ERRORS,
@@ -29,7 +34,7 @@ from .schema import (
     migrate,
     refuse_foreign,
     version,
-    why_unusable,
+    why_unreadable,
 )
 from .states import FINAL, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING
 
@@ -165,38 +170,122 @@ _TASK_COLUMNS = (Task.id, Task.parent, Task.parent_retry, Task.chain, Task.last,
                  Task.unsure, Task.arguments, Task.result, Task.changes)
 
 
+LOCKED_S = 1.0  # how long to wait for another program that has locked the journal
+
+# What rows can make of code that trusts them.
+OF_STRANGE_DATA = (NotReadable, ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError,
+                   ValueError)
+
+
 class History:
-    """The reading side of one run."""
+    """The reading side of one run.
+
+    What goes wrong within its `with` block for want of a journal that can be read and trusted is a JournalUnusable.
+    """
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
-        self._db = SqliteDatabase(f"file:{quote(str(directory.journal))}?mode=ro", uri=True, timeout=5)
+        self._db = SqliteDatabase(None)
 
     def __enter__(self) -> History:
+        """Connect. Raises JournalUnusable for what is no journal of ours, is damaged, locked, or not to be read."""
         try:
-            self._db.connect()
-            refuse_foreign(self._db, self.directory.journal)
+            self._connect()
             if version(self._db) < SCHEMA:
-                self._read_as_migrated()
-        except (*ERRORS, JournalUnusable) as error:
+                self._db = _in_memory(self._db)
+                with self._db.atomic("IMMEDIATE"):
+                    migrate(self._db)  # the file stays as it is until a resume
+        except BaseException as error:
             self._db.close()
-            if isinstance(error, JournalUnusable):
-                raise
-            raise why_unusable(error, self.directory.journal) from error
+            if isinstance(error, (*ERRORS, OSError)):
+                raise why_unreadable(error, self.directory.journal) from error
+            raise
         return self
 
-    def _read_as_migrated(self) -> None:
-        """Read a copy in memory that is brought to the present schema; the file stays as it is until a resume."""
-        copy = SqliteDatabase(":memory:")
-        copy.connect()
-        self._db.connection().backup(copy.connection())
-        self._db.close()
-        with copy.atomic("IMMEDIATE"):
-            migrate(copy)
-        self._db = copy
+    def _connect(self) -> None:
+        journal = self.directory.journal
+        try:
+            self._open(f"file:{quote(str(journal))}?mode=ro")
+        except ERRORS as error:
+            # A journal in WAL mode has a file written beside it even to be read; and an unfinished one is to be recovered.
+            if ("readonly" not in str(error) and "unable to open" not in str(error)) or not _may_be_copied(journal):
+                raise
+            self._db.close()
+            self._read_private_copy()
 
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
+    def _open(self, uri: str) -> None:
+        self._db.init(uri, uri=True, timeout=LOCKED_S)  # type: ignore[arg-type]
+        self._db.connect()
+        for caution in ("trusted_schema = OFF", "cell_size_check = ON"):
+            self._db.execute_sql(f"PRAGMA {caution}")
+        refuse_foreign(self._db, self.directory.journal)
+
+    def _read_private_copy(self) -> None:
+        """Read a journal that lies where this user cannot write, from a copy in memory."""
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="firexlite-") as folder:
+            copy = Path(folder) / "journal.sqlite3"
+            _copy_at_rest(self.directory.journal, copy)
+            self._open(f"file:{quote(str(copy))}")
+            self._db = _in_memory(self._db)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            if isinstance(error, ERRORS):
+                raise why_unreadable(error, self.directory.journal) from error
+            if isinstance(error, OF_STRANGE_DATA):
+                self._blame_the_data(error)
+        finally:
+            self._db.close()
+
+    def _blame_the_data(self, error: BaseException) -> None:
+        """Raise JournalUnusable if the journal holds what firexlite never writes; else the error is ours, and stays."""
+        from .soundness import faults_of_rows
+
+        try:
+            found = next(faults_of_rows(self), None)
+        except ERRORS as worse:
+            raise why_unreadable(worse, self.directory.journal) from worse
+        if found:
+            raise JournalUnusable(f"{self.directory.journal} holds what firexlite never writes: {found}") from error
+
+    def refuse_damaged(self) -> None:
+        """Raise JournalUnusable if the file is damaged anywhere, or what nobody can go on without is not as it must be.
+
+        It is looked through as a whole, which takes some 10 ms for 10,000 tasks.
+        """
+        if found := self.damage():
+            raise JournalUnusable(f"{self.directory.journal} is damaged ({found[0]}); "
+                                  "a copy of the run's directory from before can take its place")
+        from .soundness import blobs_of, faults_of_run
+        for fault in faults_of_run(self):
+            raise JournalUnusable(f"{self.directory.journal} holds what firexlite never writes: {fault}")
+        for name in blobs_of(self):
+            if not os.path.lexists(self.directory.blobs / name):
+                raise JournalUnusable(f"{self.directory.path}: the payload blobs/{name} is missing; bring it back")
+
+    def damage(self) -> list[str]:
+        """What SQLite finds broken in the file; nothing if it is whole."""
+        try:
+            found = self.execute("PRAGMA quick_check(10)")
+        except ERRORS as error:
+            return [str(error)]
+        return [line.strip() for (text,) in found if text != "ok" for line in str(text).splitlines()
+                if line.strip() and not line.startswith("***")]
+
+    def execute(self, sql: str, *parameters: object) -> list[tuple]:
+        """The rows of a statement that reads."""
+        return self._db.execute_sql(sql, parameters).fetchall()
+
+    def copy_to(self, path: Path) -> None:
+        """Write the journal, as it stands at this moment and in the present schema, to a new file of its own."""
+        target = sqlite3.connect(path)
+        try:
+            self._db.connection().backup(target)
+            target.execute("PRAGMA journal_mode = DELETE")
+        finally:
+            target.close()
 
     def snapshot(self) -> Any:
         """A context in which all reads see one state of the journal."""
@@ -258,6 +347,10 @@ class History:
         return dict(self._rows(Event.select(Event.task, peewee.fn.MIN(Event.id)).where(Event.state.in_(states))
                                .group_by(Event.task)))
 
+    def failed_again(self) -> list[TaskRecord]:
+        """Tasks that were to make lost files again, and failed."""
+        return list(self.tasks(Task.redoes.is_null(False) & (Task.state == "failed") & ~Task.aside))
+
     def task(self, num: int) -> TaskRecord | None:
         return next(self.tasks(Task.id == num), None)
 
@@ -291,6 +384,8 @@ class History:
                     (Attempt.epoch == attempt.epoch) & (Attempt.worker == attempt.worker)
                     & (Attempt.started > attempt.started)).order_by(Attempt.started).limit(1))), None)
         path = self.directory.log_file(attempt.epoch, attempt.worker)
+        if not _is_own_log(path):
+            return "", 0
         return read_stretch(path, attempt.log_start, end, **({} if limit is None else {"limit": limit}))
 
     # --- what reached a task -------------------------------------------------------------------------------------
@@ -310,11 +405,18 @@ class History:
 
     def named_values(self) -> dict[str, Any]:
         """What the tasks of the submitted chain returned, by name; later ones win."""
+        again = self._results_made_again()
         values: dict[str, Any] = {}
         for task in self.submitted_tasks():
-            if task.result:
-                values.update(display(task.result))
+            if result := again.get(task.num, task.result):
+                values.update(display(result))
         return values
+
+    def _results_made_again(self) -> dict[int, str]:
+        """``{task: what was returned by the last task that did its work again}``."""
+        return {task: self.directory.unspill(result) for task, result in self._rows(
+            Task.select(Task.redoes, Task.result).where(Task.redoes.is_null(False) & (Task.state == "succeeded"))
+            .order_by(Task.id))}
 
     def unsuccessful(self) -> dict[str, list[str]]:
         """``{"failed": ["greet failed: why"], "not_run": ["amplify"]}`` of the submitted chain; no empty lists."""
@@ -335,12 +437,13 @@ class History:
         uuid = interrupted_by(task.error)
         if uuid is None:
             return None
-        below = self._rows(Task.select(Task.id).where(Task.parent == task.num))
+        below = self._rows(Task.select(Task.id).where((Task.parent == task.num) & (Task.id > task.num)))
         return next((num for (num,) in below if task_uuid(self.directory.firex_id, num) == uuid), None)
 
     def root_causes(self) -> list[RootCause]:
-        """For each failed task of the submitted chain the failure at the bottom of it."""
-        return [self._root_cause(task) for task in self.submitted_tasks() if task.state == "failed" and task.error]
+        """For each failed task of the submitted chain, or of those that make lost files again, the failure at its bottom."""
+        return [self._root_cause(task) for task in [*self.submitted_tasks(), *self.failed_again()]
+                if task.state == "failed" and task.error]
 
     def _root_cause(self, task: TaskRecord) -> RootCause:
         through: list[int] = []
@@ -355,6 +458,55 @@ class History:
         assert task.error is not None
         return RootCause(task, service.short_name if service else task.service, display_error(task.error),
                          bog.bound_args if bog else {}, log, tuple(through))
+
+
+def _is_own_log(path: Path) -> bool:
+    """Whether a log lies in the run itself: what a stranger's link leads to must not get into a report."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(os.lstat(path).st_mode) and stat.S_ISDIR(os.lstat(path.parent).st_mode)
+    return False
+
+
+def _in_memory(db: SqliteDatabase) -> SqliteDatabase:
+    """A copy of an open journal, which is closed."""
+    copy = SqliteDatabase(":memory:")
+    copy.connect()
+    copy.execute_sql("PRAGMA trusted_schema = OFF")
+    db.connection().backup(copy.connection())
+    db.close()
+    return copy
+
+
+def _may_be_copied(journal: Path) -> bool:
+    with contextlib.suppress(OSError):
+        os.close(open_own_file(journal))
+        return True
+    return False
+
+
+def _copy_at_rest(journal: Path, copy: Path) -> None:
+    """Copy a journal and what belongs to it file by file. Nobody may write to it meanwhile, or it is done again.
+
+    Only for a journal that this process has not open by SQLite: closing a file drops the locks that SQLite has on it.
+    """
+    def parts() -> dict[str, tuple[int, int, int]]:
+        found = {}
+        for suffix in ("", "-wal", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                about = os.stat(f"{journal}{suffix}")
+                found[suffix] = about.st_ino, about.st_size, about.st_mtime_ns
+        return found
+
+    import shutil
+
+    for _ in range(5):
+        before = parts()
+        for suffix in before:
+            with os.fdopen(open_own_file(Path(f"{journal}{suffix}")), "rb") as source, open(f"{copy}{suffix}", "wb") as target:
+                shutil.copyfileobj(source, target)
+        if parts() == before:
+            return
+    raise JournalUnusable(f"{journal} is being written by another user, so it can only be looked at in between")
 
 
 def _service(name: str, about: Mapping[str, Any]) -> ServiceRecord:

@@ -10,27 +10,41 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import faults
+from . import faults, lodging
 from .errors import BadInput, DiskFull, JournalUnusable, RunActive, StorageFailure, nearest
+from .holders import have_open
 
-FIREX_ID = re.compile(r"^FireX-(?P<user>[\w.+-]+?)-(?P<stamp>\d{6}-\d{6})-(?P<number>\d+)$", re.ASCII)
+FIREX_ID = re.compile(r"(?!.*\.\.)FireX-(?P<user>[\w.+-]{1,64}?)-(?P<stamp>\d{6}-\d{6})-(?P<number>\d{1,10})\Z", re.ASCII)
 SPILL_BYTES = 64 * 1024  # a larger payload goes to a blob file; measured: rows and files cost the same there
 _BLOB_MARK = "blob:"     # JSON never starts with it
-_DRAFT = ".draft-"       # before the name of a directory whose run is not durable yet
+_BLOB_NAME = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
+_DRAFT = lodging.DRAFT   # before the name of a directory whose run is not durable yet
 _DRAFT_S = 60.0          # far longer than it takes to make one
 
 
 def home() -> Path:
-    """The directory that holds all runs; it need not exist yet."""
+    """The directory that holds all runs; it need not exist yet. Raises BadInput if nothing says where it is."""
+    return home_and_its_source()[0]
+
+
+def home_and_its_source() -> tuple[Path, str]:
+    """The directory that holds all runs, and what chose it: the name of a variable, or `default`."""
     if chosen := os.environ.get("FIREXLITE_HOME"):
-        return Path(chosen).absolute()
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(state).absolute() / "firexlite"
+        return Path(chosen).absolute(), "FIREXLITE_HOME"
+    if chosen := os.environ.get("XDG_STATE_HOME"):
+        return Path(chosen).absolute() / "firexlite", "XDG_STATE_HOME"
+    state = os.path.expanduser("~/.local/state")
+    if not os.path.isabs(state):
+        raise BadInput(f"user {os.getuid()} has no home directory to keep runs in; "
+                       "set FIREXLITE_HOME to a directory that you may write to")
+    return Path(state) / "firexlite", "default"
 
 
 def durability() -> str:
@@ -51,9 +65,18 @@ def user_name() -> str:
         return f"uid{os.getuid()}"
 
 
+def owner_name(uid: int) -> str:
+    """The login name of a user, or `uid<N>` where the machine knows none."""
+    import pwd
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid{uid}"
+
+
 def new_firex_id(now_s: float) -> str:
     """`FireX-<user>-<yymmdd-HHMMSS, UTC>-<1..65536>`, as FireX names its runs."""
-    user = re.sub(r"[^\w.+-]", "_", user_name(), flags=re.ASCII)
+    user = re.sub(r"[^\w.+-]|(?<=\.)\.", "_", user_name()[:64], flags=re.ASCII) or "_"
     stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime(now_s))
     return f"FireX-{user}-{stamp}-{random.SystemRandom().randint(1, 65536)}"
 
@@ -65,26 +88,65 @@ def task_uuid(firex_id: str, num: int) -> str:
 
 
 def find_run(firex_id: str) -> RunDirectory:
-    """The directory of a run by its FireX ID. Raises BadInput for a malformed or an unknown id."""
+    """The directory of a run by its FireX ID; the only place where an id becomes a path.
+
+    Raises BadInput for a malformed or an unknown id, JournalUnusable if this user may not look, RunActive for a run that
+    lies on another host.
+    """
     if not FIREX_ID.match(firex_id):
-        raise BadInput(f"'{firex_id}' is not a FireX ID; they look like FireX-li-261123-101500-4711")
-    directory = RunDirectory(home() / firex_id)
-    if not directory.journal.exists():
+        shown = firex_id if len(firex_id) <= 200 else firex_id[:200] + "..."
+        raise BadInput(f"{shown!r} is not a FireX ID; they look like FireX-li-261123-101500-4711")
+    directory = _where(firex_id)
+    if directory is None:
         known = nearest(firex_id, [run.firex_id for run in all_runs()])
         raise BadInput(f"there is no run '{firex_id}' in {home()}; `firexlite runs` lists them.{known}")
     return directory
 
 
+def _where(firex_id: str) -> RunDirectory | None:
+    for _ in range(2):  # if it is nowhere at the first look, it may have come home meanwhile
+        directory = RunDirectory(home() / firex_id)
+        if directory.is_there():
+            return directory
+        if (path := lodging.follow(home(), firex_id)) is not None:
+            return RunDirectory(path)
+    return None
+
+
+def runs_on_other_hosts() -> list[lodging.Pointer]:
+    """Runs of the home, newest first, that lie where only another host can look, or are lost."""
+    found = [pointer for pointer in lodging.pointers(home()) if not (pointer.leads_here() or pointer.is_ahead()
+             or RunDirectory(home() / pointer.firex_id).is_there())]
+    return sorted(found, key=lambda pointer: _began(RunDirectory(pointer.path)), reverse=True)
+
+
 def all_runs() -> list[RunDirectory]:
-    """Every run in the home, newest first."""
+    """Every run in the home, newest first, with those that lodge on this host until they have ended.
+
+    Raises BadInput for a home that this user may not look into.
+    """
+    try:
+        os.scandir(home()).close()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise BadInput(f"{home()} cannot be looked into: {error.strerror}; "
+                       "set FIREXLITE_HOME to a directory of your own") from error
     runs = [RunDirectory(path) for path in home().glob("FireX-*") if FIREX_ID.match(path.name)]
-    return sorted((run for run in runs if run.journal.exists()), key=_began, reverse=True)
+    at_home = {run.firex_id for run in runs}
+    runs += [RunDirectory(pointer.path) for pointer in lodging.pointers(home())
+             if pointer.firex_id not in at_home and pointer.leads_here()]
+    return sorted((run for run in runs if os.path.lexists(run.journal) or not os.access(run.path, os.X_OK)),
+                  key=_began, reverse=True)
 
 
 def _began(run: RunDirectory) -> tuple[str, int]:
     """When a run began: to the second by its id; of one second, by a file that is never written after it was made."""
     found = FIREX_ID.match(run.firex_id)
-    return found["stamp"] if found else "", run.write_lock.stat().st_mtime_ns if run.write_lock.exists() else 0
+    made = 0
+    with contextlib.suppress(OSError):
+        made = run.write_lock.stat().st_mtime_ns
+    return found["stamp"] if found else "", made
 
 
 class RunDirectory:
@@ -104,12 +166,21 @@ class RunDirectory:
     @classmethod
     def draft(cls, firex_id: str) -> RunDirectory:
         """A new directory, for its owner alone, under a hidden name: the run exists when it is `publish`ed."""
-        draft = cls(home() / f"{_DRAFT}{firex_id}")
-        with storage(draft.path.parent):
-            draft.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _remove_drafts(draft.path.parent)
-            draft.path.mkdir(mode=0o700)
+        place = home()
+        with storage(place):
             try:
+                make_private_folders(place)
+                folder = lodging.folder_for(place)
+                _remove_drafts(folder)
+                draft = cls(folder / f"{_DRAFT}{firex_id}")
+                draft.path.mkdir(mode=0o700)
+            except (PermissionError, NotADirectoryError, FileExistsError) as error:
+                raise BadInput(f"runs cannot be kept in {place}: {error.strerror}; "
+                               "set FIREXLITE_HOME to a directory that you may write to") from error
+            try:
+                if folder != place:
+                    lodging.sweep(place, folder)
+                    lodging.lodge(draft.path)
                 for folder in (draft.logs, draft.blobs):
                     folder.mkdir(mode=0o700)
                 for file in (draft.journal, draft.alive_lock, draft.write_lock):
@@ -124,9 +195,52 @@ class RunDirectory:
         run = RunDirectory(self.path.with_name(self.path.name.removeprefix(_DRAFT)))
         with storage(run.path):
             fsync_directory(self.path)
+            if lodging.token_in(self.path):
+                lodging.leave_pointer(home(), run.path, made_as=self.path)
             os.rename(self.path, run.path)
             fsync_directory(run.path.parent)
         return run
+
+    # --- whose it is -------------------------------------------------------------------------------
+
+    def is_there(self) -> bool:
+        """Whether there is a journal. Raises JournalUnusable if this user may not look."""
+        try:
+            os.lstat(self.journal)
+        except PermissionError as error:
+            raise JournalUnusable(f"{self.path} may not be looked into by this user: {error.strerror}") from error
+        except OSError:
+            return False
+        return True
+
+    def refuse_unsafe(self) -> None:
+        """Raise JournalUnusable unless the run is this user's own, complete, and nobody else may write to it.
+
+        That is what a resume needs; who only looks at a run need not ask.
+        """
+        for path, is_kind in ((self.path, stat.S_ISDIR), (self.journal, stat.S_ISREG), (self.alive_lock, stat.S_ISREG),
+                              (self.write_lock, stat.S_ISREG), (self.logs, stat.S_ISDIR), (self.blobs, stat.S_ISDIR)):
+            self._refuse_unsafe(path, is_kind)
+
+    def _refuse_unsafe(self, path: Path, is_kind: Callable[[int], bool]) -> None:
+        kind, shown = "directory" if is_kind is stat.S_ISDIR else "file", shlex.quote(str(path))
+        try:
+            found = os.lstat(path)
+        except OSError as error:
+            again = f"mkdir -m 700 {shown}" if kind == "directory" else f"touch {shown}"
+            raise JournalUnusable(f"{path} is missing ({error.strerror}); if no process of the run lives, "
+                                  f"make it again with `{again}`") from error
+        if stat.S_ISLNK(found.st_mode):
+            raise JournalUnusable(f"{path} is a symbolic link, and a run is resumed only where it really lies: "
+                                  f"{os.path.realpath(path)}")
+        if not is_kind(found.st_mode):
+            raise JournalUnusable(f"{path} is no {kind}, as it is in a run that firexlite made")
+        if found.st_uid != os.geteuid():
+            raise JournalUnusable(
+                f"{path} belongs to {owner_name(found.st_uid)}; look at it freely, or make a copy of your own with "
+                f"`FIREXLITE_HOME=ANOTHER_FOLDER firexlite import {shlex.quote(str(self.path))}`")
+        if found.st_mode & 0o022:
+            raise JournalUnusable(f"others may write to {path}; if you trust what is there: chmod go-w {shown}")
 
     def log_file(self, epoch: int, worker: int) -> Path:
         """What worker ``worker`` of incarnation ``epoch`` wrote: the output of all its tasks, one after the other."""
@@ -161,21 +275,26 @@ class RunDirectory:
         if not text.startswith(_BLOB_MARK):
             return text
         name = text.removeprefix(_BLOB_MARK)
+        if not _BLOB_NAME.match(name):
+            raise JournalUnusable(f"{self.path}: a payload is said to lie in blobs/{name[:80]}, which is no name of a blob")
         try:
-            data = (self.blobs / name).read_bytes()
+            data = read_own_file(self.blobs / name)
         except OSError as error:
             raise JournalUnusable(f"{self.path}: the payload blobs/{name} cannot be read: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != name:
             raise JournalUnusable(f"{self.path}: the payload blobs/{name} was changed after it was written")
-        return data.decode()
+        try:
+            return data.decode()
+        except UnicodeDecodeError as error:
+            raise JournalUnusable(f"{self.path}: the payload blobs/{name} is no text: {error}") from error
 
     # --- who is alive ------------------------------------------------------------------------------
 
     def is_alive(self) -> bool:
         """Whether any process of the run lives: whether its `alive.lock` is held."""
         try:
-            fd = os.open(self.alive_lock, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            fd = os.open(self.alive_lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
             return False
         try:
             # Shared, so that two who look do not see each other; a resume that meets the look tries again.
@@ -204,11 +323,15 @@ class RunDirectory:
                 lives = holder.get("start") is not None and start_time_of(holder["pid"]) == holder["start"]
                 if lives or time.monotonic() > give_up:
                     os.close(fd)
-                    who = f"process {holder['pid']}" if holder else "another process"
+                    who = f"process {holder['pid']}" if lives else _left_over(self.alive_lock)
                     raise RunActive(f"{self.firex_id} is running in {who}; wait for it or stop it first") from None
                 time.sleep(0.02)  # a flock that may time out can only be asked for again
-        record_holder(fd, start_time_of)
-        return fd
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(self.alive_lock)):
+                record_holder(fd, start_time_of)
+                return fd
+        os.close(fd)
+        raise RunActive(f"{self.firex_id} has just been moved by another process; try again")
 
     @staticmethod
     def _holder(fd: int) -> dict:
@@ -216,6 +339,12 @@ class RunDirectory:
             return json.loads(os.pread(fd, 4096, 0))
         except ValueError:
             return {}
+
+
+def _left_over(alive_lock: Path) -> str:
+    """Who holds a run's lock though its runner is dead."""
+    found = [f"process {pid}" for pid in have_open(alive_lock)]
+    return f"{', '.join(found)}, left over by a runner that is dead" if found else "another process"
 
 
 def record_holder(alive: int, start_time_of: Callable[[int], int | None]) -> None:
@@ -229,9 +358,10 @@ def record_holder(alive: int, start_time_of: Callable[[int], int | None]) -> Non
 def _remove_drafts(folder: Path) -> None:
     """Remove what submissions left that were killed before they were durable."""
     for path in folder.glob(f"{_DRAFT}*"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             # One that is just being made holds no lock yet, so age counts too.
             if time.time() - path.stat().st_mtime > _DRAFT_S and not RunDirectory(path).is_alive():
+                lodging.forget_draft(home(), path)
                 shutil.rmtree(path, ignore_errors=True)
 
 
@@ -246,6 +376,37 @@ def storage(path: Path) -> Iterator[None]:
         if error.errno in (errno.EIO, errno.EROFS):
             raise StorageFailure(f"{path} could not be written: {error.strerror}") from error
         raise
+
+
+def make_private_folders(path: Path) -> list[Path]:
+    """Make a folder and what is missing above it, each for its owner alone; returns those made, the outermost first."""
+    made: list[Path] = []
+    for folder in (*reversed(path.parents), path):
+        try:
+            if not folder.exists():
+                folder.mkdir(mode=0o700)
+                made.append(folder)
+        except FileExistsError:  # another process was faster; or something else has the name
+            if not folder.is_dir():
+                raise
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    return made
+
+
+def open_own_file(path: Path) -> int:
+    """Open a regular file for reading; never what a symbolic link or a pipe of its name leads to. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return fd
+
+
+def read_own_file(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError."""
+    with os.fdopen(open_own_file(path), "rb") as file:
+        return file.read()
 
 
 def fsync_directory(path: Path) -> None:

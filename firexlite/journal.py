@@ -28,7 +28,7 @@ from peewee import SqliteDatabase
 
 from . import faults, schema
 from .claims import Bell, Claim, Failure, NewTask, Recorded, Success
-from .errors import ClaimLost, DiskFull, FirexliteError, StorageFailure
+from .errors import ClaimLost, DiskFull, FirexliteError, StorageFailure, Superseded
 from .home import RunDirectory, durability
 from .schema import SQL_OPEN
 from .states import OPEN, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
@@ -38,6 +38,9 @@ T = TypeVar("T")
 FULL_WAIT_S = 60.0  # how long a full disk is waited for
 ASK = '{"ask": true}'  # what keeps a task from being claimed until a person decides about it
 FULL_LOOK_S = 1.0   # how often it is tried then
+
+# How large, in bytes, the write-ahead log may grow, and how many ms readers are then waited for; the worst first.
+_TRIM = ((80 << 20, 5000), (48 << 20, 1000), (24 << 20, 100))
 
 # --- the hot statements ------------------------------------------------------------------------------------
 
@@ -132,13 +135,15 @@ class Journal:
     """The writing side of one run. Opened by each process for itself, after the fork."""
 
     def __init__(self, directory: RunDirectory, slots: int, bell: Bell | None = None,
-                 critical: AbstractContextManager | None = None, full_wait_s: float = FULL_WAIT_S) -> None:
+                 critical: AbstractContextManager | None = None, full_wait_s: float = FULL_WAIT_S,
+                 epoch: int | None = None) -> None:
         """slots: how many tasks may run at once. critical: entered around every transaction; holds signals back.
 
-        full_wait_s: how long to wait for space on a full disk.
+        full_wait_s: how long to wait for space on a full disk. epoch: of the incarnation on whose behalf all writing is
+        done, and refused once another has taken over; None before there is one.
         """
         self.directory, self.slots, self.bell = directory, slots, bell or Bell()
-        self.full_wait_s = full_wait_s
+        self.full_wait_s, self.of_epoch = full_wait_s, epoch
         self._full = durability() == "full"
         self._critical = critical or contextlib.nullcontext()
         self._mutex = threading.RLock()
@@ -163,6 +168,7 @@ class Journal:
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
             self.db.connect()
+            self.execute("PRAGMA trusted_schema = OFF")
             is_new = not self.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # it is about to be made a journal
             if not is_new:
                 schema.refuse_foreign(self.db, self.directory.journal)
@@ -172,7 +178,6 @@ class Journal:
             if not is_new and schema.version(self.db) < schema.SCHEMA:
                 self._migrate()
             self.execute("PRAGMA journal_size_limit = 16777216")
-            self.execute("PRAGMA trusted_schema = OFF")
         except BaseException as error:
             self.close()
             if isinstance(error, schema.ERRORS):
@@ -235,8 +240,9 @@ class Journal:
 
         durable: commit with an fsync. Otherwise the next durable commit of any process makes it so.
         operation: what it is for, to name its moments by.
-        Raises DiskFull for want of space, StorageFailure if the disk fails or has failed in this incarnation, and
-        JournalUnusable for whatever else SQLite has against the file; nothing of the transaction is journaled then.
+        Raises Superseded if another incarnation has taken over, DiskFull for want of space, StorageFailure if the
+        disk fails or has failed in this incarnation, and JournalUnusable for whatever else SQLite has against the file;
+        nothing of the transaction is journaled then.
         """
         with self._alone():
             try:
@@ -250,6 +256,9 @@ class Journal:
                 try:
                     self._be_durable(durable and self._full)
                     with self.db.atomic("IMMEDIATE"):
+                        if self.of_epoch is not None and self.of_epoch != (epoch := self.epoch()):
+                            raise Superseded(f"{self.directory.firex_id} was taken over by incarnation {epoch}, so incarnation "
+                                             f"{self.of_epoch} writes nothing any more")
                         yield self.clock()
                         faults.reach(operation, "written")
                 except (peewee.IntegrityError, peewee.ProgrammingError, sqlite3.ProgrammingError):
@@ -649,6 +658,31 @@ class Journal:
                 faults.reach("fold committed")
             except schema.ERRORS:
                 pass  # a reader looks at it, or the disk is full: then it stays in WAL mode, which is as safe
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def trim(self) -> None:
+        """Begin the write-ahead log anew where readers, one overlapping the other, have kept SQLite from doing so.
+
+        Nobody writes meanwhile, so readers that come now find all in the database itself and are no hindrance.
+        """
+        try:
+            size = os.stat(f"{self.directory.journal}-wal").st_size
+        except FileNotFoundError:
+            return
+        wait_ms = next((wait_ms for bytes_, wait_ms in _TRIM if size > bytes_), None)
+        if wait_ms is None:
+            return
+        with self._alone():
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            try:
+                self.execute(f"PRAGMA busy_timeout = {wait_ms}")
+                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.execute("PRAGMA busy_timeout = 1000")
+            except schema.ERRORS as error:
+                found = self._unusable(error)
+                if isinstance(found, StorageFailure) and not isinstance(found, DiskFull):
+                    raise found from error
             finally:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 

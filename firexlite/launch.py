@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from . import faults, files, host
+from . import faults, files, host, lodging
 from .application import app
 from .board import Board, Counter
 from .codec import encode
 from .errors import BadInput
 from .history import History, RunRecord
-from .home import RunDirectory, durability, find_run, new_firex_id, record_holder, user_name
+from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .plugins import Plugin, load
 from .runner import Incarnation, Runner, leave_tidy, write_run_json
@@ -119,6 +119,7 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
                            pid=os.getpid(), host=platform.node())
         return draft.publish(), alive
     except BaseException:
+        lodging.remove_pointer(home(), firex_id)
         for path in (draft.path, draft.path.with_name(firex_id)):  # it may have got its name, and not durably
             shutil.rmtree(path, ignore_errors=True)
         raise
@@ -136,17 +137,21 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     """
     durability()
     directory = find_run(request.firex_id)
+    directory.refuse_unsafe()
     if alive is None:
         alive = directory.take_alive_lock(host.start_time)
     faults.reach("alive lock taken")
+    if lodging.is_unfolded(directory.path):  # or it would be read, in that state, over a network
+        directory, alive = _off_the_network(directory, alive)
     with History(directory) as history:
+        history.refuse_damaged()
         run = history.run()
         producers = [] if run.state == RUN_SUCCEEDED else _producers_of_missing_files(history, request)
     if run.state == RUN_SUCCEEDED:
         if request.decides:
             raise BadInput(f"{directory.firex_id} has succeeded, so there is nothing to decide")
         if request.json_file or not _is_tidy(directory):
-            leave_tidy(directory, request.json_file)
+            directory = leave_tidy(directory, request.json_file)
         channel.tell("started", path=str(directory.path), fd=alive)
         return 0
     recorded = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
@@ -154,6 +159,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     loaded = load(plugins, lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
     faults.reach("services loaded")
+    directory, alive = _off_the_network(directory, alive)
     slots = request.workers or run.options["workers"]
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
@@ -168,6 +174,14 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
                               request.json_file or run.options["json_file"], full_wait_s,
                               request.afterwards() if producers else None), alive, board, channel)
+
+
+def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory, int]:
+    """Where a run can go on, and what holds its lock there: a home on a network file system is no place for it."""
+    with storage(directory.path):
+        path, alive = lodging.move_out(home(), directory.path, alive,
+                                       lambda path: RunDirectory(path).take_alive_lock(host.start_time))
+    return RunDirectory(path), alive
 
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
@@ -189,7 +203,8 @@ def _changed(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
 def _is_tidy(directory: RunDirectory) -> bool:
     """Whether all was done after the end of a run that succeeded."""
     with suppress(OSError, ValueError):
-        return not directory.wake.exists() and json.loads(directory.run_json.read_text())["completed"]
+        at_rest = not directory.wake.exists() and lodging.token_in(directory.path) is None
+        return at_rest and json.loads(directory.run_json.read_text())["completed"]
     return False
 
 
@@ -216,6 +231,9 @@ def _drive(incarnation: Incarnation, alive: int, board: Board, channel: Channel)
 def _supervise(incarnation: Incarnation, board: Board, channel: Channel, load_services: Callable[[], object] | None) -> int:
     code = Runner(incarnation, board, load_services).supervise()
     if incarnation.again is not None:
+        with History(incarnation.directory) as history:
+            if history.failed_again():
+                return 1
         channel.tell("again", request=incarnation.again)
     return code
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
+import stat
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -41,13 +43,27 @@ def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: No
 
 
 def _existing(name: str) -> Path:
-    path = Path(name).expanduser()
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not there"
+    path = Path(os.path.expanduser(name))
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "is not there"
         raise BadInput(f"plugin '{name}' {what}; --plugins takes Python files, looked for from {os.getcwd()}")
     if path.suffix != ".py":
         raise BadInput(f"plugin '{name}' is no Python file; its name must end in .py")
-    return path.resolve()
+    found = path.resolve()
+    for place in (found, found.parent, path.parent.absolute()):
+        _refuse_writable_by_all(name, place)
+    return found
+
+
+def _refuse_writable_by_all(name: str, place: Path) -> None:
+    """Refuse what any user of the machine could have written; a group may, and the file may be of any user.
+
+    In a sticky folder, as /tmp is, nobody but its owner can put another file in the place of this one.
+    """
+    mode = place.stat().st_mode
+    if mode & stat.S_IWOTH and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
+        raise BadInput(f"plugin '{name}' is not loaded, since any user may write to {place}; if you trust what is there: "
+                       f"chmod o-w {shlex.quote(str(place))}")
 
 
 def _shown(path: Path) -> str:

@@ -18,18 +18,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import faults, host
+from . import faults, host, lodging
 from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, Address, Board, Counter, Doorbell
 from .codec import decode_error, encode_error
-from .errors import ReplayMismatch, ReturnCodeError, StorageFailure, WorkerLost
+from .errors import JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure, Superseded, WorkerLost
 from .history import History, summary
-from .home import RunDirectory, storage, write_atomically
+from .home import RunDirectory, home, storage, write_atomically
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import read_stretch
-from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
+from .states import RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED
 from .worker import work
 
 GRACE_S = 8.0          # that bodies have to end after a request to stop; below the 10 s of container engines
+ALONE_S = 1.0          # the same when the front was killed: nobody waits for us, and nothing is to be left behind
 TICK_S = 1.0           # a safety net behind the wake-ups
 SAME_REQUEST_S = 1.0   # signals this close together are one request to stop, told by two senders
 BARREN = 5             # workers in a row that end before they can claim anything: no other will fare better
@@ -60,6 +61,7 @@ class Runner:
         self.stop_signal: int | None = None
         self.stop_asked = self.stop_by = 0.0         # monotonic
         self.next_look = 0.0                         # monotonic
+        self._front = os.getppid()
         self.barren = 0                              # workers in a row that ended before their first claim
         self.is_quiet = False
 
@@ -78,6 +80,10 @@ class Runner:
             self.board.stop()
             self._end_workers()
             raise self._storage_failure(error) from error
+        except Superseded:
+            self.board.stop()
+            self._end_workers()
+            raise
 
     def _schedule(self) -> None:
         """Fork and reap until there is no more to do, or the run is to stop."""
@@ -126,15 +132,17 @@ class Runner:
             signal.signal(stopping, self._note_stop)
 
     def _note_stop(self, number: int, frame: object) -> None:
-        """A first signal asks to stop, a second one does not wait for bodies to end."""
+        """A first signal asks to stop, a second one does not wait for bodies to end; the death of the front hardly does."""
         now = time.monotonic()
         if self.stop_signal is None:
             self.stop_signal, self.stop_asked, self.stop_by = number, now, now + GRACE_S
         elif now - self.stop_asked > SAME_REQUEST_S:
             self.stop_by = now
+        if os.getppid() != self._front:
+            self.stop_by = min(self.stop_by, now + ALONE_S)
 
     def _journal(self) -> Journal:
-        return Journal(self.directory, self.slots, self.bell, full_wait_s=self.full_wait_s)
+        return Journal(self.directory, self.slots, self.bell, full_wait_s=self.full_wait_s, epoch=self.epoch)
 
     def _sleep_until_something_happens(self) -> None:
         poll = select.poll()
@@ -149,6 +157,7 @@ class Runner:
         """See in the journal itself whether there is more to do; workers are called for what can start."""
         with self._journal() as journal:
             self.is_quiet = journal.is_quiet(list(self.workers.values()))
+            journal.trim()
         self.next_look = time.monotonic() + TICK_S
 
     def _answer_workers(self) -> bool:
@@ -257,30 +266,51 @@ class Runner:
         faults.reach("workers ended")
 
     def _end_run(self) -> int:
-        with self._journal() as journal:
+        # With this bell it waits for space, as long as nobody asked to stop: the workers' is to stop by now.
+        bell = self.bell if self.stop_signal is not None else Counter(self.board)
+        with Journal(self.directory, self.slots, bell, full_wait_s=self.full_wait_s, epoch=self.epoch) as journal:
             state = journal.finish(interrupted=self.stop_signal is not None or self.barren >= BARREN)
         self.address.close()
-        leave_tidy(self.directory, self.json_file)
+        self.directory = leave_tidy(self.directory, self.json_file)
         if self.stop_signal is not None and state != RUN_SUCCEEDED:
             return 128 + self.stop_signal
         return 1 if self.barren >= BARREN else exit_code(self.directory, state)
 
 
-def leave_tidy(directory: RunDirectory, json_file: str | None) -> None:
+def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
     """What remains to be done when the journal says how a run ended; a kill may have prevented it, so it is idempotent.
 
-    A full disk does not change how the run ended, so it is no failure here.
+    A full disk does not change how the run ended, so it is no failure here. Returns where the run lies now.
     """
-    with suppress(StorageFailure), Journal(directory, slots=0, full_wait_s=0) as journal:
-        journal.fold()
+    if not lodging.is_network(directory.path):  # what lies there was folded before it came there
+        with suppress(StorageFailure), Journal(directory, slots=0, full_wait_s=0) as journal:
+            journal.fold()
     _remove_folder(directory.wake)
     write_run_json(directory)
     faults.reach("tidied")
+    directory = _bring_home(directory)
     if json_file:
         try:
             write_atomically(Path(json_file).absolute(), directory.run_json.read_text())
         except OSError as error:
             print(f"firexlite: {json_file} could not be written: {error.strerror}", file=sys.stderr)
+    return directory
+
+
+def _bring_home(directory: RunDirectory) -> RunDirectory:
+    """Move a run that has ended home if it lodges elsewhere; returns where it lies. A home that is full is no failure."""
+    if lodging.token_in(directory.path) is None:
+        return directory
+    with History(directory) as history:
+        if history.run().state in (RUN_RUNNING, RUN_INTERRUPTED):
+            return directory
+    try:
+        return RunDirectory(lodging.move_home(home(), directory.path))
+    except (OSError, JournalUnusable) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        print(f"firexlite: {directory.firex_id} could not be moved to {home()}: {why}; it stays in {directory.path}, where "
+              "every command finds it, until a resume moves it", file=sys.stderr)
+        return directory
 
 
 def _remove_folder(folder: Path) -> None:

@@ -1,6 +1,9 @@
 """The tables of a journal, and the triggers by which SQLite itself holds the rules of `states`."""
 from __future__ import annotations
 
+import functools
+import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -203,10 +206,75 @@ STATEMENTS = (
 def refuse_foreign(db: SqliteDatabase, path: Path) -> None:
     """Raise JournalUnusable if the open file is no journal of a schema that is known here."""
     application, version = (db.execute_sql(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    if not application and not db.execute_sql("PRAGMA page_count").fetchone()[0]:
+        raise JournalUnusable(f"{path} is empty: no journal was written there, or it was cut off")
     if application != APPLICATION_ID:
         raise JournalUnusable(f"{path} is no journal of firexlite but an SQLite file of application {application:#x}")
     if not 1 <= version <= SCHEMA:
         raise JournalUnusable(f"{path} has schema {version}, and this firexlite reads up to {SCHEMA}; use a newer firexlite")
+    if strange := what_is_strange(db, version):
+        raise JournalUnusable(f"{path} is not as firexlite makes it: {strange}")
+
+
+# --- what may be defined in a journal ------------------------------------------------------------------------------
+
+# Words of which peewee, whatever its version, makes our tables: nothing among them runs code, or has a file grow columns.
+_TABLE_WORDS = frozenset(("create", "table", "if", "not", "exists", "integer", "text", "real", "null", "primary", "key",
+                          "check", "without", "rowid", "default", "retry", "0", "1"))
+_WORD = re.compile(r"[^\W\d]\w*|\d+")
+_SINCE_2 = {("incarnation", "about"), ("task", "on_interrupt"), ("task", "unsure"), ("task", "redoes")}
+_COLUMN_TYPES = {IntegerField: "INTEGER", FloatField: "REAL", TextField: "TEXT"}
+
+
+@functools.cache
+def _columns(version: int) -> set[tuple]:
+    """``(table, column, type, not null, place in the primary key, hidden)`` of every column of a schema."""
+    found = set()
+    for table in TABLES:
+        meta = table._meta
+        keys = [field.name for field in meta.get_primary_keys()]
+        found |= {(meta.table_name, field.column_name, _COLUMN_TYPES[_kind(field)], int(not field.null),
+                   keys.index(name) + 1 if name in keys else 0, 0) for name, field in meta.fields.items()}
+    return found if version > 1 else {column for column in found if column[0] != "noted" and column[:2] not in _SINCE_2}
+
+
+def _kind(field: peewee.Field) -> type:
+    return next(kind for kind in _COLUMN_TYPES if isinstance(field, kind))
+
+
+def what_is_strange(db: SqliteDatabase, version: int) -> str | None:
+    """What an open journal defines other than its schema does, in words; None if nothing.
+
+    A foreign one may hold a trigger or a view that does what its maker likes, as soon as somebody writes or reads.
+    Tables are compared by their columns and by the words that may occur, not by the text that some peewee wrote.
+    """
+    ours = {_name_of(sql): sql for sql in STATEMENTS}
+    tables = {table._meta.table_name: table for table in TABLES if version > 1 or table is not Noted}
+    found = db.execute_sql("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    for kind, name, table, sql in found:
+        if kind == "table" and name in tables:
+            words = _TABLE_WORDS | {name} | {field.column_name for field in tables[name]._meta.fields.values()}
+            if strange := {word.lower() for word in _WORD.findall(str(sql))} - words:
+                return f"its table {name} is defined with {', '.join(sorted(strange)[:3])}"
+        elif kind == "index" and sql is None and table in tables and name == f"sqlite_autoindex_{table}_1":
+            continue  # SQLite's own, of a primary key
+        elif name not in ours or (version == SCHEMA and sql != ours[name]):  # older ones are dropped before anything is written
+            return f"it has the {kind} {str(name)[:80]!r}" + (", which is none of ours" if name not in ours else
+                                                              " in another form")
+    expected = {*tables, *(ours if version == SCHEMA else ())}
+    if missing := expected - {name for _, name, _, _ in found}:
+        return f"it lacks {', '.join(sorted(missing)[:3])}"
+    columns = set(db.execute_sql(
+        "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hidden FROM sqlite_master AS m "
+        "JOIN pragma_table_xinfo(m.name) AS c WHERE m.type = 'table'").fetchall())
+    if other := columns ^ _columns(version):
+        table, column, *_ = min(other)
+        return f"the column {column} of its table {table} is another"
+    return None
+
+
+def _name_of(statement: str) -> str:
+    return statement.split()[2]
 
 
 def create(db: SqliteDatabase) -> None:
@@ -256,20 +324,59 @@ ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)  # of a statement; of fet
 # The disk has no room: for a page, for the index of the write-ahead log, or for the name of a new file.
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_CANTOPEN")
 
+# What can go wrong only with writing.
+_WRITING = ("SQLITE_FULL", "SQLITE_IOERR_SHM", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE")
+
 
 def why_unusable(error: Exception, path: Path) -> FirexliteError:
     """What SQLite's error means for a run: DiskFull, StorageFailure, or JournalUnusable for a file that is none of ours."""
-    # The innermost tells: a rollback that fails because SQLite has rolled back by itself comes after it.
-    link: BaseException | None = error
-    first = error
-    while link is not None:
-        if isinstance(link, (sqlite3.Error, peewee.PeeweeException)):
-            first = link
-        link = link.__cause__ or link.__context__
-    name = getattr(first, "sqlite_errorname", "")  # since Python 3.11
-    text = str(first).strip()
+    name, text = _told_by_sqlite(error)
     if name.startswith(_FULL) or (not name and ("disk is full" in text or "unable to open" in text)):
         return DiskFull(path, text)
     if name.startswith("SQLITE_IOERR") or (not name and "disk I/O error" in text):
         return StorageFailure(f"{path} could not be written or read ({text}); nothing that was journaled is lost")
-    return JournalUnusable(f"{path} cannot be used: {text}")
+    return JournalUnusable(f"{path} {_what_is_wrong(text, path)}")
+
+
+def why_unreadable(error: Exception, path: Path) -> FirexliteError:
+    """What an error means for one who only reads: the journal is unusable to him, or he lacks the room for what SQLite
+    writes beside it even then."""
+    name, text = _told_by_sqlite(error)
+    has_no_room = name == "SQLITE_CANTOPEN" and os.access(path, os.R_OK) and os.access(path.parent, os.W_OK)
+    if has_no_room or name.startswith(_WRITING):
+        return why_unusable(error, path)
+    return JournalUnusable(f"{path} {_what_is_wrong(text, path)}")
+
+
+def _told_by_sqlite(error: Exception) -> tuple[str, str]:
+    """The name, where Python tells it (since 3.11), and the text of an error of SQLite.
+
+    The innermost counts: a rollback that fails because SQLite has rolled back by itself comes after it.
+    """
+    link: BaseException | None = error
+    first: BaseException = error
+    while link is not None:
+        if isinstance(link, (sqlite3.Error, peewee.PeeweeException)):
+            first = link
+        link = link.__cause__ or link.__context__
+    return getattr(first, "sqlite_errorname", ""), str(first).strip()
+
+
+def _what_is_wrong(text: str, path: Path) -> str:
+    """SQLite's words for what is the matter with a file, in ours, with a way out."""
+    if "locked" in text:
+        from .holders import holders
+        who = holders([path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")])
+        return f"is locked by {who[0] if who else 'another program'}; wait for it, or end it"
+    if "not a database" in text:
+        return "is no SQLite file: it was overwritten, or something else was put in its place"
+    if "malformed" in text:
+        return f"is damaged ({text}); a copy of the run's directory from before can take its place"
+    if path.is_dir():
+        return "is a directory, where a journal should be"
+    if not path.exists():
+        return "is not there"
+    if not os.access(path, os.R_OK):
+        from .home import owner_name
+        return f"may not be read by this user: it belongs to {owner_name(path.stat().st_uid)}"
+    return f"cannot be used: {text}"

@@ -69,6 +69,7 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
                         epoch, pid, host, now, json.dumps({**(software or {}), "changed": changed}))
         _set_aside_old_redos(journal, now)
         _carry_out(journal, now, decisions)
+        _let_ask_for_other_files(journal)
         reopened = _reopen(journal, now, changed)
         if decisions.redo:
             _redo(journal, now, decisions.redo)
@@ -263,6 +264,14 @@ def _redo(journal: Journal, now: float, tasks: Sequence[int]) -> None:
             "SELECT ?, parent, parent_retry, ?, ?, depth, service, arguments, worker_deaths, on_interrupt, id, ?, ?, ?, "
             "0, 0, 0, 0, 0, 0, 0 FROM task WHERE id = ?",
             head + i, head, head + len(tasks) - 1, "waiting" if i else "ready", None if i else "release", now, task)
+
+
+def _let_ask_for_other_files(journal: Journal) -> None:
+    """Tasks that are reached by what was made again, and came out other than before, may ask for other children."""
+    journal.execute(
+        "UPDATE task SET relaxed = 1 WHERE state = 'ready' AND attempt > 0 AND EXISTS (SELECT 1 FROM task AS made "
+        "JOIN task AS again ON again.redoes = made.id AND again.state = 'succeeded' AND again.result IS NOT made.result "
+        "WHERE made.parent = task.id OR (made.chain = task.chain AND made.id < task.id))")
 
 
 def _set_aside_old_redos(journal: Journal, now: float) -> None:

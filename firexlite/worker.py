@@ -22,7 +22,7 @@ from .board import Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Success
 from .codec import decode, decode_error, encode, encode_error, encode_named
 from .converters import ConverterRegister
-from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, TaskRevoked
+from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, Superseded, TaskRevoked
 from .home import RunDirectory, task_uuid
 from .interrupts import Interrupts
 from .journal import Journal, wait_for_space
@@ -47,7 +47,7 @@ class Worker:
         self.log = WorkerLog(directory.log_file(epoch, number))
         self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
         self.interrupts = Interrupts(board, number)
-        self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts, full_wait_s)
+        self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts, full_wait_s, epoch)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
         self._listening = False
@@ -266,7 +266,7 @@ class Attempt:
         """Do what only the owner of the task may; a lost claim ends the body, and so does a disk that failed."""
         try:
             return write()
-        except ClaimLost as error:
+        except (ClaimLost, Superseded) as error:
             raise TaskRevoked(str(error)) from error
         except StorageFailure as error:
             raise Interrupted(str(error)) from error

@@ -1,11 +1,18 @@
-"""Bad input ends in one sentence and exit code 2, and leaves nothing behind."""
+"""Bad input ends in one sentence and the exit code of the table, and leaves nothing behind."""
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Command, Finished, query
+from spoilt import UNUSABLE, LockedJournals, copy_of, digest_of, killed_run, sound_run, warm  # noqa: F401
+from warm import Call, Ended, Warm
+
+from firexlite.home import RunDirectory
 
 # The service files that the command lines below name.
 SOURCES = {
@@ -367,3 +374,32 @@ def test_a_run_whose_plugin_is_gone_can_be_resumed_with_another(firexlite: Comma
     done = firexlite("resume", firex_id, "--plugins", "elsewhere/services.py")
 
     assert (done.code, done.out) == (0, f"FireX ID: {firex_id}\nAll tasks succeeded\n")
+
+
+# --- every command with every kind of bad input ---------------------------------------------------------------------
+
+ID, PATH = "{id}", "{path}"
+
+# The forms of commands, in groups that a kind of bad input applies to, or not.
+RESUMES = {
+    "resume": f"resume {ID}",
+    "resume --detach": f"resume --detach {ID}",
+    "resume --workers": f"resume {ID} --workers 2",
+    "resume --accept-new": f"resume --accept-new {ID}",
+    "resume --restart-task": f"resume {ID} --restart-task 1",
+    "resume --mark-done": f"resume {ID} --mark-done 1 {{}}",
+    "resume --rerun-missing": f"resume {ID} --rerun-missing",
+}
+LOOKS = {
+    "flame": f"flame {ID}",
+    "flame --json": f"flame --json {ID}",
+    "flame -o": f"flame {ID} -o out.html",
+    "doctor": f"doctor {ID}",
+    "doctor --json": f"doctor {ID} --json",
+}
+IMPORTS = {"import": f"import {PATH}"}
+OTHERS = {"submit": "submit --chain nop", "submit --detach": "submit --detach --chain nop", "runs": "runs", "list": "list",
+          "info": "info nop"}
+NAME_A_RUN = {**RESUMES, **LOOKS}
+ALL = {**NAME_A_RUN, **IMPORTS, **OTHERS}
+OUT_OF_ORDER = {**ALL, **{name: ALL[name] for name in ()}}

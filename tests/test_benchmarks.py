@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 from benchmarks import report, scratch
 from benchmarks.report import BEGIN, END
 
 PROJECT = Path(__file__).parent.parent
-TABLES = ["disk", "startup", "fanout", "chain"]
+TABLES = ["disk", "startup", "fanout", "chain", "resume"]
 SPAN = r"\d+(\.\d+)? m?s"
 
 
@@ -55,8 +56,10 @@ def test_a_quick_run_measures_everything_and_leaves_nothing_behind(document, tmp
     assert all(re.fullmatch(SPAN, cell) for cells in rows(figures, "disk").values() for cell in cells)
     compared = {
         "startup": ['`python -c "import click, peewee"`'],
-        "fanout": ["ProcessPoolExecutor", "ProcessPoolExecutor and one fdatasync a child (computed)"],
+        "fanout": ["ProcessPoolExecutor", "ProcessPoolExecutor and one fdatasync a child (computed)",
+                   "firexlite with FIREXLITE_DURABILITY=normal"],
         "chain": ["ProcessPoolExecutor", "ProcessPoolExecutor and one fdatasync a hop (computed)", "raw sqlite3"],
+        "resume": ["`firexlite submit --chain nop`"],
     }
     for table, others in compared.items():
         found = rows(figures, table)
@@ -114,7 +117,8 @@ def test_a_command_that_does_not_end_is_stopped_with_all_it_started(tmp_path):
     with pytest.raises(scratch.CannotMeasure, match=r"^`python\S* \S*hang.py` did not end within 2 s$"):
         place.run(sys.executable, str(program))
 
-    assert all(not is_running(pid) for pid in (tmp_path / "pids").read_text().split())
+    pids = (tmp_path / "pids").read_text().split()
+    wait_until(lambda: not any(is_running(pid) for pid in pids), what="end of all that was started")
 
 
 def is_running(pid: str) -> bool:

@@ -112,7 +112,7 @@ FAILED: parse (task 5): JSONDecodeError: Expecting property name enclosed in dou
     | line 37
     | line 38
     | line 39
-    | red and  bell
+    | red and \\x07 bell
   called by: load (task 2)
 The run failed. 5 tasks: 1 succeeded, 2 failed, 2 skipped.
 Done: nop

@@ -12,10 +12,11 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
-    "version", "errors", "host", "faults", "states", "home", "signatures", "files", "codec_errors", "codec_standard", "codec",
-    "results", "converters", "binding", "schema", "claims", "journal", "takeover", "replay", "logs", "history", "board",
-    "interrupts", "recorded", "services", "application", "builtin", "plugins", "submission", "worker", "runner", "launch",
-    "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "cli", "compat",
+    "version", "errors", "terminal", "host", "holders", "faults", "states", "lodging", "home", "signatures", "files",
+    "codec_errors", "codec_standard", "codec", "soundness", "results", "converters", "binding", "schema", "claims", "journal",
+    "takeover", "replay", "logs", "history", "board", "interrupts", "recorded", "services", "application", "builtin",
+    "plugins", "submission", "worker", "runner", "launch", "front", "flame_graph", "flame_markup", "flame_rows",
+    "flame_summary", "flame_export", "doctor", "importing", "cli", "compat",
     "__init__", "__main__",
 ]
 

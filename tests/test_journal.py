@@ -10,7 +10,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 
-import peewee
 import pytest
 from journals import (
     FIREX_ID,
@@ -342,7 +341,8 @@ def test_a_thread_that_waits_on_after_another_timed_out_is_woken_in_the_end(new_
     journal.bell.forget()
 
     b = journal.execute("SELECT attempt, epoch FROM task WHERE id = ?", tails[1])
-    journal.settle(type(top)(tails[1], *b[0], "b", "{}", 1, tails[1], tails[1], 1, 0, 0, "retry", None), DONE, THIRD, 0, is_parent=False)
+    claim = type(top)(tails[1], *b[0], "b", "{}", 1, tails[1], tails[1], 1, 0, 0, "retry", None)
+    journal.settle(claim, DONE, THIRD, 0, is_parent=False)
 
     assert not journal.is_waiting(top, 2)
     assert [MAIN] in [unblocked for unblocked, _ in journal.bell.of("ring")]
@@ -769,7 +769,8 @@ def test_what_is_no_database_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(JournalUnusable) as raised:
         Journal(run, 1).open()
 
-    assert str(raised.value) == f"{run.journal} cannot be used: file is not a database"
+    assert str(raised.value) == (f"{run.journal} is no SQLite file: it was overwritten, "
+                                 "or something else was put in its place")
 
 
 def test_a_refused_journal_leaves_nothing_open(tmp_path):

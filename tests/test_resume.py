@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 
 import pytest
 from conftest import NOTE, kill_all, query, states, wait_until
@@ -196,35 +195,6 @@ def test_children_asked_for_in_another_order_are_known_again(firexlite, plugin, 
     assert {name: counts[f"piece {name}"] for name in finished} == dict.fromkeys(finished, 1)
     assert sum(counts.values()) <= 12 + 2 + in_flight
     assert sum(states(run).values()) == 13  # no child was journaled twice
-
-
-def test_of_two_resumes_at_once_one_works_and_the_other_changes_nothing(firexlite, plugin, effects):
-    plugin(NOTE + """
-@app.task
-def wait(): note("wait"); wait_for_file("go")
-""")
-    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "wait")
-    run = wait_until(lambda: firexlite.runs() and firexlite.only_run())
-    wait_until(lambda: effects()["wait"] == 1)
-    kill_all(process)
-
-    first, second = firexlite.start("resume", run.firex_id), firexlite.start("resume", run.firex_id)
-    wait_until(lambda: first.poll() is not None or second.poll() is not None)
-    loser, winner = (first, second) if first.poll() is not None else (second, first)
-    assert loser.returncode == 3
-    assert loser.communicate()[1].startswith(f"firexlite: {run.firex_id} is running in process ")
-    seconds = []
-    for _ in range(3):  # the quickest counts: other tests run beside this one
-        began = time.monotonic()
-        assert firexlite("resume", run.firex_id).code == 3
-        seconds.append(time.monotonic() - began)
-    assert min(seconds) < 1.0
-    (firexlite.folder / "go").touch()
-    winner.communicate(timeout=20)
-
-    assert winner.returncode == 0
-    assert effects() == {"wait": 2}
-    assert query(run, "SELECT epoch FROM incarnation ORDER BY epoch") == [(1,), (2,)]
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

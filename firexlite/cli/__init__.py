@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from ..errors import FirexliteError
+from ..terminal import visible
 from ..version import __version__
 
 COMMANDS = {
@@ -16,6 +17,8 @@ COMMANDS = {
     "resume": "Carry on with a run that was killed, interrupted, or failed.",
     "flame": "Write the report of a run as one HTML file, or as JSON.",
     "runs": "List recent runs.",
+    "doctor": "Examine a run: journal, files, locks, settings.",
+    "import": "Make a run that someone sent yours, to be shown and resumed.",
     "list": "List the services.",
     "info": "Show what a service takes and returns.",
 }
@@ -25,16 +28,17 @@ class Commands(click.Group):
     """Knows its commands by name and one line each; the module of a command is imported when that is called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS]  # `list` is a command here
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        return getattr(import_module(f"firexlite.cli.{name}"), f"{name}_command")
+        module = "import_" if name == "import" else name  # `import` is a word of Python
+        return getattr(import_module(f"firexlite.cli.{module}"), f"{name}_command")
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([*COMMANDS.items()])
 
     def resolve_command(self, context: click.Context, args: list[str]) -> tuple:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
@@ -59,8 +63,9 @@ def cli() -> None:
 def run(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: what firexlite has to say becomes one sentence on stderr, and its exit code."""
     _open_standard_streams()
+    os.umask(os.umask(0o077) & ~0o700)  # one that takes rights from the owner would lock us out of what we make
     try:
-        code = cli.main(args=None if argv is None else list(argv), standalone_mode=False)
+        code = cli.main(args=None if argv is None else [*argv], standalone_mode=False)
     except FirexliteError as error:
         fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -75,7 +80,7 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 def fail(sentence: str, code: int) -> None:
     """Say one sentence on stderr and exit."""
-    click.echo(f"firexlite: {' '.join(sentence.split())}", err=True)
+    click.echo(visible(f"firexlite: {' '.join(sentence.split())}"), err=True)
     sys.exit(code)
 
 

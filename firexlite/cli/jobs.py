@@ -8,6 +8,7 @@ import click
 
 from ..board import Board
 from ..front import Front, Screen, run_detached
+from ..home import find_run
 from ..launch import Channel, Job
 from ..plugins import load
 from .screen import Console, report, say
@@ -25,7 +26,7 @@ def run_job(job: Job, detach: bool, import_timeout_s: float) -> None:
     finally:
         console.clear()
     if console.directory is not None:
-        report(console.directory, code)
+        report(find_run(console.directory.firex_id), code)  # it may have come home
     click.get_current_context().exit(code)
 
 

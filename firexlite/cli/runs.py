@@ -8,7 +8,8 @@ from tabulate import tabulate
 
 from ..errors import JournalUnusable
 from ..history import History
-from ..home import RunDirectory, all_runs, home
+from ..home import RunDirectory, all_runs, home, runs_on_other_hosts
+from ..lodging import Pointer
 from .screen import say
 
 
@@ -21,6 +22,7 @@ def runs_command(limit: int) -> None:
     firexlite runs -n 5
     """
     rows = [_row(directory) for directory in all_runs()[:limit]]
+    rows += [_row_elsewhere(pointer) for pointer in runs_on_other_hosts()[:limit]]
     if not rows:
         say(f"There are no runs in {home()} yet.")
         return
@@ -35,6 +37,11 @@ def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:
         return directory.firex_id, "UNREADABLE", "", "", ""
     done = f"{counts.get('succeeded', 0)} of {sum(counts.values())} succeeded"
     return directory.firex_id, run.state.upper(), age(time.time() - run.created), run.chain, done
+
+
+def _row_elsewhere(pointer: Pointer) -> tuple[str, str, str, str, str]:
+    """A run of a home on a network file system that has not come home: only its host knows how it stands."""
+    return pointer.firex_id, f"ON {pointer.host}", "", "", f"in {pointer.path}"
 
 
 def age(seconds: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import linecache
 import os
-import re
 import sys
 import time
 
@@ -14,23 +13,27 @@ from ..board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
 from ..front import Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
+from ..terminal import visible
 from .stopped import arguments_of, stopped_lines, ways_to_decide
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
 LINE_WIDTH = 160
+LONGEST_SOURCE = 8 * 1024 * 1024  # bytes of a file whose line is quoted
 SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that prints nothing
 
 _ENDINGS = {"failed": "The run failed", "revoked": "The run was revoked", "interrupted": "The run was interrupted"}
 _TOLD_AS = {"succeeded": "succeeded", "failed": "failed", "skipped": "skipped", "revoked": "revoked",
             "running": "unfinished", "blocked": "unfinished", "ready": "unfinished", "waiting": "unfinished"}
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 def say(text: str, err: bool = False) -> None:
-    """Print for whoever still reads: a closed pipe, a full disk or a terminal that is gone does not hurt the run."""
+    """Print for whoever still reads: a closed pipe, a full disk or a terminal that is gone does not hurt the run.
+
+    All that firexlite says goes through here, or through `cli.fail`: no data of others can command the terminal.
+    """
     try:
-        click.echo(text, err=err)
+        click.echo(visible(text), err=err)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 2 if err else 1)
 
@@ -155,7 +158,7 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
     lines = [_cut(f"FAILED: {cause.short_name} (task {cause.task.num}): {error['name']}: {first_line(error['text'])}")]
     if where:
         lines.append(f"  at {shown_path(where['file'])}:{where['line']} in {where['function']}")
-        if source := linecache.getline(where["file"], where["line"]).strip():
+        if source := _source_line(where["file"], where["line"]):
             lines.append(_cut(f"      {source}"))
     if cause.arguments:
         lines.append(_cut(f"  arguments: {arguments_of(cause.arguments)}"))
@@ -169,6 +172,14 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
         calls = " <- ".join(f"{names[num]} (task {num})" for num in reversed(cause.through))
         lines.append(_cut(f"  called by: {calls}"))
     return lines
+
+
+def _source_line(file: str, line: int) -> str:
+    """The line of code, if that is still there; what a journal of others names may be any file, or none that ends."""
+    with contextlib.suppress(OSError, ValueError):
+        if file.endswith(".py") and os.path.isfile(file) and os.path.getsize(file) < LONGEST_SOURCE:
+            return linecache.getline(file, line).strip()
+    return ""
 
 
 def text_of(value: object) -> str:
@@ -196,6 +207,6 @@ def _indented(text: str) -> str:
 
 
 def _cut(line: str) -> str:
-    """A line of someone else's text, short, and without what a terminal would obey."""
-    line = _CONTROL.sub("", click.unstyle(line))
+    """A line of someone else's text, short, and without colours."""
+    line = visible(click.unstyle(line))
     return line if len(line) <= LINE_WIDTH else line[:LINE_WIDTH - 3] + "..."

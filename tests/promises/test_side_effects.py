@@ -97,13 +97,14 @@ def test_a_body_that_is_not_to_be_repeated_fails_when_its_worker_dies(firexlite,
     assert effects() == {"flash A1": 1}
     resumed = firexlite("resume", run.firex_id)  # a resume is no leave to run it again
     assert resumed.code == 1
-    assert "WorkerLost: the worker of this task died once, at last by signal 9 (SIGKILL); it may have done its work" in resumed.err
+    assert "WorkerLost: the worker of this task died once, at last by signal 9 (SIGKILL); "\
+           "it may have done its work" in resumed.err
     assert f"  If it has not: firexlite resume {run.firex_id} --restart-task {number_of(run, 'flash')}\n" in resumed.err
     assert effects() == {"flash A1": 1}
 
 
 def test_its_parent_can_go_another_way(firexlite, flashing, effects):
-    process, run = flashing("fail", "--careful", "true")
+    process, _ = flashing("fail", "--careful", "true")
 
     kill_worker(firexlite)
     out, _ = process.communicate(timeout=30)

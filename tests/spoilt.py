@@ -1,0 +1,214 @@
+"""Runs whose journal cannot be used, or may not be trusted: one sound run, and ways to spoil a copy of it."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Command, kill_all, states, wait_until
+from warm import Warm
+
+from firexlite.home import RunDirectory
+
+SERVICES = """
+import threading
+from firexlite import app
+
+@app.task(returns="text")
+def write(size):
+    return "x" * int(size)
+
+@app.task
+def wait(text):
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    warm = Warm()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture(scope="session")
+def killed_run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run of two tasks that was killed in the second; the result of the first lies in a blob. As the kill left it."""
+    place = tmp_path_factory.mktemp("killed")
+    (place / "work").mkdir()
+    (place / "work" / "services.py").write_text(SERVICES)
+    firexlite = Command(place / "home", place / "work")
+    try:
+        process = firexlite.start("submit", "--plugins", "services.py", "--chain", "write,wait", "--size", "100000",
+                                  "--workers", "2")
+        run = wait_until(lambda: firexlite.runs() and firexlite.only_run(), what="run")
+        assert isinstance(run, RunDirectory)
+        wait_until(lambda: states(run) == {"succeeded": 1, "running": 1}, what="task that waits")
+        kill_all(process)
+    finally:
+        firexlite.close()
+    return run
+
+
+@pytest.fixture(scope="session")
+def sound_run(killed_run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """The same as one file without a log beside it, so that what is spoilt there is spoilt."""
+    run = copy_of(killed_run, tmp_path_factory.mktemp("sound"))
+    alter(run, "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA journal_mode = DELETE")
+    return run
+
+
+def copy_of(run: RunDirectory, home: Path) -> RunDirectory:
+    """A copy below ``home``, which is made; as `cp -r` makes it."""
+    home.mkdir(exist_ok=True)
+    shutil.copytree(run.path, home / run.firex_id, ignore=shutil.ignore_patterns("wake"))
+    return RunDirectory(home / run.firex_id)
+
+
+def alter(run: RunDirectory, *statements: str) -> None:
+    """Change a journal past everything that guards it."""
+    db = sqlite3.connect(run.journal, isolation_level=None)
+    for statement in statements:
+        db.execute(statement).fetchall()
+    db.close()
+
+
+def digest_of(home: Path) -> dict[str, object]:
+    """Names, kinds, modes and contents of all below a folder.
+
+    Less what any look may leave: SQLite's index of the write-ahead log, and who last held `alive.lock`.
+    """
+    found: dict[str, object] = {}
+    for above, folders, files in os.walk(home):
+        for name in (*folders, *files):
+            path = Path(above, name)
+            if name.endswith("-shm"):
+                continue
+            about = path.lstat()
+            is_read = path.is_file() and not path.is_symlink() and name != "alive.lock"
+            found[str(path.relative_to(home))] = (about.st_mode, about.st_uid,
+                                                  hashlib.sha256(path.read_bytes()).hexdigest() if is_read else None)
+    return found
+
+
+# --- ways to spoil --------------------------------------------------------------------------------------------------
+
+def _overwrite(at: int, data: bytes) -> Callable[[RunDirectory], None]:
+    def spoil(run: RunDirectory) -> None:
+        with open(run.journal, "r+b") as file:
+            file.seek(at)
+            file.write(data)
+
+    return spoil
+
+
+def _replace(data: bytes) -> Callable[[RunDirectory], object]:
+    return lambda run: run.journal.write_bytes(data)
+
+
+def _cut(run: RunDirectory) -> None:
+    os.truncate(run.journal, os.path.getsize(run.journal) // 8192 * 4096)
+
+
+def _zero_root_of_task(run: RunDirectory) -> None:
+    db = sqlite3.connect(run.journal)
+    [(page,)] = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'task'")
+    db.close()
+    _overwrite((page - 1) * 4096, bytes(4096))(run)
+
+
+def _foreign(run: RunDirectory) -> None:
+    run.journal.unlink()
+    alter(run, "CREATE TABLE t (x)", "PRAGMA application_id = 7")
+
+
+def _altered(*statements: str) -> Callable[[RunDirectory], None]:
+    return lambda run: alter(run, *statements)
+
+
+def _a_folder(run: RunDirectory) -> None:
+    run.journal.unlink()
+    run.journal.mkdir()
+
+
+def _another_table(run: RunDirectory) -> None:
+    """Where the flame data should be stands a view of something else."""
+    alter(run, "DROP TABLE flame", "CREATE VIEW flame (task, key, type, value, position) AS SELECT id, '', '', '', 1 FROM task")
+
+
+def _with_column(column: str) -> Callable[[RunDirectory], None]:
+    return _altered(f"ALTER TABLE task ADD COLUMN {column}")
+
+
+# name -> (what spoils a sound run, what every command says of it); {journal} is the path of the file
+UNUSABLE: dict[str, tuple[Callable[[RunDirectory], object], str]] = {
+    "empty": (_replace(b""), "{journal} is empty: no journal was written there, or it was cut off"),
+    "cut off in the middle": (_cut, "{journal} is damaged (.*); a copy of the run's directory from before can take its place"),
+    "without a header": (_overwrite(0, bytes(100)),
+                         "{journal} is no SQLite file: it was overwritten, or something else was put in its place"),
+    "with a page of zeros": (_zero_root_of_task,
+                             "{journal} is damaged (.*); a copy of the run's directory from before can take its place"),
+    "garbage": (_replace(hashlib.shake_128(b"seed").digest(65536)),
+                "{journal} is no SQLite file: it was overwritten, or something else was put in its place"),
+    "a text": (_replace(b"Dear Li,\n" * 200),
+               "{journal} is no SQLite file: it was overwritten, or something else was put in its place"),
+    "of another application": (_foreign, "{journal} is no journal of firexlite but an SQLite file of application 0x7"),
+    "of a newer firexlite": (_altered("PRAGMA user_version = 9"),
+                             "{journal} has schema 9, and this firexlite reads up to 2; use a newer firexlite"),
+    "a directory": (_a_folder, "{journal} is a directory, where a journal should be"),
+    "with a trigger": (_altered("CREATE TRIGGER mine AFTER UPDATE ON run BEGIN SELECT load_extension('x'); END"),
+                       "{journal} is not as firexlite makes it: it has the trigger 'mine', which is none of ours"),
+    "with a trigger in the place of ours": (
+        _altered("DROP TRIGGER tasks_stay", "CREATE TRIGGER tasks_stay BEFORE UPDATE ON task BEGIN DELETE FROM attempt; END"),
+        "{journal} is not as firexlite makes it: it has the trigger 'tasks_stay' in another form"),
+    "without a trigger": (_altered("DROP TRIGGER success_is_for_ever"),
+                          "{journal} is not as firexlite makes it: it lacks success_is_for_ever"),
+    "with a view": (_another_table, "{journal} is not as firexlite makes it: it has the view 'flame', which is none of ours"),
+    "with a generated column": (_with_column("evil TEXT AS (upper(service))"),
+                                "{journal} is not as firexlite makes it: its table task is defined with as, evil, upper"),
+    "with one more table": (_altered("CREATE TABLE more (x)"),
+                            "{journal} is not as firexlite makes it: it has the table 'more', which is none of ours"),
+    "with a virtual table": (_altered("CREATE VIRTUAL TABLE more USING fts5(x)"),
+                             "{journal} is not as firexlite makes it: it has the table 'more.*', which is none of ours"),
+    "with options of other types": (_altered("""UPDATE run SET options = '{"workers": "many"}'"""),
+                                    "{journal} .*holds what firexlite never writes: the options of run 1 are not as "
+                                    "firexlite writes: there is no 'plugins'.*"),
+}
+
+
+class LockedJournals:
+    """Another program that has journals locked as a whole."""
+
+    CODE = """
+import sqlite3, sys
+held = []
+for path in sys.argv[1:]:
+    held.append(sqlite3.connect(path, isolation_level=None))
+    held[-1].execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+    def __init__(self, *journals: Path) -> None:
+        self._process = subprocess.Popen([sys.executable, "-c", self.CODE, *map(str, journals)],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        assert self._process.stdout.readline() == "locked\n"
+        self.pid = self._process.pid
+
+    def close(self) -> None:
+        self._process.communicate("", timeout=30)
+
+    def __enter__(self) -> LockedJournals:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.close()
