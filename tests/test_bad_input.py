@@ -1,18 +1,12 @@
 """Bad input ends in one sentence and the exit code of the table, and leaves nothing behind."""
 from __future__ import annotations
 
-import os
-import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Command, Finished, query
 from spoilt import UNUSABLE, LockedJournals, copy_of, digest_of, killed_run, sound_run, warm  # noqa: F401
-from warm import Call, Ended, Warm
-
-from firexlite.home import RunDirectory
 
 # The service files that the command lines below name.
 SOURCES = {
