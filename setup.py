@@ -41,6 +41,8 @@ setup(
     extras_require={
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
+            "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power
+            "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
             "mypy>=1.11",
             "numpy",  # a service file that imports it must work: its BLAS starts threads
             "pytest>=8.0",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .recorded import random as random
     from .recorded import uuid as uuid
     from .results import DYNAMIC_RETURN, returns
+    from .secrets import Secret
     from .services import Promise, Task
     from .signatures import Chain, InjectArgs, Signature
 
@@ -39,7 +40,7 @@ _HOME_OF = {
     "FirexliteError": "errors", "InvalidChainArgsException": "errors", "MultipleFailuresException": "errors",
     "ReturnCodeError": "errors", "ReturnsCodingException": "errors", "WaitOnChainTimeoutError": "errors",
     "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "services", "Task": "services",
-    "File": "files", "now": "recorded", "random": "recorded", "uuid": "recorded",
+    "File": "files", "Secret": "secrets", "now": "recorded", "random": "recorded", "uuid": "recorded",
     "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
 }
 
@@ -48,8 +49,8 @@ __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
-    "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__", "app",
-    "flame", "flame_collapse", "register_codec", "returns",
+    "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__",
+    "app", "flame", "flame_collapse", "register_codec", "returns",
 ]
 
 

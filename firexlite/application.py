@@ -13,8 +13,9 @@ from typing import Any
 
 from .binding import Parameters
 from .codec import encode
-from .errors import IllegalTaskNameException, NotRegistered, NotStorable, ReturnsCodingException, nearest
+from .errors import IllegalTaskNameException, NotRegistered, NotStorable, ReturnsCodingException, SecretUnavailable, nearest
 from .results import return_names
+from .secrets import Secret, mask_of
 from .services import Task
 from .signatures import Signature
 
@@ -75,9 +76,11 @@ class Service:
 
 
 def _encode_default(value: object) -> str:
+    if isinstance(value, Secret):
+        value = mask_of(value.reference)  # shown, and not read: whoever only enqueues the service has no part in it
     try:
         return encode(value, "default")
-    except NotStorable:
+    except (NotStorable, SecretUnavailable):
         return encode(repr(value), "default")
 
 

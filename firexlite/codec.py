@@ -9,9 +9,12 @@ what it holds, an exception for its text, and a time zone that the system lacks 
     {"$type": "dataclass", "class": "hotel:Guest", "value": {"name": "Li"}}
     {"$type": "exceptions", "table": [..], "value": ..}    each exception is written once, causes before effects;
     {"$type": "exception", "value": 0}                     the value, and other exceptions, refer to it by its index
+    {"$type": "secret", "value": "env:TOKEN"}              a `Secret`; its value is nowhere
+    {"$type": "secret", "value": ["Bearer ", "env:TOKEN", ""]}    a str in which the value of a secret stands
 """
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import enum
@@ -29,7 +32,9 @@ from typing import Any
 from . import codec_errors
 from .codec_errors import class_attribute, class_name, loaded_class, text_of
 from .codec_standard import CODEC_OF, CODECS, Codec, make_bytes, make_timezone, type_name
-from .errors import BadInput, NotReadable, NotStorable
+from .errors import BadInput, NotReadable, NotStorable, SecretUnavailable
+from .secrets import MASK, Needles, Secret, mask_of, vault
+from .signatures import Literal
 
 MAX_DEPTH = 100               # of values within values: what is written can be read in any stack a service may have
 LONGEST_INT = 10 ** 4300      # more digits than this Python refuses to read in decimal
@@ -48,19 +53,38 @@ def encode(value: object, path: str = "value") -> str:
     """``value`` as compact ASCII JSON; `decode` gives an equal value of the same type.
 
     path: what to call the value in an error, e.g. ``arguments of greet: guests``.
-    Raises NotStorable, naming the part: ``arguments of greet: guests[2].name``.
+    Raises NotStorable, naming the part: ``arguments of greet: guests[2].name``; SecretUnavailable for a `Secret` that is.
     """
-    return _plain_text(value, _dumps) or _Writer().text(value, path)
+    text = _plain_text(value, _dumps)
+    known = vault.known
+    if text is None or (known is not None and known.are_in_json(text)):
+        text = _Writer(needles=known).text(value, path)
+        if vault.known is not known:  # it held a Secret, whose value may stand in what was written before
+            return encode(value, path)
+    return text
 
 
 def encode_named(values: Mapping[str, object], where: str) -> str:
     """A dict of values by name, as `encode` writes it; an error calls each value ``where`` and its name."""
-    return "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in values.items()) + "}"
+    known = vault.known
+    if known is not None and any(known.are_in(name) for name in values):
+        return encode(dict(values), where.rstrip(": "))
+    text = "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in values.items()) + "}"
+    return text if vault.known is known else encode_named(values, where)
 
 
 def canonical(value: object, path: str = "value") -> str:
-    """As `encode`, but the same text for equal values of the same types: no order of keys, no tracebacks."""
-    return _plain_text(value, _dumps_sorted) or _Writer(is_canonical=True).text(value, path)
+    """As `encode`, but the same text for equal values of the same types: no order of keys, no tracebacks.
+
+    The value of a secret that the body knows by its run, or has met, has no say in it.
+    """
+    text = _plain_text(value, _dumps_sorted)
+    expected = vault.expected
+    if text is None or (expected is not None and expected.are_in_json(text)):
+        text = _Writer(is_canonical=True, needles=expected).text(value, path)
+        if vault.expected is not expected:
+            return canonical(value, path)
+    return text
 
 
 def digest(text: str) -> str:
@@ -77,21 +101,23 @@ def decode(text: str) -> Any:
 
 
 def display(text: str) -> Any:
-    """``text`` as plain data for a report; needs none of the classes. An exception is shown as ``Name: text``."""
+    """``text`` as plain data for a report; needs none of the classes. An exception is shown as ``Name: text``, the value of
+    a secret as ``[secret env:NAME]``."""
     return _Viewer().read(text)
 
 
 def encode_error(exc: BaseException) -> str:
-    """``exc`` with its causes; those of its parts that cannot be stored are left out."""
-    return _Writer().text(exc, "exception")
+    """``exc`` with its causes; those of its parts that cannot be stored are left out. In its texts secrets are masked."""
+    return encode(exc, "exception")
 
 
 def decode_error(text: str) -> BaseException:
     """The exception that `encode_error` wrote; a `TaskError` of its name where its class is not loaded.
 
-    Its stored traceback is ``__firexlite_traceback__``. Raises NotReadable if ``text`` holds no exception.
+    Its stored traceback is ``__firexlite_traceback__``. A secret that cannot be had stays masked.
+    Raises NotReadable if ``text`` holds no exception.
     """
-    exc = decode(text)
+    exc = _ErrorReader().read(text)
     if not isinstance(exc, BaseException):
         raise NotReadable(f"this holds a {type(exc).__name__}, not an exception")
     return exc
@@ -170,8 +196,9 @@ _dumps_sorted = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_c
 class _Writer:
     """Turns one value, part by part, into plain data."""
 
-    def __init__(self, is_canonical: bool = False) -> None:
+    def __init__(self, is_canonical: bool = False, needles: Needles | None = None) -> None:
         self.is_canonical = is_canonical
+        self.needles = needles                     # find the values of secrets
         self.around: set[int] = set()              # ids of the values around the one being written
         self.exceptions: list[BaseException] = []  # those written, causes before effects
         self.records: list[dict] = []              # of each of them
@@ -190,11 +217,13 @@ class _Writer:
         if cls is bool or value is None:
             return value
         if cls is str:
-            return {"$type": "str", "value": list(value)} if SURROGATE_PAIR.search(value) else value
+            if self.needles is not None and self.needles.are_in(value):
+                return {"$type": "secret", "value": self.template(value)}
+            return _str(value)
         if cls is int:
-            return value if -LONGEST_INT < value < LONGEST_INT else {"$type": "int", "value": hex(value)}
+            return self.number(value) if -LONGEST_INT < value < LONGEST_INT else {"$type": "int", "value": hex(value)}
         if cls is float:
-            return value if math.isfinite(value) else {"$type": "float", "value": repr(value)}
+            return self.number(value) if math.isfinite(value) else {"$type": "float", "value": repr(value)}
         if id(value) in self.around:
             raise _refusal(value, where, "it contains itself")
         if len(self.around) >= MAX_DEPTH:
@@ -208,8 +237,13 @@ class _Writer:
     def compound(self, value: Any, cls: type, where: Where) -> Any:
         if cls in _CONTAINERS:
             return _CONTAINERS[cls](self, value, where)
+        if self.needles is not None and cls in (bytes, bytearray) and self.needles.are_in_bytes(value):
+            return self.bytes_with_secret(value, cls)
         if cls in CODEC_OF:
             return self.by_codec(CODEC_OF[cls], value, where)
+        if cls is Secret:
+            value.reveal()  # so that one which is not to be had is refused here
+            return {"$type": "secret", "value": value.reference}
         if issubclass(cls, BaseException):
             return {"$type": "exception", "value": self.exception(value, where)}
         if issubclass(cls, enum.Enum):
@@ -228,6 +262,23 @@ class _Writer:
             raise _refusal(value, where, text_of(error)) from error
         return {"$type": codec.name, "value": self.plain(plain, where)}
 
+    # Where the value of a secret stands, there stands its label.
+
+    def template(self, text: str) -> list:
+        assert self.needles is not None
+        return [_str(part) for part in self.needles.parts(text)]
+
+    def number(self, value: float) -> Any:
+        if self.needles is not None and self.needles.are_in(text := _dumps(value)):
+            return {"$type": "secret", "of": "number", "value": self.template(text)}
+        return value
+
+    def bytes_with_secret(self, value: bytes | bytearray, cls: type) -> dict:
+        assert self.needles is not None
+        return {"$type": "secret", "of": cls.__name__,
+                "value": [part if isinstance(part, str) else base64.b64encode(part).decode()
+                          for part in self.needles.parts_of_bytes(bytes(value))]}
+
     # Containers are written part by part, so that a refusal can name the part.
 
     def sequence(self, value: Iterable, where: Where) -> list:
@@ -241,7 +292,8 @@ class _Writer:
                 for key, part in value.items()]
 
     def mapping(self, value: dict, where: Where) -> dict:
-        if not all(type(key) is str and key != "$type" and not SURROGATE_PAIR.search(key) for key in value):
+        if not all(type(key) is str and key != "$type" and not SURROGATE_PAIR.search(key)
+                   and not (self.needles is not None and self.needles.are_in(key)) for key in value):
             pairs = self.pairs(value, where)
             return {"$type": "dict", "value": sorted(pairs, key=_key_text) if self.is_canonical else pairs}
         keys = sorted(value) if self.is_canonical else value
@@ -253,6 +305,8 @@ class _Writer:
     def namespace(self, value: SimpleNamespace, where: Where) -> dict:
         if not all(type(name) is str and name.isidentifier() for name in vars(value)):
             raise _refusal(value, where, "the name of an attribute is not an identifier")
+        if self.needles is not None and any(self.needles.are_in(name) for name in vars(value)):
+            raise _refusal(value, where, "the name of an attribute is a secret")
         names = sorted(vars(value)) if self.is_canonical else vars(value)
         return {"$type": "namespace", "value": self.fields({name: vars(value)[name] for name in names}, where)}
 
@@ -318,6 +372,8 @@ class _Writer:
         was_around = id(exc) in self.around
         self.around.add(id(exc))
         record = codec_errors.take_apart(exc, lambda part: self.part(part, where))
+        if self.needles is not None:
+            record["attributes"] = {name: part for name, part in record["attributes"].items() if not self.needles.are_in(name)}
         if not was_around:
             self.around.discard(id(exc))
         if self.is_canonical:
@@ -351,6 +407,10 @@ _CONTAINERS: dict[type, Callable[[_Writer, Any, Where], Any]] = {
 }
 
 
+def _str(text: str) -> Any:
+    return {"$type": "str", "value": list(text)} if SURROGATE_PAIR.search(text) else text
+
+
 def _key_text(pair: list) -> str:
     return _dumps(pair[0])
 
@@ -368,6 +428,8 @@ def _refusal(value: object, where: Where, reason: str) -> NotStorable:
 
 
 def _short(key: object) -> str:
+    if vault.known is not None and isinstance(key, str):
+        key = vault.known.mask(key)  # here already: half a secret is masked by nobody
     try:
         return _SHORT.repr(key)
     except Exception:  # a stranger's repr, or an int too long for one
@@ -484,6 +546,21 @@ class _Reader:
         cause = None if obj["cause"] is None else self.exception(obj["cause"])
         self.exceptions.append(codec_errors.put_together(obj, cause))
 
+    def reveal(self, label: str) -> str:
+        return vault.text(label)
+
+    def secret(self, obj: dict) -> Any:
+        parts, kind = obj["value"], obj.get("of", "str")
+        if type(parts) is str:
+            value = self.reveal(parts)
+            return Literal(value) if value[:1] == "@" else value  # it is data, and refers to nothing
+        if kind in ("str", "number"):
+            text = "".join(self.reveal(part) if i % 2 else part for i, part in enumerate(parts))
+            return text if kind == "str" or MASK in text else _read_plain(text)
+        data = b"".join(self.reveal(part).encode("utf-8", "surrogateescape") if i % 2 else make_bytes(part)
+                        for i, part in enumerate(parts))
+        return bytearray(data) if kind == "bytearray" else data
+
     def exception(self, index: int) -> Any:
         if type(index) is not int or not 0 <= index < len(self.exceptions):
             raise NotReadable("a stored value refers to an exception that is not in its table")
@@ -510,7 +587,18 @@ class _Reader:
         "raised": raised,
         "exception": lambda self, obj: self.exception(obj["value"]),
         "exceptions": lambda self, obj: obj["value"],
+        "secret": secret,
     }
+
+
+class _ErrorReader(_Reader):
+    """Reads an exception, which is told of even where a secret cannot be had."""
+
+    def reveal(self, label: str) -> str:
+        try:
+            return vault.text(label)
+        except SecretUnavailable:
+            return mask_of(label)
 
 
 def _class_of(obj: dict, kind: str, is_of_kind: Callable[[type], bool]) -> type:
@@ -526,10 +614,22 @@ class _Viewer(_Reader):
     """Reads one text for a report; `marked` meets parts that are shown already."""
 
     def unmarked(self, name: str, obj: dict) -> Any:
-        return self.SHOWN[name](self, obj) if name in self.SHOWN else obj["value"]
+        try:
+            return self.SHOWN[name](self, obj) if name in self.SHOWN else obj["value"]
+        except (TypeError, ValueError):
+            if MASK in repr(obj["value"]):  # in the place of a number, or of a part of a base64
+                return str(obj["value"])
+            raise
 
     def pairs(self, obj: dict) -> dict[str, Any]:
         return {str(key): part for key, part in obj["value"]}
+
+    def reveal(self, label: str) -> str:
+        return mask_of(label)
+
+    def masked(self, obj: dict) -> str:
+        shown = self.secret(obj)
+        return shown if isinstance(shown, str) else repr(shown)
 
     def raised(self, obj: dict) -> None:
         cause = None if obj["cause"] is None else self.exceptions[obj["cause"]]
@@ -556,7 +656,8 @@ class _Viewer(_Reader):
         "enum": lambda self, obj: obj.get("value", obj["name"]),
         "raised": raised,
         "exception": exception_text,
+        "secret": masked,
     }
 
 
-BUILTIN_TYPES = frozenset({*ATOMS, *_CONTAINERS, *CODEC_OF})
+BUILTIN_TYPES = frozenset({*ATOMS, Secret, *_CONTAINERS, *CODEC_OF})

@@ -18,6 +18,7 @@ from types import BuiltinFunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from .errors import TaskError
+from .secrets import masked
 
 CHAIN_LIMIT = 30                   # exceptions in one chain of causes
 TEXT_LIMIT = 64 * 1024             # characters
@@ -108,7 +109,7 @@ def text_of(exc: BaseException) -> str:
 
 def _own_text(exc: BaseException) -> str | None:
     try:
-        text = str.__str__(str(exc))  # exactly a str, even if `__str__` gave a subclass
+        text = masked(str.__str__(str(exc)))  # exactly a str, even if `__str__` gave a subclass
     except Exception:
         return None
     if len(text) <= TEXT_LIMIT:
@@ -121,12 +122,13 @@ def traceback_of(exc: BaseException) -> str:
     """The traceback of ``exc`` without its causes; of a rebuilt exception the one it was stored with."""
     stored = _get(exc, "__dict__")
     if stored.get(WHERE):
-        return str(stored.get(TRACEBACK, ""))
+        return masked(str(stored.get(TRACEBACK, "")))
     raised_at = _get(exc, "__traceback__")
     try:
         text = "".join(traceback.format_exception(type(exc), exc, raised_at, chain=False))
     except Exception:
         text = "".join(traceback.format_tb(raised_at)) + f"{type(exc).__name__}: {text_of(exc)}\n"
+    text = masked(text)  # before it is cut: half a secret is masked by nobody
     if len(text) <= TRACEBACK_LIMIT:
         return text
     note = "\n  ... (the middle is left out)\n"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import soundness
+from . import lodging, soundness
 from .errors import FirexliteError, JournalUnusable
 from .history import History
 from .holders import Holder, command_of, have_open, holders
@@ -56,8 +56,9 @@ def _examined(history: History) -> Iterator[Section]:
     damage = history.damage()
     if damage:
         # Reading on would only say the same in other words.
-        yield Section("integrity", f"{len(damage)} places are damaged", [f"{history.directory.journal} is damaged: {found}"
-                                                                         for found in damage])
+        faults = [f"{history.directory.journal} is damaged ({damage[0]}); "
+                  "a copy of the run's directory from before can take its place", *damage[1:]]
+        yield Section("integrity", "damaged", faults)
         return
     yield Section("integrity", f"whole (quick_check), schema {SCHEMA}")
     shapes = [*soundness.faults_of_rows(history), *soundness.name_fault(history)]
@@ -164,22 +165,8 @@ def _named(found: Sequence[Holder]) -> str:
 
 def _file_system(directory: RunDirectory) -> Section:
     free = shutil.disk_usage(directory.path).free
-    return Section("file system", f"{file_system_of(directory.path)}, {in_words(free)} free")
-
-
-def file_system_of(path: Path) -> str:
-    """The type of the file system on which a path lies, as /proc/self/mountinfo has it."""
-    device = os.stat(path).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-            for line in file:
-                before, _, after = line.partition(" - ")
-                if before.split()[2] == wanted:
-                    return after.split()[0]
-    except (OSError, IndexError):
-        pass
-    return "of unknown type"
+    kind = lodging.file_system(directory.path) or "of a type that the system does not tell"
+    return Section("file system", f"{kind}, {in_words(free)} free")
 
 
 def in_words(size: int) -> str:

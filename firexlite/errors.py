@@ -112,6 +112,17 @@ class NotReadable(FirexliteError):
     """A stored value cannot be rebuilt here."""
 
 
+class SecretUnavailable(BadInput, NotReadable):
+    """The value that a `Secret` refers to cannot be had here."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        self.reference, self.reason = reference, reason
+        super().__init__(reference, reason)
+
+    def __str__(self) -> str:
+        return f"the secret {self.reference} cannot be had: {self.reason}"
+
+
 class TaskError(Exception):
     """Stands for an exception whose class cannot be rebuilt here; has the same name and text."""
 

@@ -12,7 +12,7 @@ from typing import Any
 from .binding import Bog
 from .codec import display, display_error
 from .history import AttemptRecord, History, IncarnationRecord, TaskRecord, bind_for_display, flow_after, interrupted_by
-from .home import RunDirectory, task_uuid
+from .home import task_uuid
 from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, WAITING
 from .version import __version__
 
@@ -20,13 +20,13 @@ SCHEMA = "firexlite.flame/1"
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 
 
-def model_of(directory: RunDirectory, log_bytes: int | None = None, now_s: float | None = None) -> dict[str, Any]:
+def model_of(history: History, log_bytes: int | None = None, now_s: float | None = None) -> dict[str, Any]:
     """The model of a run, from one snapshot of its journal.
 
     log_bytes: of each task's output, the last so many; None: all of it.
     """
     now = time.time() if now_s is None else now_s
-    with History(directory) as history, history.snapshot():
+    with history.snapshot():
         builder = _Builder(history, now, log_bytes)
         return {"schema": SCHEMA, "generated_at": now, "firexlite": __version__,
                 "run": builder.run(), "tasks": builder.tasks()}

@@ -241,10 +241,10 @@ class History:
 
     def _blame_the_data(self, error: BaseException) -> None:
         """Raise JournalUnusable if the journal holds what firexlite never writes; else the error is ours, and stays."""
-        from .soundness import faults_of_rows
+        from .soundness import faults_of_rows, faults_of_rules
 
         try:
-            found = next(faults_of_rows(self), None)
+            found = next(faults_of_rows(self), None) or next(faults_of_rules(self), None)
         except ERRORS as worse:
             raise why_unreadable(worse, self.directory.journal) from worse
         if found:
@@ -262,8 +262,8 @@ class History:
         for fault in faults_of_run(self):
             raise JournalUnusable(f"{self.directory.journal} holds what firexlite never writes: {fault}")
         for name in blobs_of(self):
-            if not os.path.lexists(self.directory.blobs / name):
-                raise JournalUnusable(f"{self.directory.path}: the payload blobs/{name} is missing; bring it back")
+            if not self.directory.has_blob(name):
+                raise JournalUnusable(f"{self.directory.path}: the payload blobs/{name[:80]} is missing; bring it back")
 
     def damage(self) -> list[str]:
         """What SQLite finds broken in the file; nothing if it is whole."""

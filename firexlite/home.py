@@ -20,6 +20,7 @@ from pathlib import Path
 from . import faults, lodging
 from .errors import BadInput, DiskFull, JournalUnusable, RunActive, StorageFailure, nearest
 from .holders import have_open
+from .lodging import fsync_directory
 
 FIREX_ID = re.compile(r"(?!.*\.\.)FireX-(?P<user>[\w.+-]{1,64}?)-(?P<stamp>\d{6}-\d{6})-(?P<number>\d{1,10})\Z", re.ASCII)
 SPILL_BYTES = 64 * 1024  # a larger payload goes to a blob file; measured: rows and files cost the same there
@@ -270,6 +271,10 @@ class RunDirectory:
             fsync_directory(self.blobs)  # also for one that is there: its maker may have died before this
         return _BLOB_MARK + name
 
+    def has_blob(self, name: str) -> bool:
+        """Whether there is a file for a payload of this name; whether it is unchanged, `unspill` tells."""
+        return bool(_BLOB_NAME.match(name)) and os.path.lexists(self.blobs / name)
+
     def unspill(self, text: str) -> str:
         """The payload that `spill` put away. Raises JournalUnusable if its file is missing or was changed."""
         if not text.startswith(_BLOB_MARK):
@@ -407,15 +412,6 @@ def read_own_file(path: Path) -> bytes:
     """The bytes of a regular file. Raises OSError."""
     with os.fdopen(open_own_file(path), "rb") as file:
         return file.read()
-
-
-def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable; SQLite does not do it for the directory above its file."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_atomically(path: Path, text: str) -> None:

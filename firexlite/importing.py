@@ -20,8 +20,9 @@ from . import host, soundness
 from .doctor import in_words
 from .errors import BadInput, JournalUnusable
 from .history import History
-from .home import FIREX_ID, RunDirectory, fsync_directory, home, open_own_file, storage
-from .runner import write_run_json
+from .home import FIREX_ID, RunDirectory, home, open_own_file, storage
+from .lodging import fsync_directory
+from .runner import bring_home, write_run_json
 
 _BLOB = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _SHARE = 2  # a run takes at most one in so many of the bytes that are free
@@ -52,13 +53,18 @@ def import_run(path: Path) -> Imported:
         with _draft_or_nothing(firex_id) as draft:
             room = _Room(source, draft)
             room.take(os.path.getsize(source.journal))
-            with storage(draft.path):
-                history.copy_to(draft.journal)
-                _copy_what_is_named(source, draft, room)
-            _refuse_unsound(draft, source.journal)
+            try:
+                with storage(draft.path):
+                    history.copy_to(draft.journal)
+                    _copy_what_is_named(source, draft, room)
+                _refuse_unsound(draft)
+            except JournalUnusable as error:  # of the copy, of which nobody knows
+                raise JournalUnusable(str(error).replace(str(draft.journal), str(source.journal))
+                                      .replace(str(draft.path), str(source.path))) from error
             _forget_what_is_not_ours(draft)
             directory = _publish(draft)
-    write_run_json(directory)
+            write_run_json(directory)
+            directory = bring_home(directory)  # on a network file system, where only what has ended may lie
     return _imported(directory)
 
 
@@ -154,13 +160,15 @@ def _copy(fd: int, target: Path, room: _Room) -> None:
         os.fsync(file.fileno())
 
 
-def _refuse_unsound(draft: RunDirectory, journal: Path) -> None:
+def _refuse_unsound(draft: RunDirectory) -> None:
     """Raise JournalUnusable for whatever the journal holds that firexlite never writes."""
     with History(draft) as history:
-        found = history.damage() or list(soundness.faults_of(history))
+        if damage := history.damage():
+            raise JournalUnusable(f"{draft.journal} is damaged ({damage[0]}); ask for another copy of it")
+        found = list(soundness.faults_of(history))
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise JournalUnusable(f"{journal} is not imported, since it holds what firexlite never writes: {found[0]}{more}")
+        raise JournalUnusable(f"{draft.journal} holds what firexlite never writes: {found[0]}{more}")
 
 
 def _forget_what_is_not_ours(draft: RunDirectory) -> None:

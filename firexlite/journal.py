@@ -337,8 +337,10 @@ class Journal:
     @patient
     def be_sure(self, claim: Claim) -> None:
         """Make a claim durable: of a body that must not run twice, a power cut may not forget that it began."""
-        with self.transaction(durable=True, operation="be sure"):
-            self.execute("UPDATE run SET epoch = epoch")
+        with self.transaction(durable=True, operation="be sure") as now:
+            # SQLite does not write a row that stays as it was, and then syncs nothing: so this changes it.
+            self.execute("UPDATE attempt SET started = ? WHERE task = ? AND number = ? AND ended IS NULL",
+                         now, claim.task, claim.attempt)
 
     def _claim_next(self, now: float, worker: int, log_at: int) -> Claim | None:
         if self.bell.stopping:

@@ -19,14 +19,16 @@ from . import faults, files, host, lodging
 from .application import app
 from .board import Board, Counter
 from .codec import encode
-from .errors import BadInput
+from .errors import BadInput, SecretUnavailable
 from .history import History, RunRecord
 from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
 from .journal import FULL_WAIT_S, Journal, wait_for_space
+from .logs import mask_streams
 from .plugins import Plugin, load
 from .runner import Incarnation, Runner, leave_tidy, write_run_json
+from .secrets import masked_data, vault
 from .states import RUN_SUCCEEDED
-from .submission import Prepared, Request, prepare
+from .submission import Prepared, Request, prepare, redacted
 from .takeover import Decisions, take_over
 from .version import __version__
 
@@ -43,6 +45,8 @@ class Channel:
         return cls(ours), cls(theirs)
 
     def tell(self, what: str, fd: int | None = None, **details: object) -> None:
+        if what == "refused":
+            details = masked_data(details)
         message = json.dumps({"what": what, **details}).encode()
         with suppress(BrokenPipeError):  # the front is dead, so we soon are
             socket.send_fds(self._socket, [message], [] if fd is None else [fd])
@@ -75,11 +79,13 @@ class ResumeRequest:
     restart: list[int] = field(default_factory=list)
     done: dict[int, dict[str, object]] = field(default_factory=dict)
     rerun_missing: bool = False
+    redact: list[str] = field(default_factory=list)
+    argv: list[str] = field(default_factory=list)
 
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
         return {"firex_id": self.firex_id, "workers": self.workers, "plugins": self.plugins, "json_file": self.json_file,
-                "full_wait_s": self.full_wait_s, "accept_new": self.accept_new}
+                "full_wait_s": self.full_wait_s, "accept_new": self.accept_new, "redact": self.redact}
 
     @property
     def decides(self) -> bool:
@@ -91,13 +97,14 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     """Submit a run and drive it. Returns the exit code."""
     durability()  # refuses what it does not know, before anything is there
     firex_id = new_firex_id(time.time())
+    vault.when_learned = mask_streams
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
     options = {
         "plugins": [{"path": plugin.path, "digest": plugin.digest} for plugin in prepared.plugins],
         "workers": request.workers, "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
         "json_file": request.json_file, "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
-        **software(),
+        "secrets": prepared.secrets, **software(),
     }
     directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board),
                                       request.full_wait_s, Counter(board))
@@ -115,7 +122,7 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
         alive = draft.take_alive_lock(host.start_time)
         with Journal(draft, request.workers, Counter(board), full_wait_s=0) as journal:
             journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
-                           options=json.dumps(options), digest=prepared.digest, members=prepared.members,
+                           options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
         return draft.publish(), alive
     except BaseException:
@@ -154,6 +161,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
             directory = leave_tidy(directory, request.json_file)
         channel.tell("started", path=str(directory.path), fd=alive)
         return 0
+    _read_secrets(run, request)
     recorded = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
     plugins = recorded if request.plugins is None else request.plugins
     loaded = load(plugins, lambda path: channel.tell("importing", path=path))
@@ -174,6 +182,16 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
                               request.json_file or run.options["json_file"], full_wait_s,
                               request.afterwards() if producers else None), alive, board, channel)
+
+
+def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
+    """Know again the secrets that the run knew from its beginning. Raises BadInput if one is not to be had."""
+    vault.when_learned = mask_streams
+    try:
+        vault.begin_run(run.options.get("secrets", ()), redacted(request.redact))
+    except SecretUnavailable as error:
+        raise BadInput(f"{run.firex_id} was not resumed: {error}") from error
+    vault.refuse_in(request.argv)
 
 
 def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory, int]:
@@ -222,7 +240,7 @@ def _drive(incarnation: Incarnation, alive: int, board: Board, channel: Channel)
     if host.thread_count() > 1:
         channel.tell("threads", fd=alive, path=str(directory.path), epoch=incarnation.epoch, slots=incarnation.slots,
                      plugins=incarnation.plugins, json_file=incarnation.json_file, full_wait_s=incarnation.full_wait_s,
-                     again=incarnation.again)
+                     again=incarnation.again, secrets=vault.of_run)
         return 0
     channel.tell("started", path=str(directory.path), fd=alive)
     return _supervise(incarnation, board, channel, load_services=None)
@@ -244,5 +262,7 @@ def drive_without_services(incarnation: Incarnation, alive: int, board: Board, c
     alive: the file descriptor that holds the run's lock.
     """
     record_holder(alive, host.start_time)
+    vault.when_learned = mask_streams
+    vault.begin_run(*incarnation.secrets)
     channel.tell("started", path=str(incarnation.directory.path))
     return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins))

@@ -236,7 +236,7 @@ def leave_pointer(home: Path, directory: Path, made_as: Path, instead: bool = Fa
     finally:
         with contextlib.suppress(FileNotFoundError):
             draft.unlink()
-    _fsync_directory(home)
+    fsync_directory(home)
     faults.reach("pointer written")
 
 
@@ -256,7 +256,7 @@ def _link(draft: Path, file: Path) -> bool:
 def remove_pointer(home: Path, firex_id: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         pointer_file(home, firex_id).unlink()
-        _fsync_directory(home)
+        fsync_directory(home)
 
 
 # --- moving home ---------------------------------------------------------------------------------------------------
@@ -281,14 +281,14 @@ def move_home(home: Path, directory: Path) -> Path:
         with _journal_at_rest(directory) as journal:
             _copy(directory, moving, journal)
         _name_home(moving / "run.json", place)
-        _fsync_directory(moving)
+        fsync_directory(moving)
         faults.reach("home copied")
         os.rename(moving, place)
     except BaseException:
         shutil.rmtree(moving, ignore_errors=True)
         raise
     with contextlib.suppress(OSError):  # it is at home
-        _fsync_directory(home)
+        fsync_directory(home)
         faults.reach("home renamed")
         remove_pointer(home, firex_id)
         faults.reach("pointer removed")
@@ -368,13 +368,13 @@ def move_out(home: Path, directory: Path, alive: int, take_lock: Callable[[Path]
         held = take_lock(moving)  # first of all: what nobody holds may be swept away
         _copy(directory, moving)
         lodge(moving)
-        _fsync_directory(moving)
+        fsync_directory(moving)
         os.rename(moving, place)
     except BaseException:
         shutil.rmtree(moving, ignore_errors=True)
         raise
     try:
-        _fsync_directory(folder)
+        fsync_directory(folder)
         faults.reach("local copied")
         leave_pointer(home, place, place, instead=pointer is not None)
         os.rename(directory, away)
@@ -382,7 +382,7 @@ def move_out(home: Path, directory: Path, alive: int, take_lock: Callable[[Path]
         os.close(held)
         _remove_unused(home, place)
         raise
-    _fsync_directory(home)
+    fsync_directory(home)
     faults.reach("home set aside")
     os.close(alive)
     shutil.rmtree(away, ignore_errors=True)
@@ -468,7 +468,7 @@ def _copy(source: Path, target: Path, journal: Path | None = None) -> None:
             _copy(Path(entry.path), target / entry.name)
         elif entry.is_file():
             _copy_file(Path(entry.path), target / entry.name)
-    _fsync_directory(target)
+    fsync_directory(target)
 
 
 def _copy_file(source: Path, target: Path) -> None:
@@ -489,7 +489,8 @@ def _write_new(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _fsync_directory(path: Path) -> None:
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable; SQLite does not do it for the directory above its file."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -2,27 +2,55 @@
 
 A worker runs one attempt at a time, and a blocked one keeps its worker, so stretches never mix; a task that
 prints nothing costs nothing. Shell commands that a service starts write there too.
+
+As long as a worker knows no secret, all of them write to the file itself. From then on they write to a pipe, and a process
+of its own, the filter, brings what comes out of it to the file, with a mask in the place of each secret.
 """
 from __future__ import annotations
 
+import array
+import contextlib
+import errno
+import fcntl
+import gc
+import io
 import logging
 import os
+import select
+import signal
+import socket
 import sys
-from contextlib import suppress
+import termios
+import threading
+import warnings
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+from .secrets import masked, vault
 
 TAIL_BYTES = 64 * 1024  # of one attempt's output, as much as a reader is given
+CHUNK_BYTES = 64 * 1024 # that the filter takes at once
+ANSWER_S = 10.0         # how long the filter is waited for; it answers in well under a millisecond
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+SOME_WAS_LOST = b"[firexlite: some output was lost: the disk was full]\n"
+NO_FILTER = b"[firexlite: the output that follows is left out: no process could be started to mask the secrets in it]\n"
 
 
 class WorkerLog:
-    """Sends this process's stdout, stderr and log records to a file from now on."""
+    """Sends this process's stdout, stderr and log records to a file from now on; to nowhere if there is no room for one.
 
-    def __init__(self, path: Path) -> None:
+    critical: entered while file descriptors change places; holds signals back.
+    """
+
+    def __init__(self, path: Path, critical: AbstractContextManager | None = None) -> None:
         self._inherited = sys.stdout, sys.stderr  # kept, never flushed: what is left in them is the runner's
-        self._fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._critical = critical or contextlib.nullcontext()
+        self._fd = _open_log(path)
+        self._output = self._fd                   # where 1 and 2 lead: the file, or the pipe to the filter
+        self._filter: _Filter | None = None
         for standard in (1, 2):
-            os.dup2(self._fd, standard)
+            os.dup2(self._output, standard)
         self._streams = sys.stdout, sys.stderr = _stream(1), _stream(2)
         self._log_records_to_stderr()
 
@@ -36,23 +64,266 @@ class WorkerLog:
             root.setLevel(logging.INFO)
 
     def size(self) -> int:
-        """Bytes written so far, those still buffered included."""
+        """Bytes written so far, those still buffered or on their way through the filter included."""
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):  # the service closed it, or put another in its place
                 stream.flush()
+        if self._filter is not None and (size := self._filter.drained()) is not None:
+            return size
         return os.fstat(self._fd).st_size
 
     def restore(self) -> None:
-        """Undo what a service may have done to its standard streams: closed or redirected them."""
+        """Undo what a service may have done to its standard streams, closed or redirected them, and to the filter."""
+        if vault.known is not None and (self._filter is None or not self._filter.is_alive()):
+            with self._critical:
+                self._start_filter()
         for standard in (1, 2):
-            os.dup2(self._fd, standard)
+            os.dup2(self._output, standard)
         if any(stream.closed for stream in self._streams):
             self._streams = (_stream(1), _stream(2))
         sys.stdout, sys.stderr = self._streams
 
+    def mask(self, reference: str, value: str) -> None:
+        """Mask one more secret from now on; nobody may have been given its value yet.
+
+        A process that a service forked gets a filter of its own.
+        """
+        with self._critical:
+            if self._filter is None or not self._filter.learns(reference, value):
+                self._start_filter()
+
+    def leave_to_service(self) -> None:
+        """In a process that a service forks: let the filter end when the worker does."""
+        if self._filter is not None:
+            self._filter.control.close()
+
+    def _start_filter(self) -> None:
+        """Have output go through a filter that knows what this process knows; to nowhere if none can be started."""
+        for standard in (0, 1, 2):
+            if not _is_open(standard):  # or the pipe would take its place
+                os.dup2(self._output, standard)
+        # One that a service has led elsewhere comes back when its body has ended.
+        leads_here = [standard for standard in (1, 2) if os.path.sameopenfile(standard, self._output)]
+        filter_before = self._filter
+        try:
+            self._filter = _Filter(self._fd)
+            self._output = self._filter.pipe
+        except OSError:
+            self._filter = None
+            with io.FileIO(self._fd, "w", closefd=False) as file, suppress(OSError):
+                file.write(NO_FILTER)
+            self._output = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        for standard in leads_here:
+            os.dup2(self._output, standard)
+        if filter_before is not None:
+            filter_before.control.close()
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _open_log(path: Path) -> int:
+    try:
+        return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+
+
+class _Lossy(io.FileIO):
+    """Output for which a full disk has no room is dropped: it fails no task. Later a note says so."""
+
+    has_lost = False
+
+    def write(self, data: Any) -> int:
+        try:
+            if self.has_lost:
+                super().write(SOME_WAS_LOST)
+                self.has_lost = False
+            while (written := super().write(data)) is None:  # a command has made the pipe that it shares with us non-blocking
+                select.select([], [self], [])
+            return written
+        except OSError as error:
+            if error.errno not in NO_ROOM and error.errno != errno.EPIPE:  # the filter is gone; the next attempt has another
+                raise
+            self.has_lost = error.errno != errno.EPIPE
+            return len(data)
+
 
 def _stream(fd: int) -> TextIO:
-    return os.fdopen(fd, "w", buffering=1, errors="backslashreplace", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(_Lossy(fd, "w", closefd=False)), errors="backslashreplace", line_buffering=True)
+
+
+class _Masked(io.TextIOWrapper):
+    """Masks each text that is written; a value that comes in two pieces gets through."""
+
+    def write(self, text: str) -> int:
+        super().write(masked(text))
+        return len(text)
+
+
+def mask_streams(reference: str, value: str) -> None:
+    """Mask what this process itself prints from now on, to be called for each secret that it reads."""
+    if isinstance(sys.stderr, _Masked):
+        return
+    for name, fd in (("stdout", 1), ("stderr", 2)):
+        with suppress(OSError, ValueError, AttributeError):
+            getattr(sys, name).flush()
+        setattr(sys, name, _Masked(io.BufferedWriter(io.FileIO(fd, "w", closefd=False)), errors="backslashreplace",
+                                   line_buffering=True))
+
+
+# --- the filter --------------------------------------------------------------------------------
+
+class _Filter:
+    """The worker's side of its filter: the pipe into it, and a socket over which it is asked and told. Raises OSError.
+
+    It is no child of the worker: a service that waits for its own children must not find it, nor kill it with them.
+    """
+
+    def __init__(self, log_fd: int) -> None:
+        source, self.pipe = os.pipe()
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.settimeout(ANSWER_S)
+        self._number = 0
+        self._lock = threading.RLock()
+        self._is_gone = False
+        try:
+            if not (pid := _fork()):
+                _be_the_filter(source, theirs.fileno(), log_fd)
+            with suppress(ChildProcessError):  # a service may have its children reaped by the kernel
+                if os.waitpid(pid, 0)[1]:
+                    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        except OSError:
+            os.close(self.pipe)
+            self.control.close()
+            raise
+        finally:
+            os.close(source)
+            theirs.close()
+
+    def drained(self) -> int | None:
+        """The size of the log when all is in it that was written before; None if the filter does not answer."""
+        return self._ask(b"drain")
+
+    def learns(self, reference: str, value: str) -> bool:
+        """Whether it masks one more secret from now on."""
+        return self._ask(f"{reference}\0{value}".encode("utf-8", "surrogateescape")) is not None
+
+    def is_alive(self) -> bool:
+        return not self._is_gone and not select.select([self.control], [], [], 0)[0]
+
+    def _ask(self, message: bytes) -> int | None:
+        with self._lock:
+            self._number += 1
+            try:
+                self.control.send(b"%d " % self._number + message)
+                while reply := self.control.recv(64):
+                    number, size = map(int, reply.split())
+                    if number == self._number:  # else an answer to what a signal kept from being heard
+                        return size
+            except OSError:
+                pass
+            self._is_gone = True
+            return None
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads, which Python 3.12 warns of; the filter uses nothing they may hold
+        return os.fork()
+
+
+def _be_the_filter(source: int, control: int, log_fd: int) -> None:
+    """The forked side; does not return. Of what it inherits it keeps three files: no lock, no journal."""
+    code = 1
+    try:
+        gc.disable()  # or it would write to all that it shares with the worker
+        os.setsid()   # what is meant for the commands of a service is not meant for it
+        pid = os.fork()
+        code = 0
+        if pid:
+            return
+        for unheeded in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
+            signal.signal(unheeded, signal.SIG_IGN)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nowhere, standard)
+        for inherited in map(int, os.listdir("/dev/fd")):
+            if inherited not in (0, 1, 2, source, control, log_fd):
+                with suppress(OSError):  # the one by which they were listed
+                    os.close(inherited)
+        _Masking(source, socket.socket(fileno=control), log_fd).run()
+    finally:
+        os._exit(code)
+
+
+class _Masking:
+    """The filter at work: from a pipe to a log. It ends with its worker, whoever else may still hold the pipe."""
+
+    def __init__(self, source: int, control: socket.socket, log_fd: int) -> None:
+        self._source, self._control = source, control
+        self._log = _Lossy(log_fd, "w", closefd=False)
+        self._held = b""  # the end of what came, if a value may begin there
+
+    def run(self) -> None:
+        poll = select.poll()
+        poll.register(self._source, select.POLLIN)
+        poll.register(self._control, select.POLLIN)
+        goes_on = True
+        while goes_on:
+            ready = dict(poll.poll())
+            if self._source in ready:
+                goes_on = self._pass_on(CHUNK_BYTES) > 0
+            if self._control.fileno() in ready:
+                try:
+                    goes_on = self._answer()
+                except OSError:  # it ended in the middle of a question
+                    goes_on = False
+        self._drain()
+
+    def _answer(self) -> bool:
+        """Do what the worker asks for; False if it has ended."""
+        request = self._control.recv(1 << 20)
+        if not request:
+            return False
+        number, _, message = request.partition(b" ")
+        if message == b"drain":
+            self._drain()
+        else:
+            reference, _, value = message.decode("utf-8", "surrogateescape").partition("\0")
+            vault.learn(reference, value)
+        self._control.send(b"%s %d" % (number, os.fstat(self._log.fileno()).st_size))
+        return True
+
+    def _drain(self) -> None:
+        """Pass on what is in the pipe by now; there may never be an end of what comes."""
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self._source, termios.FIONREAD, waiting)
+        left = waiting[0]
+        while left > 0 and (came := self._pass_on(min(left, CHUNK_BYTES))):
+            left -= came
+        assert vault.known is not None
+        self._write(vault.known.mask_bytes(self._held))
+        self._held = b""
+
+    def _pass_on(self, limit: int) -> int:
+        """Mask and write what comes next; how many bytes that were, 0 at the end."""
+        came = os.read(self._source, limit)
+        assert vault.known is not None
+        text, self._held = vault.known.mask_stream(self._held + came)
+        self._write(text)
+        return len(came)
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[self._log.write(data):]
 
 
 class _ToStderr(logging.StreamHandler):
@@ -74,9 +345,10 @@ def read_stretch(path: Path, start: int, end: int | None, limit: int = TAIL_BYTE
     """``(text, bytes left out before it)``: the last ``limit`` bytes of a stretch; a missing file is empty."""
     try:
         with open(path, "rb") as file:
-            stop = os.fstat(file.fileno()).st_size if end is None else end
-            begin = max(start, stop - limit)
+            size = os.fstat(file.fileno()).st_size  # a stranger's journal may point anywhere
+            stop = size if end is None else min(end, size)
+            begin = min(max(0, start, stop - limit), size)
             file.seek(begin)
-            return file.read(max(0, stop - begin)).decode("utf-8", "replace"), begin - start
+            return file.read(max(0, stop - begin)).decode("utf-8", "replace"), max(0, begin - start)
     except FileNotFoundError:
         return "", 0

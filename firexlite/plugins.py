@@ -49,8 +49,11 @@ def _existing(name: str) -> Path:
         raise BadInput(f"plugin '{name}' {what}; --plugins takes Python files, looked for from {os.getcwd()}")
     if path.suffix != ".py":
         raise BadInput(f"plugin '{name}' is no Python file; its name must end in .py")
+    while path.is_symlink():  # who may write to a folder may turn the link in it elsewhere
+        _refuse_writable_by_all(name, path.parent.absolute())
+        path = path.parent / os.readlink(path)
     found = path.resolve()
-    for place in (found, found.parent, path.parent.absolute()):
+    for place in (found, found.parent):
         _refuse_writable_by_all(name, place)
     return found
 

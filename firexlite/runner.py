@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ class Incarnation:
     json_file: str | None = None
     full_wait_s: float = FULL_WAIT_S
     again: dict | None = None    # the resume that follows this incarnation, in which only lost files are made
+    secrets: Sequence[Sequence[str]] = ((), ())  # as `vault.begin_run` takes them, if another process than this one read them
 
 
 class Runner:
@@ -288,7 +289,7 @@ def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
     _remove_folder(directory.wake)
     write_run_json(directory)
     faults.reach("tidied")
-    directory = _bring_home(directory)
+    directory = bring_home(directory)
     if json_file:
         try:
             write_atomically(Path(json_file).absolute(), directory.run_json.read_text())
@@ -297,7 +298,7 @@ def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
     return directory
 
 
-def _bring_home(directory: RunDirectory) -> RunDirectory:
+def bring_home(directory: RunDirectory) -> RunDirectory:
     """Move a run that has ended home if it lodges elsewhere; returns where it lies. A home that is full is no failure."""
     if lodging.token_in(directory.path) is None:
         return directory

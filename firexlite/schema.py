@@ -5,6 +5,7 @@ import functools
 import os
 import re
 import sqlite3
+import stat
 from pathlib import Path
 
 import peewee
@@ -331,7 +332,9 @@ _WRITING = ("SQLITE_FULL", "SQLITE_IOERR_SHM", "SQLITE_IOERR_WRITE", "SQLITE_IOE
 def why_unusable(error: Exception, path: Path) -> FirexliteError:
     """What SQLite's error means for a run: DiskFull, StorageFailure, or JournalUnusable for a file that is none of ours."""
     name, text = _told_by_sqlite(error)
-    if name.startswith(_FULL) or (not name and ("disk is full" in text or "unable to open" in text)):
+    # SQLite opens a journal read-only if it cannot make the files beside it, for want of an inode say.
+    has_no_room = "readonly" in text and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    if has_no_room or name.startswith(_FULL) or (not name and ("disk is full" in text or "unable to open" in text)):
         return DiskFull(path, text)
     if name.startswith("SQLITE_IOERR") or (not name and "disk I/O error" in text):
         return StorageFailure(f"{path} could not be written or read ({text}); nothing that was journaled is lost")
@@ -372,11 +375,13 @@ def _what_is_wrong(text: str, path: Path) -> str:
         return "is no SQLite file: it was overwritten, or something else was put in its place"
     if "malformed" in text:
         return f"is damaged ({text}); a copy of the run's directory from before can take its place"
-    if path.is_dir():
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        return f"cannot be looked at: {error.strerror}"
+    if stat.S_ISDIR(about.st_mode):
         return "is a directory, where a journal should be"
-    if not path.exists():
-        return "is not there"
     if not os.access(path, os.R_OK):
         from .home import owner_name
-        return f"may not be read by this user: it belongs to {owner_name(path.stat().st_uid)}"
+        return f"may not be read by this user: it belongs to {owner_name(about.st_uid)}"
     return f"cannot be used: {text}"

@@ -126,7 +126,7 @@ def _faults_of_some_texts(journal: Rows, texts: Iterable[tuple[str, str, Callabl
             except (JournalUnusable, NotReadable) as error:
                 yield f"the {where} {key}: {error}"
             except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-                yield f"the {where} {key} {'is' if where[-1] != 's' else 'are'} not as firexlite writes: {_in_words(error)}"
+                yield f"the {where} {key}: {_in_words(error)}"
 
 
 def _in_words(error: Exception) -> str:

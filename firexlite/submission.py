@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -23,6 +23,8 @@ from .errors import (
 from .home import user_name
 from .journal import FULL_WAIT_S
 from .plugins import Plugin, load
+from .results import DYNAMIC_RETURN
+from .secrets import Secret, vault
 from .signatures import Chain, Signature
 
 # Values that firexlite itself supplies to the first task, as FireX does; any service may take them.
@@ -42,6 +44,7 @@ class Request:
     full_wait_s: float = FULL_WAIT_S              # how long a full disk is waited for
     sync: bool = True
     own_options: list[str] = field(default_factory=list)  # what `submit` itself takes, to be offered for a typing error
+    redact: list[str] = field(default_factory=list)       # environment variables whose values are masked
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Prepared:
     members: list[NewTask]
     digest: str
     plugins: list[Plugin]
+    secrets: list[str]                            # references to what the run knows from its beginning
 
 
 def split_arguments(argv: Sequence[str], own_options: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:
@@ -114,14 +118,22 @@ def _take_value(option: str, words: list[str], own_options: Mapping[str, bool]) 
 
 
 def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = lambda path: None) -> Prepared:
-    """Load the plugins, convert the arguments and verify the chain. Raises BadInput, in one sentence, for any fault."""
+    """Load the plugins, convert the arguments and verify the chain. Raises BadInput, in one sentence, for any fault.
+
+    An argument `Secret(env:NAME)` is none for converters: it only stands for a value, as `@name` does.
+    """
+    secrets = {name: secret for name, text in request.arguments.items() if (secret := Secret.in_argument(text))}
+    references = list(dict.fromkeys([*redacted(request.redact), *(secret.reference for secret in secrets.values())]))
+    vault.begin_run(references)
+    vault.refuse_in(request.argv)
     InputConverter.start_over()
     try:
-        arguments = InputConverter.convert(pre_load=True, **request.arguments)
+        plain = {name: text for name, text in request.arguments.items() if name not in secrets}
+        arguments = InputConverter.convert(pre_load=True, **plain)
         plugins = load(request.plugins, announce)
         services = [find_service(name) for name in _names_in(request.chain)]
         _refuse_unused(request.arguments, request.own_options)
-        arguments = InputConverter.convert(pre_load=False, **arguments)
+        arguments = {**InputConverter.convert(pre_load=False, **arguments), **secrets}
     except ArgumentConversionException as error:
         raise BadInput(f"the arguments were refused: {error}") from error
     except ConverterRegistrationException as error:
@@ -129,6 +141,9 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     except SystemExit as error:  # of a converter; `load` tells of a plugin's
         raise BadInput(f"the arguments were refused: a converter raised SystemExit: {error}") from error
     supplied = {**_own_values(request, firex_id), **arguments}
+    references += [reference for reference in _secret_defaults(services, supplied) if reference not in references]
+    vault.begin_run(references)
+    vault.refuse_in(request.argv)
     head, *rest = services
     chain = Chain((Signature(head.name, (), supplied), *(Signature(s.name) for s in rest)))
     try:
@@ -137,7 +152,24 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
         raise BadInput(_one_sentence(error)) from error
     except NotStorable as error:
         raise BadInput(str(error)) from error
-    return Prepared(arguments, members, of_chain, plugins)
+    return Prepared(arguments, members, of_chain, plugins, references)
+
+
+def _secret_defaults(services: Sequence[Service], supplied: Iterable[str]) -> Iterator[str]:
+    """References to the secrets that a chain is sure to need since nothing supplies others."""
+    reachable = set(supplied)
+    for service in services:
+        for name, value in service.parameters.defaults.items():
+            if isinstance(value, Secret) and name not in reachable:
+                yield value.reference
+        reachable.update(service.returns or ())
+        if DYNAMIC_RETURN in reachable:
+            return
+
+
+def redacted(names: Sequence[str]) -> list[str]:
+    """References to the environment variables that `--redact` names."""
+    return [f"env:{name}" for name in names]
 
 
 def _own_values(request: Request, firex_id: str) -> dict[str, object]:
@@ -193,6 +225,10 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
     own = [service.parameters.by_name(signature.args, signature.kwargs) for service, signature in found]
     verify(Member(service.name, service.parameters, service.returns, mine)
            for (service, _), mine in zip(found, own, strict=True))
+    for mine in own:
+        for value in mine.values():
+            if isinstance(value, Secret):
+                value.reveal()  # first of all: its value may stand in other arguments too
     members, signatures = [], []
     for (service, _), mine in zip(found, own, strict=True):
         written = {name: as_argument(value) for name, value in mine.items()}

@@ -29,6 +29,7 @@ from .journal import Journal, wait_for_space
 from .logs import WorkerLog
 from .replay import Replay, ReplayStopped
 from .results import name_values
+from .secrets import Secret, masked, masked_data, vault
 from .services import MemberView, Task
 from .signatures import Chain
 from .submission import new_tasks
@@ -44,9 +45,11 @@ class Worker:
     def __init__(self, directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,
                  full_wait_s: float) -> None:
         self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
-        self.log = WorkerLog(directory.log_file(epoch, number))
-        self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
         self.interrupts = Interrupts(board, number)
+        self.log = WorkerLog(directory.log_file(epoch, number), self.interrupts)
+        vault.when_learned = self.log.mask
+        self.log.restore()  # what the run knows is masked from the beginning
+        self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
         self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts, full_wait_s, epoch)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
@@ -75,9 +78,11 @@ class Worker:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.journal.forget()
+        self.log.leave_to_service()
 
     def attempt(self, claim: Claim) -> Claim | None:
         """Run one attempt and settle it; returns the next claim."""
+        vault.begin_attempt()
         attempt = Attempt(self, claim)
         outcome: Success | Failure | str
         try:
@@ -171,15 +176,19 @@ class Attempt:
         except (TaskRevoked, ClaimLost, Interrupted):
             raise
         except ReplayStopped:
-            return self._replay.mismatch(self.journal, None)
+            return self._mismatch(None)
         except BaseException as error:  # a stranger's code: SystemExit and KeyboardInterrupt fail the task too
             raised = error
         if self._replay.must_stop():
-            return self._replay.mismatch(self.journal, raised)
+            return self._mismatch(raised)
         aside = self._replay.unasked()
         if raised is not None:
             return Failure(encode_error(raised), aside)
         return Success(returned, changes, aside)
+
+    def _mismatch(self, raised: BaseException | None) -> str:
+        text = self._replay.mismatch(self.journal, raised)
+        return text if vault.known is None else json.dumps(masked_data(json.loads(text)))
 
     def _call(self) -> tuple[str, str]:
         """Run the service; returns JSON texts of what it returned, by name, and of what it changed for those after it."""
@@ -189,6 +198,7 @@ class Attempt:
         flow = self.worker.flow_before(claim)
         bog = Bog(service.parameters, own, flow)
         bog.supplied.update(self._converted(service, bog.supplied, before=True))
+        bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
         task = service.base(service, self, bog)
         self._show(service, task, bog.abog, first=True)
         args, kwargs = bog.call_arguments()
@@ -227,7 +237,7 @@ class Attempt:
                 logger.exception("the flame formatter of %s for %s failed", service.short_name, key)
                 continue
             if text is not None:
-                rows.append((key, shown.data_type, json.dumps(str(text)), position))
+                rows.append((key, shown.data_type, json.dumps(masked(str(text))), position))
         if rows:
             self.journal.show(self.claim, rows)
 
@@ -355,7 +365,7 @@ def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Bo
 
     load: imports the services, where the runner could not because they leave threads behind.
     """
-    code = 1
+    code, worker = 1, None
     try:
         faults.reach("worker forked")
         worker = Worker(directory, epoch, number, slots, board, full_wait_s)
@@ -372,5 +382,7 @@ def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Bo
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # a service may have put anything there
                 stream.flush()
+        if worker is not None:
+            worker.log.size()  # waits until the filter has brought all to the log: it may not live much longer
         # Never through the interpreter's own end: it would close what the runner shares with its children.
         os._exit(code)

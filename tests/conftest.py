@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -165,3 +166,15 @@ def effects(firexlite: Command) -> Callable[[], collections.Counter]:
     path = firexlite.folder / "effects"
     firexlite.env["EFFECT_LOG"] = str(path)
     return lambda: collections.Counter(path.read_text().splitlines()) if path.exists() else collections.Counter()
+
+
+@pytest.fixture
+def struck(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """The environment of a command that is struck at a moment, as `firexlite.faults` names them: ``struck("*#17=all")``."""
+    numbers = itertools.count(1)
+
+    def environment(fault: str) -> dict[str, str]:
+        return {"FIREXLITE_FAULT": fault, "FIREXLITE_FAULT_ROOT": str(os.getpid()),
+                "FIREXLITE_FAULT_LOG": str(tmp_path / f"moments{next(numbers)}")}
+
+    return environment

@@ -1,12 +1,20 @@
 """Bad input ends in one sentence and the exit code of the table, and leaves nothing behind."""
 from __future__ import annotations
 
+import os
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Command, Finished, query
-from spoilt import UNUSABLE, LockedJournals, copy_of, digest_of, killed_run, sound_run, warm  # noqa: F401
+from spoilt import UNUSABLE, LockedJournals, copy_of, digest_of
+from warm import Call, Ended, Warm
+
+from firexlite.home import RunDirectory
+
+pytest_plugins = ["sound_runs"]
 
 # The service files that the command lines below name.
 SOURCES = {
@@ -372,28 +380,202 @@ def test_a_run_whose_plugin_is_gone_can_be_resumed_with_another(firexlite: Comma
 
 # --- every command with every kind of bad input ---------------------------------------------------------------------
 
-ID, PATH = "{id}", "{path}"
+# The forms of commands. A kind of bad input names the groups that it applies to; for others it is no bad input.
+RESUMES = ("resume {id}", "resume --detach {id}", "resume {id} --workers 2", "resume --accept-new {id}",
+           "resume {id} --restart-task 1", "resume {id} --mark-done 1 {}", "resume {id} --rerun-missing")
+LOOKS = ("flame {id}", "flame --json {id}", "flame {id} -o out.html", "doctor {id}", "doctor --json {id}")
+IMPORT = ("import {path}",)
+OTHERS = ("submit --chain nop", "submit --detach --chain nop", "runs", "list", "info nop")
+DOCTOR = tuple(form for form in LOOKS if form.startswith("doctor"))
 
-# The forms of commands, in groups that a kind of bad input applies to, or not.
-RESUMES = {
-    "resume": f"resume {ID}",
-    "resume --detach": f"resume --detach {ID}",
-    "resume --workers": f"resume {ID} --workers 2",
-    "resume --accept-new": f"resume --accept-new {ID}",
-    "resume --restart-task": f"resume {ID} --restart-task 1",
-    "resume --mark-done": f"resume {ID} --mark-done 1 {{}}",
-    "resume --rerun-missing": f"resume {ID} --rerun-missing",
+# The id of a run that is none, or of no run here: for all that take one. The others take none.
+NO_IDS = {
+    "malformed": "nonsense",
+    "empty": "",
+    "a path": "../../etc",
+    "an absolute path": "/etc/passwd",
+    "a path dressed as an id": "FireX-../../li-261123-101500-4711",
+    "with two dots": "FireX-l..i-261123-101500-4711",
+    "with a line after it": f"{NOWHERE}\n",
+    "with a space after it": f"{NOWHERE} ",
+    "with a NUL": f"{NOWHERE}\0",
+    "with an escaped slash": "FireX-%2e%2e%2fli-261123-101500-4711",
+    "with digits of another script": "FireX-li-261123-101500-\u0664\u0667\u0661\u0661",
+    "with a mark that turns the text": "FireX-\u202eli-261123-101500-4711",
+    "with an escape sequence": "FireX-\x1b[2Jli-261123-101500-4711",
+    "longer than any": "FireX-" + "li" * 2000 + "-261123-101500-4711",
 }
-LOOKS = {
-    "flame": f"flame {ID}",
-    "flame --json": f"flame --json {ID}",
-    "flame -o": f"flame {ID} -o out.html",
-    "doctor": f"doctor {ID}",
-    "doctor --json": f"doctor {ID} --json",
+
+# Words that a command does not take, and what it says (a pattern).
+WRONG_WORDS = {
+    "an unknown option": (RESUMES + LOOKS + IMPORT + OTHERS, "{form} --zebra",
+                          "No such option '--zebra'.*|the option --zebra has no value: nothing follows it[.].*"),
+    "one word more": (RESUMES + LOOKS + IMPORT + OTHERS, "{form} more",
+                      "Got unexpected extra argument \\(more\\)|'more' is a value without an option;.*"),
+    "no argument": (tuple({form.partition(" ")[0]: "" for form in RESUMES + LOOKS + IMPORT + OTHERS
+                           if "{" in form or form.startswith("info")}), "{form}",
+                    "Missing argument '(FIREX_ID|PATH|SERVICE)'[.]"),
+    "an option without its value": (("resume {id} --workers", "resume {id} --mark-done 1", "flame {id} -o", "runs --limit",
+                                     "submit --chain", "info nop --plugins", "list --plugins"), "{form}",
+                                    "Option '.*' requires (an argument|2 arguments)[.]|the option --chain has no value.*"),
+    "a value that is none": (("resume {id} --workers x", "resume {id} --restart-task x", "resume {id} --mark-done x y",
+                              "resume {id} --full-wait x", "runs --limit 0", "submit --chain nop --workers x",
+                              "list --import_timeout x", "info nop --import_timeout 0"), "{form}",
+                             ".*(takes .*, not|Invalid value for) '.*'.*"),
+    "a path where nothing is": (("import gone", "import /dev/null/x", "list --plugins gone.py", "info nop --plugins gone.py",
+                                 "submit --chain nop --plugins gone.py", "flame {id} -o gone/out.html"), "{form}", ".*"),
 }
-IMPORTS = {"import": f"import {PATH}"}
-OTHERS = {"submit": "submit --chain nop", "submit --detach": "submit --detach --chain nop", "runs": "runs", "list": "list",
-          "info": "info nop"}
-NAME_A_RUN = {**RESUMES, **LOOKS}
-ALL = {**NAME_A_RUN, **IMPORTS, **OTHERS}
-OUT_OF_ORDER = {**ALL, **{name: ALL[name] for name in ()}}
+
+
+def _a_link(run: RunDirectory) -> None:
+    run.path.rename(run.path.with_name("really"))
+    run.path.symlink_to("really")
+
+
+# A run that another could have changed, or that is not whole: it may be looked at and imported, and is not resumed.
+UNSAFE: dict[str, tuple[Callable[[RunDirectory], object], str]] = {
+    "a link": (_a_link, "{run} is a symbolic link, and a run is resumed only where it really lies: .*/really"),
+    "open to the group": (lambda run: run.path.chmod(0o770), "others may write to {run}; if you trust what is there: "
+                                                             "chmod go-w {run}"),
+    "with a journal open to all": (lambda run: run.journal.chmod(0o606), "others may write to {journal}; .*"),
+    "with a log folder that is a link": (lambda run: [shutil.rmtree(run.logs), run.logs.symlink_to("/tmp")],
+                                         "{run}/logs is a symbolic link, .*"),
+    "without alive.lock": (lambda run: run.alive_lock.unlink(),
+                           "{run}/alive.lock is missing .*make it again with `touch {run}/alive.lock`"),
+    "without write.lock": (lambda run: run.write_lock.unlink(), "{run}/write.lock is missing .*"),
+    "without a folder for logs": (lambda run: shutil.rmtree(run.logs), "{run}/logs is missing .*`mkdir -m 700 {run}/logs`"),
+}
+
+
+def told(ended: Ended, form: str, code: int, pattern: str) -> str | None:
+    """What is wrong with the answer to bad input; None if it is as it should be."""
+    if ended.code != code:
+        return f"{form}: exit {ended.code} instead of {code}: {ended.err}"
+    if not re.fullmatch(f"firexlite: (?:{pattern})\n", ended.err) or ended.err.count("\n") != 1:
+        return f"{form}: said {ended.err!r} instead of {pattern}"
+    if ended.out and not form.startswith("doctor"):
+        return f"{form}: wrote {ended.out[:200]!r} to stdout"
+    return None
+
+
+def answers(warm: Warm, place: Path, forms: dict[str, list[str]]) -> dict[str, Ended]:
+    """The commands, each in a home of its own below ``place``, all at once; that nothing changed there is seen to."""
+    before = digest_of(place)
+    calls = [Call(words, {"FIREXLITE_HOME": str(place / str(n)), "PATH": os.environ["PATH"]}, str(place))
+             for n, words in enumerate(forms.values())]
+    ended = dict(zip(forms, warm.all(calls), strict=True))
+    assert digest_of(place) == before
+    return ended
+
+
+def wrong_answers(ended: dict[str, Ended], code: int, pattern: str) -> list[str]:
+    assert ended
+    return [wrong for form, one in ended.items() if (wrong := told(one, form, code, pattern))]
+
+
+@pytest.mark.parametrize("kind", NO_IDS)
+def test_an_id_of_no_run_is_refused_by_every_command(kind: str, warm: Warm, tmp_path: Path) -> None:
+    firex_id = NO_IDS[kind]
+
+    ended = answers(warm, tmp_path, {form: [word.replace("{id}", firex_id) for word in form.split()]
+                                     for form in RESUMES + LOOKS})
+
+    assert wrong_answers(ended, 2, f".*{LOOKS_LIKE}") == []
+    assert not any(char in one.err for one in ended.values() for char in "\x1b\u202e\0")
+
+
+def test_the_id_of_an_unknown_run_is_refused_by_every_command(warm: Warm, tmp_path: Path) -> None:
+    ended = answers(warm, tmp_path, {form: form.replace("{id}", NOWHERE).split() for form in RESUMES + LOOKS})
+
+    assert wrong_answers(ended, 2, f"there is no run '{NOWHERE}' in {tmp_path}/[0-9]+; `firexlite runs` lists them[.]") == []
+
+
+@pytest.mark.parametrize("kind", WRONG_WORDS)
+def test_wrong_words_are_refused_by_every_command(kind: str, warm: Warm, sound_run: RunDirectory, tmp_path: Path) -> None:
+    forms, change, pattern = WRONG_WORDS[kind]
+    for n, _ in enumerate(forms):
+        copy_of(sound_run, tmp_path / str(n))
+    fill = {"{id}": sound_run.firex_id, "{path}": str(sound_run.path)}
+
+    ended = answers(warm, tmp_path, {form: [fill.get(word, word) for word in change.replace("{form}", form).split()]
+                                     for form in forms})
+
+    assert wrong_answers(ended, 2, pattern) == []
+
+
+def in_spoilt_homes(place: Path, sound: RunDirectory, spoil: Callable[[RunDirectory], object],
+                    forms: tuple[str, ...]) -> dict[str, list[str]]:
+    """A home with a spoilt run for each form; returns the words. What is imported lies beside, its home is not there."""
+    words = {}
+    for n, form in enumerate(forms):
+        run = copy_of(sound, place / ("sent" if form in IMPORT else str(n)))
+        spoil(run)
+        fill = {"{id}": run.firex_id, "{path}": str(run.path)}
+        words[form] = [fill.get(word, word) for word in form.split()]
+    return words
+
+
+def as_pattern(sentence: str, place: Path, firex_id: str) -> str:
+    run = f"{place}/(?:[0-9]+|sent)/{firex_id}"
+    pattern = sentence.replace("{journal}", f"{run}/journal.sqlite3").replace("{run}", run)
+    return f"(?:[0-9]+ things are wrong with {firex_id}, the first: )?(?:{pattern})"  # the doctor finds more
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_an_unusable_journal_is_refused_by_every_command(kind: str, warm: Warm, sound_run: RunDirectory,
+                                                         tmp_path: Path) -> None:
+    spoil, sentence = UNUSABLE[kind]
+
+    ended = answers(warm, tmp_path, in_spoilt_homes(tmp_path, sound_run, spoil, RESUMES + LOOKS + IMPORT))
+
+    assert wrong_answers(ended, 4, as_pattern(sentence, tmp_path, sound_run.firex_id)) == []
+
+
+def test_a_locked_journal_is_refused_by_every_command_which_names_the_holder(warm: Warm, sound_run: RunDirectory,
+                                                                             tmp_path: Path) -> None:
+    words = in_spoilt_homes(tmp_path, sound_run, lambda run: None, RESUMES + LOOKS + IMPORT)
+
+    with LockedJournals(*tmp_path.glob("*/*/journal.sqlite3")) as others:
+        ended = answers(warm, tmp_path, words)
+
+    sentence = f"{{journal}} is locked by process {others.pid} [(].*python.* -c import sqlite3, .*[)]; wait for it, or end it"
+    assert wrong_answers(ended, 4, as_pattern(sentence, tmp_path, sound_run.firex_id)) == []
+
+
+def test_a_missing_payload_is_told_by_every_command(warm: Warm, sound_run: RunDirectory, tmp_path: Path) -> None:
+    def spoil(run: RunDirectory) -> None:
+        for blob in run.blobs.iterdir():
+            blob.unlink()
+
+    ended = answers(warm, tmp_path, in_spoilt_homes(tmp_path, sound_run, spoil, RESUMES + LOOKS + IMPORT))
+
+    assert wrong_answers(ended, 4, ".*the payload blobs/[0-9a-f]{64} (is missing|cannot be read).*") == []
+
+
+@pytest.mark.parametrize("kind", UNSAFE)
+def test_a_run_that_is_not_safely_ones_own_is_not_resumed(kind: str, warm: Warm, sound_run: RunDirectory,
+                                                         tmp_path: Path) -> None:
+    spoil, sentence = UNSAFE[kind]
+
+    ended = answers(warm, tmp_path, in_spoilt_homes(tmp_path, sound_run, spoil, RESUMES + DOCTOR))
+
+    assert wrong_answers(ended, 4, as_pattern(sentence, tmp_path, sound_run.firex_id)) == []
+
+
+@pytest.mark.parametrize("kind", UNSAFE)
+def test_a_run_that_is_not_safely_ones_own_is_shown(kind: str, warm: Warm, sound_run: RunDirectory, tmp_path: Path) -> None:
+    forms = tuple(form for form in LOOKS if form.startswith("flame") and "-o" not in form)
+
+    ended = answers(warm, tmp_path, in_spoilt_homes(tmp_path, sound_run, UNSAFE[kind][0], forms))
+
+    assert {(one.code, one.err) for one in ended.values()} == {(0, "")}
+
+
+def test_runs_lists_a_run_that_cannot_be_read_as_such(warm: Warm, sound_run: RunDirectory, tmp_path: Path) -> None:
+    kinds = UNUSABLE.keys() - {"with options of other types"}  # of which it shows nothing
+    for kind in kinds:
+        UNUSABLE[kind][0](copy_of(sound_run, tmp_path / kind))
+
+    ended = [warm("runs", env={"FIREXLITE_HOME": str(tmp_path / kind)}) for kind in kinds]
+
+    assert {(one.code, one.err, one.out.split()[-1]) for one in ended} == {(0, "", "UNREADABLE")}

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
-    "version", "errors", "terminal", "host", "holders", "faults", "states", "lodging", "home", "signatures", "files",
+    "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "lodging", "home", "signatures", "files",
     "codec_errors", "codec_standard", "codec", "soundness", "results", "converters", "binding", "schema", "claims", "journal",
     "takeover", "replay", "logs", "history", "board", "interrupts", "recorded", "services", "application", "builtin",
     "plugins", "submission", "worker", "runner", "launch", "front", "flame_graph", "flame_markup", "flame_rows",

@@ -164,30 +164,6 @@ def test_a_task_without_worker_deaths_fails_at_the_first(firexlite, plugin):
     assert (firexlite.folder / "deaths").read_text() == "x"
 
 
-def test_a_dead_worker_is_noticed_at_once_and_its_parent_told(firexlite, plugin):
-    plugin("""
-import os, time
-from firexlite import app, ChainInterruptedException
-
-@app.task(worker_deaths=0)
-def dies():
-    os._exit(3)
-
-@app.task(bind=True, returns=["said", "seconds"])
-def parent(self):
-    began = time.monotonic()
-    try:
-        self.enqueue_child(dies.s(), block=True)
-    except ChainInterruptedException as error:
-        return type(error.__cause__).__name__, time.monotonic() - began
-""")
-    done = firexlite("submit", "--plugins", "services.py", "--chain", "parent")
-
-    assert done.code == 0, done.err
-    results = chain_results(firexlite.only_run())
-    assert results["said"] == "WorkerLost" and results["seconds"] < 1.0
-
-
 def test_a_parent_that_raises_has_its_running_children_revoked(firexlite, plugin):
     plugin("""
 import time
@@ -294,25 +270,6 @@ def test_the_front_counts_threads_that_python_does_not_see():
     assert host.thread_count() == before + 1
     stop.set()
     thread.join()
-
-
-def test_a_crashed_runner_takes_its_workers_along(firexlite, plugin):
-    plugin("""
-import os, signal, time
-from firexlite import app
-
-@app.task
-def patricide():
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
-""")
-    done = firexlite("submit", "--plugins", "services.py", "--chain", "patricide", timeout=20)
-
-    assert done.code == 137
-    assert "the runner died of signal 9 (SIGKILL)" in done.err and "firexlite resume" in done.err
-    run = firexlite.only_run()
-    wait_until(lambda: not run.is_alive())
-    assert query(run, "SELECT state FROM task") == [("running",)]
 
 
 def test_a_service_may_use_multiprocessing(firexlite, plugin):

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 
 import pytest
 from conftest import NOTE, kill_all, query, states, wait_until
@@ -195,45 +193,6 @@ def test_children_asked_for_in_another_order_are_known_again(firexlite, plugin, 
     assert {name: counts[f"piece {name}"] for name in finished} == dict.fromkeys(finished, 1)
     assert sum(counts.values()) <= 12 + 2 + in_flight
     assert sum(states(run).values()) == 13  # no child was journaled twice
-
-
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_says_how_to_resume_and_leaves_no_process(firexlite, plugin, effects, number, code):
-    plugin(NOTE + """
-import subprocess
-
-@app.task
-def busy():
-    shell = subprocess.Popen(["sh", "-c", "setsid sleep 300 & sleep 300"])
-    note("busy")
-    wait_for_file("go")
-    shell.kill()
-""")
-    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "busy")
-    run = wait_until(lambda: firexlite.runs() and firexlite.only_run())
-    wait_until(lambda: effects()["busy"] == 1)
-    wait_until(lambda: len(_processes_of(firexlite)) >= 5, what="front, runner, worker and two shell commands")
-
-    process.send_signal(number)
-    _, err = process.communicate(timeout=20)
-
-    assert process.returncode == code
-    assert f"firexlite resume {run.firex_id}" in err
-    assert not _processes_of(firexlite)
-    assert "INTERRUPTED" in firexlite("runs").out
-
-
-def _processes_of(firexlite) -> list[str]:
-    """Living processes with the test's home in their environment, as all that a run starts has."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                if str(firexlite.home).encode() in file.read():
-                    found.append(pid)
-        except OSError:
-            pass
-    return found
 
 
 def test_a_moved_run_is_resumed_where_it_is_now(firexlite, plugin, effects):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import CodeType
 
 STRANGER = 54321  # a uid that no user has
 
@@ -160,11 +161,16 @@ def _run(call: dict, out: int, err: int, did: int) -> None:
 
 def _tell_all_to(did: int) -> None:
     def hook(event: str, arguments: tuple) -> None:
-        line = json.dumps([event, *(getattr(one, "co_filename", None) or repr(one) if not isinstance(one, (str, int))
-                                    else str(one) for one in arguments[:4])])
-        os.write(did, line.encode() + b"\n")
+        os.write(did, json.dumps([event, *map(_told, arguments[:4])]).encode() + b"\n")
 
     sys.addaudithook(hook)
+
+
+def _told(argument: object) -> str:
+    """An argument of an event; no code of its own is called, which would only be another event."""
+    if type(argument) is CodeType:
+        return argument.co_filename
+    return str(argument) if type(argument) in (str, int, bytes) else type(argument).__name__
 
 
 if __name__ == "__main__":

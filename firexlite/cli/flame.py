@@ -7,6 +7,7 @@ import click
 
 from ..flame_export import render_html, render_json
 from ..flame_graph import model_of
+from ..history import History
 from ..home import find_run
 
 PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; --json has all
@@ -23,5 +24,7 @@ def flame_command(firex_id: str, as_json: bool, output: TextIO) -> None:
     \b
     firexlite flame FireX-li-261123-101500-4711 > out.html
     """
-    model = model_of(find_run(firex_id), log_bytes=None if as_json else PAGE_LOG_BYTES)
-    output.write(render_json(model) if as_json else render_html(model))
+    with History(find_run(firex_id)) as history:  # also around what is made of its rows, which may be strange
+        model = model_of(history, log_bytes=None if as_json else PAGE_LOG_BYTES)
+        text = render_json(model) if as_json else render_html(model)
+    output.write(text)

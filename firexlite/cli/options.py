@@ -58,6 +58,11 @@ full_wait_option = click.option(
     help="How long to wait for space when the disk is full, before the run is stopped.  [default: 60]")
 
 
+redact_option = click.option(
+    "--redact", metavar="NAME", multiple=True,
+    help="Mask the value of this environment variable wherever it would be written. May be repeated.")
+
+
 def workers_option(default: str) -> Callable:
     return click.option(
         "--workers", type=Number("a whole number from 1 to 1000", int, lambda n: 1 <= n <= 1000), metavar="N",

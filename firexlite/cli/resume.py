@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -13,6 +14,7 @@ from .options import (
     import_timeout_option,
     json_file_option,
     plugins_option,
+    redact_option,
     split_plugins,
     workers_option,
 )
@@ -31,11 +33,12 @@ from .options import (
               help="Take task N for done, with these returned values: --mark-done 7 '{\"greeting\": \"Hello\"}'.")
 @click.option("--rerun-missing", is_flag=True, help="Run again the tasks that made files which are missing now.")
 @full_wait_option
+@redact_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
 def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, accept_new: bool,
                    restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
-                   full_wait: float | None, detach: bool, import_timeout: float) -> None:
+                   full_wait: float | None, redact: tuple[str, ...], detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
 
     What succeeded is never run again. What was in flight runs again from its top, with the code as it is now;
@@ -47,7 +50,8 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     firexlite resume FireX-li-261123-101500-4711
     """
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
-                            list(restart), dict(_decided(task, text) for task, text in done), rerun_missing)
+                            list(restart), dict(_decided(task, text) for task, text in done), rerun_missing,
+                            list(redact), sys.argv)
     run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout)
 
 

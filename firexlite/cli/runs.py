@@ -33,10 +33,10 @@ def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:
     try:
         with History(directory) as history:
             run, counts = history.run(), history.counts()
+            done = f"{counts.get('succeeded', 0)} of {sum(counts.values())} succeeded"
+            return directory.firex_id, run.state.upper(), age(time.time() - run.created), run.chain, done
     except JournalUnusable:
         return directory.firex_id, "UNREADABLE", "", "", ""
-    done = f"{counts.get('succeeded', 0)} of {sum(counts.values())} succeeded"
-    return directory.firex_id, run.state.upper(), age(time.time() - run.created), run.chain, done
 
 
 def _row_elsewhere(pointer: Pointer) -> tuple[str, str, str, str, str]:

@@ -14,6 +14,7 @@ from .options import (
     import_timeout_option,
     json_file_option,
     plugins_option,
+    redact_option,
     split_plugins,
     workers_option,
 )
@@ -43,15 +44,18 @@ def cores() -> int:
 @workers_option(default="the number of cores")
 @json_file_option
 @full_wait_option
+@redact_option
 @click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
-                   json_file: str | None, full_wait: float | None, sync: bool, detach: bool, import_timeout: float) -> None:
+                   json_file: str | None, full_wait: float | None, redact: tuple[str, ...], sync: bool, detach: bool,
+                   import_timeout: float) -> None:
     """Run a chain of services.
 
-    Every argument of any service is an option: `--guests Li,Mohamed`.
+    Every argument of any service is an option: `--guests Li,Mohamed`. One that must not be written down is given
+    as `--token 'Secret(env:TOKEN)'` or 'Secret(file:PATH)'.
 
     \b
     firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed
@@ -61,5 +65,5 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
     request = Request(chain, context.meta["firexlite.arguments"], split_plugins(plugins), workers or cores(),
                       argv=sys.argv, json_file=json_file, sync=not detach,
                       full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
-                      own_options=context.meta["firexlite.own_options"])
+                      own_options=context.meta["firexlite.own_options"], redact=list(redact))
     run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)

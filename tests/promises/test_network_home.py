@@ -240,6 +240,24 @@ def test_a_run_comes_home_while_somebody_looks_at_it(firexlite, killed):
 
 # --- other hosts ---------------------------------------------------------------------------------------------------
 
+def test_what_is_imported_lies_at_home_if_it_has_ended_and_on_the_local_disk_if_not(firexlite, killed, go, tmp_path):
+    sent = tmp_path / "sent"
+    interrupted = shutil.copytree(killed.path, sent / "interrupted" / killed.firex_id, ignore=shutil.ignore_patterns("wake"))
+    assert firexlite("resume", killed.firex_id).code == 0
+    ended = shutil.copytree(firexlite.home / killed.firex_id, sent / "ended" / killed.firex_id)
+    shutil.rmtree(firexlite.home / killed.firex_id)
+
+    imported = firexlite("import", ended)
+    assert (imported.code, firexlite.everything()) == (0, {("home", "run")}), imported.err
+    is_plain_and_whole(firexlite.only_run(), firexlite)
+
+    shutil.rmtree(firexlite.home / killed.firex_id)
+    imported = firexlite("import", interrupted)
+    assert (imported.code, firexlite.everything()) == (0, {("home", "pointer"), ("local", "run")}), imported.err
+    resumed = firexlite("resume", killed.firex_id)
+    assert (resumed.code, firexlite.everything()) == (0, {("home", "run")}), resumed.err
+
+
 @pytest.fixture
 def on_another_host(firexlite, killed):
     """The killed run, seen from another host, whose local disk does not hold it."""

@@ -1,0 +1,104 @@
+"""Whatever the order in which a run's processes act, and whoever dies at whichever step, the run ends as if undisturbed."""
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from firexlite import board, journal, takeover
+from firexlite.claims import Bell
+
+from .actors import Program
+from .interleavings import PROGRAMS, Explored, explore
+
+QUICK = ("a chain of two", "a chain of three whose second fails", "a child", "a child, in one slot", "a child that fails")
+IN_ORDER = [name for name in PROGRAMS if name not in ("two parents", *QUICK)]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_small_run_ends_well_in_all_orders_with_a_death_at_each_step(name):
+    found = explore(name, PROGRAMS[name])
+
+    assert found.problems == []
+    assert found.worlds > 100 and len(found.endings) == 1
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_a_run_in_which_nobody_dies_ends_well_in_all_orders_by_wake_ups_alone(name):
+    found = explore(name, PROGRAMS[name], deaths=0)
+
+    assert found.problems == []
+
+
+# --- what the lab must notice -------------------------------------------------------------------------------------
+
+def problems(program: Program, deaths: int = 1) -> str:
+    found: Explored = explore("it", program, deaths)
+    return "\n".join(found.problems)
+
+
+def replaced(monkeypatch, name: str, old: str, new: str, module=journal) -> None:
+    """Plant a bug in a statement."""
+    statement = getattr(module, name)
+    assert old in statement
+    monkeypatch.setattr(module, name, statement.replace(old, new))
+
+
+def test_a_claim_beyond_the_slots_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal, "_RUNNING", "SELECT 0 FROM (SELECT 1)")
+
+    assert "tasks run in 1 slots" in problems(PROGRAMS["a child, in one slot"], deaths=0)
+
+
+def test_a_lost_wake_up_is_noticed(monkeypatch):
+    monkeypatch.setattr(board.Doorbell, "ring", lambda self, unblocked, startable: Bell.ring(self, unblocked, startable))
+
+    assert "a wake-up is lost" in problems(PROGRAMS["a chain of two"], deaths=0)
+
+
+def test_a_parent_that_is_not_woken_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal, "_MARK_WAKEABLE", "SELECT id FROM task WHERE id = ? AND state = 'blocked'")
+
+    assert "waits for nothing and may not go on" in problems(PROGRAMS["a child"], deaths=0)
+
+
+def test_a_claim_of_what_runs_already_is_noticed(monkeypatch):
+    replaced(monkeypatch, "_CLAIM", "state = 'ready' AND stopped IS NULL", "state IN ('ready', 'running') AND stopped IS NULL")
+
+    assert "no such move" in problems(PROGRAMS["a child"], deaths=0)
+
+
+def test_a_rest_of_a_chain_that_is_not_skipped_is_noticed(monkeypatch):
+    replaced(monkeypatch, "_SKIP", "BETWEEN ? AND ?", "BETWEEN ? AND ? AND 0")
+
+    assert "behind task" in problems(PROGRAMS["a chain of three whose second fails"], deaths=0)
+
+
+def test_a_stale_write_that_is_not_fenced_is_noticed(monkeypatch):
+    replaced(monkeypatch, "_SUCCEED", "attempt = ? AND epoch = ?", "? = ?")
+
+    assert "came too late" in problems(PROGRAMS["a chain of two"])
+
+
+def test_an_epoch_that_is_not_raised_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal.Journal, "epoch", functools.partialmethod(lambda self: 0))
+
+    assert problems(PROGRAMS["a chain of two"])
+
+
+def test_a_death_that_gives_nothing_back_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal.Journal, "lose", lambda self, worker, error_after: [])
+
+    assert problems(PROGRAMS["a chain of two"])
+
+
+def test_a_take_over_that_gives_nothing_back_is_noticed(monkeypatch):
+    monkeypatch.setattr(takeover, "_give_back", lambda journal, now, killed: [])
+
+    assert problems(PROGRAMS["a chain of two"])
+
+
+def test_a_bell_that_is_told_before_the_commit_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal.Journal, "_tell", lambda self, tell, *what, **more: tell(*what, **more))
+
+    assert "before COMMIT" in problems(PROGRAMS["a chain of two"], deaths=0)

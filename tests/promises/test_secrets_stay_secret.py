@@ -1,0 +1,543 @@
+"""A secret's value is nowhere in what firexlite writes and shows, whatever services do with it, and they get the true one.
+
+Next to each secret the same services get a `plain` value, and do the same with it: the search that finds no secret finds that.
+"""
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import random
+import signal
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from conftest import Command, kill_all, query, states, wait_until
+from spoilt import digest_of
+from warm import Warm
+
+from firexlite import Secret, host
+from firexlite.codec import canonical, decode, decode_error, display, display_error, encode, encode_error
+from firexlite.errors import BadInput, NotStorable
+from firexlite.home import RunDirectory
+from firexlite.secrets import LONGEST, Needles, masked, vault
+
+pytest_plugins = ["sound_runs"]
+
+# Between these marks each value has what libraries write in other ways; the marks themselves they leave as they are.
+CANARY = 'Xq7vK9wZ "/é<&+%\\\U0001f600 Bm4tR8pL'
+SECRETS = {"CANARY": CANARY, "LATE": "@Lk2jH5gF", "REDACTED": "Tr6yU3iO pQ1zE4cV"}
+KEY = "739184625017"  # in a file
+PLAIN = "Hn3xW6cJ sD8bN2mY"
+
+MARKS = ["Xq7vK9wZ", "Bm4tR8pL", "Lk2jH5gF", "Tr6yU3iO", "pQ1zE4cV", KEY]
+
+
+def traces(mark: str) -> list[bytes]:
+    """How a mark looks in a file: itself, and the part of a base64 that depends on nothing else."""
+    found = [mark.encode()]
+    for before in range(3):
+        data = bytes(before) + mark.encode()
+        found.append(base64.b64encode(data)[(0, 2, 3)[before]:len(data) * 8 // 6])
+    return found
+
+
+ALL_TRACES = [trace for mark in MARKS for trace in traces(mark)]
+
+
+def traces_in(data: bytes | str) -> list[bytes]:
+    data = data.encode(errors="surrogateescape") if isinstance(data, str) else data
+    return [trace for trace in ALL_TRACES if trace in data]
+
+
+def leaks(folder: Path) -> dict[str, list[bytes]]:
+    """Where below a folder a secret is found, in the contents and names of all files."""
+    found = {}
+    for path in folder.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        if traces_found := traces_in(content + os.fsencode(path)):
+            found[str(path.relative_to(folder))] = traces_found
+    return found
+
+
+def test_the_search_finds_a_secret_in_every_form(tmp_path: Path) -> None:
+    for name, text in {"json": json.dumps(CANARY), "repr": repr(CANARY), "plain": CANARY, "key": f"no. {KEY}",
+                       "base64": base64.b64encode(f"user:{CANARY}".encode()).decode()}.items():
+        (tmp_path / name).write_text(text)
+
+    assert sorted(leaks(tmp_path)) == ["base64", "json", "key", "plain", "repr"]
+
+
+COMMON = """
+import base64, html, json, logging, multiprocessing, os, subprocess, threading, time, urllib.parse
+from hashlib import sha256
+from pathlib import Path
+from firexlite import Secret, app, flame
+
+def spread(value):
+    print("printed", value, repr(value), json.dumps(value), html.escape(value))
+    print(urllib.parse.quote(value), urllib.parse.quote(value, ""), urllib.parse.quote_plus(value))
+    logging.getLogger("service").warning("logged %s", value)
+    for before in ("", "x", "user:"):
+        print(base64.b64encode((before + value).encode()).decode(), base64.urlsafe_b64encode((before + value + ".").encode()))
+    subprocess.run(["sh", "-c", 'echo "by a command" "$0"; echo "$0" >&2', value], check=True)
+    if not (pid := os.fork()):
+        os.write(1, f"by a fork {value}\\n".encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    forked = multiprocessing.get_context("fork").Process(target=print, args=("by a process", value))
+    forked.start()
+    forked.join()
+    for part in value[:4], value[4:7], value[7:]:
+        os.write(2, part.encode())
+    os.write(2, b"\\n")
+
+def everything(value):
+    data = value.encode()
+    return {value: [f"Bearer {value}!", data, bytearray(b"\\0" + data), json.dumps({"token": value}), (value, {value}),
+                    base64.b64encode(b"x" + data).decode(), base64.b64encode(b"user:" + data), urllib.parse.quote(value, ""),
+                    Path("/folder") / value, html.escape(value), repr(value), value * 3, {"$type": value}, {1: value}]}
+
+@app.task(returns="heard")
+def whisper(heard):
+    print("whispered", heard)
+    return heard
+
+@app.task(bind=True, returns="heard")
+def echo(self, heard, **others):
+    print("heard", heard, others)
+    return self.enqueue_child_and_get_results(whisper.s(heard=heard, **others), return_keys="heard")[0]
+
+def wait_for_file(path):
+    while not os.path.exists(path):
+        time.sleep(0.01)
+
+def wrong(value):
+    raise ValueError(value)
+"""
+
+USE = COMMON + """
+@app.task(bind=True, returns=["spoils", "number", "heard"])
+@flame("token", formatter=lambda value: f"<b>{html.escape(value)}</b>")
+@flame("plain", formatter=lambda value: f"<b>{value}</b>")
+@flame("key", formatter=wrong)
+@flame("*")
+def use(self, token, key, plain, late=Secret("env:LATE")):
+    values = [token, key, plain, late, os.environ["REDACTED"]]
+    for value in values:
+        spread(value)
+    to_a_child = echo.s(heard=f"to a child {token} {plain}", key=int(key), again=Secret("env:CANARY"), all=values)
+    heard = self.enqueue_child_and_get_results(to_a_child, return_keys="heard")[0]
+    wait_for_file("go on")
+    return [everything(value) for value in values], int(key), heard
+
+@app.task(returns=["is_same", "number_is_same", "heard_is_same", "digests"])
+def check(spoils, number, heard, token, key, plain, late=Secret("env:LATE")):
+    values = [token, key, plain, late, os.environ["REDACTED"]]
+    print("checked", token)
+    return (spoils == [everything(value) for value in values], number == int(key), heard == f"to a child {token} {plain}",
+            [sha256(value.encode()).hexdigest() for value in values])
+"""
+
+
+def test_a_secret_is_found_nowhere_after_a_kill_and_a_resume_either(firexlite: Command, plugin) -> None:
+    plugin(USE)
+    (firexlite.folder / "key").write_text(KEY + "\n")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "use,check", "--token", "Secret(env:CANARY)",
+                              "--key", "Secret('file:key')", "--plain", PLAIN, "--redact", "REDACTED", "--workers", "2",
+                              **SECRETS)
+    wait_until(lambda: firexlite.runs() and states(firexlite.only_run()).get("succeeded") == 2, what="child that is done")
+    kill_all(process)
+    run = firexlite.only_run()
+    out, err = process.communicate()
+    assert leaks(firexlite.home) == {}
+    assert traces_in(out + err) == []
+    wal, log = Path(f"{run.journal}-wal").read_bytes(), b"".join(path.read_bytes() for path in run.path.glob("logs/*"))
+    assert PLAIN.encode() in wal
+    assert [mark for mark in PLAIN.split() for trace in traces(mark) if trace not in log] == []
+
+    (firexlite.folder / "go on").touch()
+    without = {name: value for name, value in SECRETS.items() if name != "CANARY"}
+    before = digest_of(firexlite.home)
+    refused = firexlite("resume", run.firex_id, **without)
+    assert (refused.code, refused.out, refused.err) == (
+        2, "", f"firexlite: {run.firex_id} was not resumed: the secret env:CANARY cannot be had: "
+               "the environment variable CANARY is not set\n")
+    assert digest_of(firexlite.home) == before
+
+    done = firexlite("resume", run.firex_id, "--json_file", "copy.json", **SECRETS)
+    assert done.code == 0, done.err
+    shown = firexlite.flame(run.firex_id)  # reading needs no secret
+    said = {"resume": done.out + done.err, "copy.json": (firexlite.folder / "copy.json").read_text(),
+            "flame --json": json.dumps(shown), "run.json": run.run_json.read_text(),
+            "flame": firexlite("flame", run.firex_id).out}
+    said_of_others = [firexlite(command, *ids).out for command, *ids in (("runs",), ("doctor", run.firex_id))]
+
+    assert leaks(firexlite.home) == {}
+    assert {where: traces_in(text) for where, text in said.items() if traces_in(text)} == {}
+    assert {where for where, text in said.items() if PLAIN not in text} == set()
+    assert all(said_of_others) and not any(map(traces_in, said_of_others))
+    assert PLAIN.encode() in run.journal.read_bytes()
+    returned = json.loads(said["run.json"])["results"]["chain_results"]
+    assert [returned[name] for name in ("is_same", "number_is_same", "heard_is_same")] == [True] * 3
+    assert returned["digests"] == [hashlib.sha256(value.encode()).hexdigest()
+                                   for value in (CANARY, KEY, PLAIN, SECRETS["LATE"], SECRETS["REDACTED"])]
+    assert returned["heard"] == f"to a child [secret env:CANARY] {PLAIN}"
+    assert returned["number"] == "[secret file:key]"
+    assert shown["tasks"][1]["log"]["lines"] == ["checked [secret env:CANARY]"]  # each task has its own stretch
+
+
+TURNCOAT = COMMON + """
+print("at import", os.environ["CANARY"], os.environ["PLAIN"])
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # so workers import this file themselves
+
+class Refused(Exception):
+    def __str__(self):
+        return f"refused: {self.args}"
+
+@app.task(bind=True)
+def turncoat(self, token, plain):
+    self.enqueue_child(whisper.s(heard=f"{token} {plain} {self.attempt}"), block=self.attempt != 2)
+    if self.attempt == 2:
+        raise ValueError(f"another path: {token}")
+    wait_for_file("go on")
+    spread(token)
+    spread(plain)
+    error = Refused(plain, token, {token: [token]}, int("12" + os.environ["DIGITS"]))
+    error.token, error.plain = token, plain
+    raise error from KeyError(token, plain)
+"""
+
+
+def test_a_run_that_goes_wrong_tells_no_secret_either(firexlite: Command, plugin) -> None:
+    plugin(TURNCOAT)
+    known = {"CANARY": CANARY, "DIGITS": KEY, "PLAIN": PLAIN}
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "turncoat", "--token=Secret(env:CANARY)",
+                              "--plain", PLAIN, "--redact", "DIGITS", "--workers", "1", **known)
+    wait_until(lambda: firexlite.runs() and states(firexlite.only_run()).get("succeeded"), what="child that is done")
+    kill_all(process)
+    run = firexlite.only_run()
+    out, err = process.communicate()
+    said = {"submit": out + err}
+
+    (firexlite.folder / "go on").touch()
+    stopped = firexlite("resume", run.firex_id, **known)
+    failed = firexlite("resume", run.firex_id, "--accept-new", **known)
+    said |= {"stopped": stopped.out + stopped.err, "failed": failed.out + failed.err,
+             "flame": firexlite("flame", run.firex_id).out, "flame --json": firexlite("flame", run.firex_id, "--json").out}
+
+    assert (stopped.code, failed.code) == (5, 1), said
+    assert f"[secret env:CANARY] {PLAIN} 1" in stopped.err and f"[secret env:CANARY] {PLAIN} 2" in stopped.err
+    assert "another path: [secret env:CANARY]" in stopped.err
+    assert f"refused: ('{PLAIN}', '[secret " in failed.err
+    assert {where: traces_in(text) for where, text in said.items() if traces_in(text)} == {}
+    assert {where for where, text in said.items() if PLAIN not in text} == set()
+    assert leaks(firexlite.home) == {}
+    [(error,)] = query(run, "SELECT error FROM attempt WHERE task = 1 AND outcome = 'failed'")
+    assert PLAIN in error and "env:DIGITS" in error
+    assert f"by a command {PLAIN}".encode() in b"".join(path.read_bytes() for path in run.path.glob("logs/*"))
+
+
+# --- the filter ---------------------------------------------------------------------------------------------------------
+
+FAMILY = COMMON + """
+import signal
+from firexlite import host
+
+def filters():
+    return [pid for pid in host.descendants(os.getppid()) if pid != os.getpid()]
+
+@app.task(returns="count")
+def family(token="none"):
+    print("before", token)
+    return len(filters())
+
+@app.task(returns="count")
+def murder(token):
+    [pid] = filters()
+    os.kill(pid, signal.SIGKILL)
+    while host.start_time(pid) is not None:
+        time.sleep(0.01)
+    print("lost", token)
+
+@app.task(returns="count")
+def after(token):
+    print("after", token)
+    os.system("echo $CANARY")
+    return len(filters())
+
+@app.task
+def close_all():
+    for standard in 0, 1, 2:
+        os.close(standard)
+    value = Secret("env:CANARY").reveal()  # the first that its worker hears of it
+    os.write(1, f"written to what was closed {value}".encode())
+
+@app.task
+def forks(plain):
+    before = filters()
+    if not (pid := os.fork()):
+        print("in a fork", Secret("env:CANARY").reveal(), plain)
+        os.system("echo $CANARY")
+        print("and then", Secret("env:REDACTED").reveal(), flush=True)
+        os.system("echo $CANARY $REDACTED")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    while set(filters()) - set(before):  # what the fork has had written
+        time.sleep(0.01)
+
+@app.task
+def is_alone(plain):
+    from firexlite import logs
+    fork = logs._fork
+    logs._fork = lambda: os.kill(-(2 ** 22 + 1), 0)  # raises OSError, as a fork does that finds no room
+    print("without a filter", plain, Secret("env:CANARY").reveal())
+    logs._fork = fork
+
+@app.task
+def floods(token):
+    for _ in range(40):
+        print((token + "x" * 5000) * 20)
+
+@app.task(bind=True)
+def lingers(self, token):
+    [its_filter] = filters()
+    if not (daemon := os.fork()):
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    Path("pids").write_text(f"{os.getpid()} {os.getppid()} {daemon} {its_filter}")
+    threading.Event().wait()
+"""
+
+
+def log_of(run: RunDirectory) -> str:
+    return "".join(path.read_text() for path in run.path.glob("logs/*"))
+
+
+def test_only_a_worker_that_knows_a_secret_has_a_filter_and_it_gets_another_if_it_is_killed(firexlite: Command, plugin) -> None:
+    plugin(FAMILY)
+    words = ("submit", "--plugins", "services.py", "--workers", "1", "--chain")
+
+    without = firexlite(*words, "family", **SECRETS)
+    killed = firexlite(*words, "family,murder,after", "--token", "Secret(env:CANARY)", **SECRETS)
+
+    assert (without.code, killed.code) == (0, 0), killed.err
+    assert ("count  0" in without.out, "count  1" in killed.out) == (True, True)
+    assert [task["log"]["lines"] for task in firexlite.flame(killed.firex_id)["tasks"] if task["log"]] == [
+        ["before [secret env:CANARY]"], ["after [secret env:CANARY]", "[secret env:CANARY]"]]
+    assert leaks(firexlite.home) == {}
+
+
+def test_a_service_may_close_its_streams_fork_and_flood(firexlite: Command, plugin) -> None:
+    plugin(FAMILY)
+    words = ("submit", "--plugins", "services.py", "--workers", "1", "--plain", PLAIN, "--chain")
+
+    closed = firexlite(*words, "close_all,forks", **SECRETS)
+    alone = firexlite(*words, "is_alone,after", "--token=x", **SECRETS)
+    forked = firexlite(*words, "forks", **SECRETS)
+    flooded = firexlite(*words, "floods,after", "--token", "Secret(env:CANARY)", **SECRETS)
+
+    runs = [firexlite.flame(ended.firex_id)["tasks"] for ended in (closed, forked, flooded, alone)]
+    assert [ended.code for ended in (closed, forked, flooded, alone)] == [0] * 4, closed.err + forked.err + alone.err
+    assert leaks(firexlite.home) == {}
+    assert runs[0][0]["log"]["lines"] == ["written to what was closed [secret env:CANARY]"]
+    assert f"in a fork [secret env:CANARY] {PLAIN}" in log_of(RunDirectory(firexlite.home / forked.firex_id))
+    assert log_of(RunDirectory(firexlite.home / flooded.firex_id)).count("[secret env:CANARY]x") == 800
+    assert runs[2][1]["log"]["lines"] == ["after [secret env:CANARY]", "[secret env:CANARY]"]
+    assert [task["log"]["lines"] for task in runs[3]] == [
+        ["[firexlite: the output that follows is left out: no process could be started to mask the secrets in it]"],
+        ["after x", "[secret env:CANARY]"]]
+
+
+def test_the_filter_ends_with_its_worker_even_if_a_daemon_holds_the_pipe(firexlite: Command, plugin) -> None:
+    plugin(FAMILY)
+    process = firexlite.start("submit", "--plugins", "services.py", "--workers", "1", "--chain", "lingers", "--token",
+                              "Secret(env:CANARY)", **SECRETS)
+    pids = firexlite.folder / "pids"
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 4, what="body under way")
+    worker, runner, daemon, its_filter = map(int, pids.read_text().split())
+
+    try:
+        os.kill(worker, signal.SIGSTOP)
+        for pid in (runner, process.pid):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: host.start_time(its_filter) is None, limit_s=2.0, what="end of the filter")
+        assert host.start_time(daemon) is not None
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+
+
+# --- what is refused ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("words, said", [
+    (["--token", "Secret(env:NONE)"], "the secret env:NONE cannot be had: the environment variable NONE is not set"),
+    (["--redact", "NONE", "--token", "x"], "the secret env:NONE cannot be had: the environment variable NONE is not set"),
+    (["--token", "x", "--late", "Secret(file:none)"],
+     "the secret file:none cannot be had: the file none cannot be read (No such file or directory)"),
+    (["--token", "x"], "the secret env:LATE cannot be had: the environment variable LATE is not set"),  # a default
+    (["--token", "Secret(file:.)"], "the secret file:. cannot be had: the file . cannot be read (Is a directory)"),
+    (["--token", "Secret(file:/dev/zero)"], "the secret file:/dev/zero cannot be had: /dev/zero is no file"),
+    (["--token", "Secret(file:binary)"], "the secret file:binary cannot be had: the file binary is no text"),
+    (["--token", "Secret(file:long)"], "the secret file:long cannot be had: it is longer than 32 KiB"),
+    (["--token", "Secret(env:SHORT)"], "the secret env:SHORT cannot be had: it has fewer than 6 characters, "
+                                       "too few to be masked wherever it stands"),
+    (["--token", "Secret(Xq7vK9wZ)"], "a Secret refers to its value as 'env:NAME' or 'file:PATH'"),
+    (["--token", f"Bearer {CANARY}", "--redact", "CANARY"],
+     "the value of env:CANARY stands in the command line, which the journal keeps and other users can see; "
+     "pass --token 'Secret(env:CANARY)' in its place"),
+    (["--redact", "CANARY", "--plugins", "broken.py", "--token", "x"],
+     "plugin 'broken.py' failed to import at line 2 (`raise RuntimeError('no ' + os.environ['CANARY'])`): "
+     "RuntimeError: no [secret env:CANARY]"),
+    (["--redact", "CANARY", "--plugins", "strict.py", "--token", "x"],
+     "the arguments were refused: Converter refuse failed: no [secret env:CANARY]"),
+])
+def test_what_cannot_be_kept_secret_is_refused_in_a_sentence_and_nothing_is_made(
+        words: list[str], said: str, tmp_path: Path, warm: Warm) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff" * 20)
+    (tmp_path / "long").write_text("x" * (LONGEST + 1))
+    (tmp_path / "broken.py").write_text("import os\nraise RuntimeError('no ' + os.environ['CANARY'])")
+    (tmp_path / "strict.py").write_text("""
+import os
+from firexlite import ArgumentConversionException, InputConverter
+
+@InputConverter.register
+def refuse(kwargs): raise ArgumentConversionException("no " + os.environ["CANARY"])
+""")
+    (tmp_path / "services.py").write_text("""
+from firexlite import Secret, app
+
+@app.task
+def use(token, late=Secret("env:LATE")): raise SystemExit("it ran")
+""")
+    env = {"FIREXLITE_HOME": str(tmp_path / "home"), "CANARY": CANARY, "SHORT": " 12345 "}
+
+    ended = warm("submit", "--plugins", "services.py", "--chain", "use", *words, env=env, folder=str(tmp_path))
+
+    assert (ended.code, ended.out, ended.err) == (2, "", f"firexlite: {said}\n")
+    assert not (tmp_path / "home").exists()
+
+
+# --- values of the journal ----------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def canary(monkeypatch) -> Iterator[str]:
+    """The value of a secret that this process has read."""
+    monkeypatch.setenv("CANARY", CANARY)
+    vault.forget()
+    yield Secret("env:CANARY").reveal()
+    vault.forget()
+
+
+DATA = CANARY.encode()
+VALUES = [CANARY, f"<{CANARY}>{CANARY}", {CANARY: 1}, {"a": [CANARY]}, (CANARY,), {CANARY}, DATA, bytearray(DATA),
+          b"\xff" + DATA + b"\0", {1: CANARY}, {"$type": CANARY}, Path("/x") / CANARY, json.dumps(CANARY), repr(CANARY),
+          repr({"it's": json.dumps({"x": CANARY})}), str(DATA), json.dumps([json.dumps([CANARY])]),
+          base64.b64encode(b"user:" + DATA).decode(), f"\ud83d{CANARY}\ude00"]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_what_is_stored_holds_no_secret_and_comes_back_as_it_was(value: object, canary: str) -> None:
+    text = encode(value)
+
+    assert traces_in(text) == []
+    assert decode(text) == value and type(decode(text)) is type(value)
+    assert "[secret " in str(display(text)) and traces_in(repr(display(text))) == []
+    vault.forget()
+    assert traces_in(encode(value)) != [] or isinstance(value, (bytes, bytearray))  # which are stored as base64
+
+
+@pytest.mark.parametrize("value, stored", [
+    (739184625017, True), (5739184625017, True), (7391.84625017, False), (Decimal("739184625017.5"), True)])
+def test_a_number_may_be_a_secret(value: object, stored: bool, monkeypatch, canary: str) -> None:
+    monkeypatch.setenv("DIGITS", KEY)
+    Secret("env:DIGITS").reveal()
+
+    text = encode([value])
+
+    assert ("env:DIGITS" in text) == stored
+    assert decode(text) == [value] and type(decode(text)[0]) is type(value)
+    assert traces_in(text + repr(display(text))) == []
+
+
+def test_a_secret_that_is_learnt_while_a_value_is_written_is_masked_in_all_of_it(canary: str, monkeypatch) -> None:
+    vault.forget()
+
+    text = encode([CANARY, Secret("env:CANARY"), ValueError(CANARY)])
+
+    assert traces_in(text) == []
+    assert decode(text)[:2] == [CANARY, CANARY]
+
+
+class Stubborn(Exception):
+    """Fails if it is to be shown."""
+
+    def __str__(self) -> str:
+        raise ValueError(CANARY)
+
+
+def test_what_is_told_of_values_that_cannot_be_stored_holds_no_secret(canary: str, monkeypatch) -> None:
+    with pytest.raises(NotStorable) as refused:
+        encode({"x" * 70 + CANARY: object()})
+    assert traces_in(str(refused.value)) == [] and "x" * 20 in str(refused.value)
+    monkeypatch.setenv("NAME", "identifier")
+    Secret("env:NAME").reveal()
+    with pytest.raises(NotStorable, match="the name of an attribute is a secret"):
+        encode(SimpleNamespace(an_identifier=1))
+
+    for error in (ValueError(CANARY, object()), Stubborn(CANARY), KeyError(CANARY)):
+        setattr(error, CANARY, 1)
+        error.__dict__["kept"] = [CANARY]
+        error.__cause__ = OSError(2, CANARY, CANARY)
+        text = encode_error(error)
+        assert traces_in(text + repr(display_error(text))) == []
+        assert decode_error(text).kept == [CANARY]  # type: ignore[attr-defined]
+        assert traces_in(encode_error(decode_error(text))) == []
+
+
+def test_a_chain_is_known_again_by_what_its_secret_refers_to_and_not_by_its_value(canary: str, monkeypatch) -> None:
+    before = canonical([f"Bearer {canary}"])
+    vault.forget()
+    monkeypatch.setenv("CANARY", "another value")
+    renewed = Secret("env:CANARY").reveal()
+
+    assert canonical([f"Bearer {renewed}"]) == before
+    assert canonical([f"Bearer {CANARY}"]) != before
+    assert decode('{"$type": "secret", "value": ["Bearer ", "env:CANARY", ""]}') == f"Bearer {renewed}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stream_is_masked_however_it_is_cut(seed: int, canary: str) -> None:
+    chance = random.Random(seed)
+    needles = Needles({"env:A": "abcdef", "env:B": "abcdefghi", "env:C": "fghijk", "env:D": "aaaaaab"})
+    parts = ["abcdef", "abcdefghi", "fghijk", "aaaaaab", "a", "abc", "ghi", "x", "aaaa", "YWJjZGVm"]
+    data = "".join(chance.choice(parts) for _ in range(60)).encode()
+
+    written, held = b"", b""
+    rest = data
+    while rest:
+        size = chance.randint(1, 9)
+        out, held = needles.mask_stream(held + rest[:size])
+        assert len(held) < 20
+        written, rest = written + out, rest[size:]
+
+    assert written + needles.mask_bytes(held) == needles.mask_bytes(data)
+
+
+def test_texts_without_a_secret_are_left_alone(canary: str) -> None:
+    for text in ("", "Xq7vK9wZ", CANARY[:-1], PLAIN):
+        assert masked(text) == text
+        assert encode(text) == json.dumps(text)
+    assert masked(f"{PLAIN} {CANARY}") == f"{PLAIN} [secret env:CANARY]"
+
+
+def test_a_secret_is_no_argument_of_any_other_form() -> None:
+    for reference in ("NAME", "env:", "file:", "pipe:x", "", "env:\0"):
+        with pytest.raises(BadInput, match=r"^a Secret refers to its value as 'env:NAME' or 'file:PATH'$"):
+            Secret(reference)
+    assert Secret.in_argument("Secret(env:A)") == Secret.in_argument(" Secret( 'env:A' ) ") == Secret("env:A")
+    assert Secret.in_argument("a Secret(env:A)") is None
