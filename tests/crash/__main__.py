@@ -102,6 +102,7 @@ class Row:
     name: str
     tally: Tally = field(default_factory=Tally)
     seconds: float = 0.0     # of all its shares together
+    left: int = 0            # shares that have not ended
 
 
 def run_all(names: list[str], jobs: int, options: list[str]) -> list[Row]:
@@ -114,6 +115,7 @@ def run_all(names: list[str], jobs: int, options: list[str]) -> list[Row]:
             row.tally.notes.append("there is no such part yet")
         else:
             waiting += [(row, f"{name}:{share}") for share in range(part.shares)]
+            row.left = part.shares
         rows.append(row)
     total = len(waiting)
     running: list[Job] = []
@@ -125,7 +127,7 @@ def run_all(names: list[str], jobs: int, options: list[str]) -> list[Row]:
                 running.append(start(row, told, options))
             for job in listen(running):
                 running.remove(job)
-                bar.jobs_done += 1
+                bar.ended(job)
             bar.draw(running)
     finally:
         bar.clear()
@@ -175,7 +177,7 @@ def take_note(job: Job, message: dict) -> None:
 
 
 class Bar:
-    """How far it is, in one line of a terminal; nothing in a pipe."""
+    """How far it is, in one line of a terminal; in a pipe a line for each part that has ended."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs, self.jobs_done = jobs, 0
@@ -189,6 +191,14 @@ class Bar:
             line = f"[{'#' * int(30 * share):30}] {minutes}:{seconds:02} {now}"
             sys.stderr.write(f"\r{line[:110]}\x1b[K")
             sys.stderr.flush()
+
+    def ended(self, job: Job) -> None:
+        self.jobs_done += 1
+        job.row.left -= 1
+        if not job.row.left and not sys.stderr.isatty():
+            tally = job.row.tally
+            click.echo(f"{job.row.name}: {tally.trials:,} trials, {len(tally.failures) or 'no'} failures, "
+                       f"{job.row.seconds:.0f} s", err=True)
 
     def clear(self) -> None:
         if sys.stderr.isatty():

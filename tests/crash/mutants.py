@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,8 +13,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from firexlite import host
 
 from .parts import Part, Report, Tally
 from .planted import BUGS, Bug, only
@@ -70,24 +67,37 @@ class Copy:
         said = self.folder / "said"
         with open(said, "w") as output:
             process = subprocess.Popen(
-                [sys.executable, "-c", _RUN, *shlex.split(tests), "-n", "0", "-x", "-q", "-p", "no:cacheprovider",
-                 "--basetemp", str(self.folder / "temp")],
+                [sys.executable, "-c", _GUARD, PROJECT, sys.executable, "-c", _RUN, *shlex.split(tests), "-n", "0", "-x", "-q",
+                 "-p", "no:cacheprovider", "--basetemp", str(self.folder / "temp")],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'tests'}"})
             try:
                 code: int | None = process.wait(limit_s)
             except subprocess.TimeoutExpired:
                 code = None
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
             finally:
-                host.end_descendants()  # of a bug that leaves orphans too: whoever calls this is a subreaper
+                process.terminate()
+                process.wait()
         shutil.rmtree(self.folder / "temp", ignore_errors=True)
         text = said.read_text(errors="replace")
         if code not in (0, 1, None) and code >= 0:
             raise RuntimeError(f"`pytest {tests}` ends with {code}:\n{text[-2000:]}")
         return code != 0, text
 
+
+# Runs a command, and ends all that it leaves behind: a bug may be that something is left. Itself it has no bug.
+_GUARD = """
+import os, signal, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+from firexlite import host
+
+host.adopt_orphans()
+host.die_with_parent(os.getppid(), signal.SIGTERM)
+signal.signal(signal.SIGTERM, lambda *_: (host.end_descendants(), os._exit(143)))
+code = subprocess.call(sys.argv[2:])
+host.end_descendants()
+sys.exit(code) if code >= 0 else os.kill(os.getpid(), -code)
+"""
 
 # That an editable installation does not win over the copy is not left to chance.
 _RUN = """
@@ -149,7 +159,6 @@ class PlantedBugs(Part):
         if self.wanted:
             own = own[:: max(1, len(own) // self.wanted)]
         tally = Tally()
-        host.adopt_orphans()
         with Copy.made() as copy:
             for wrong in who_fails_without_a_bug(copy, own):
                 tally.wrong += 1
