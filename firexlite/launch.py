@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from . import faults, files, host, lodging
+from . import faults, host, lodging, missing
 from .application import app
 from .board import Board, Counter
 from .codec import encode
@@ -204,10 +204,10 @@ def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory,
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
     """The tasks to run again, in order, since files are missing. Raises BadInput unless that was asked for and can be done."""
-    missing = files.check(history, request.restart, request.done)
-    if missing and not request.rerun_missing:
-        raise BadInput(files.refusal(history, missing))
-    return files.to_run_again(history, missing) if missing else []
+    found = missing.check(history, request.restart, request.done)
+    if found and not request.rerun_missing:
+        raise BadInput(missing.refusal(history, found))
+    return missing.to_run_again(history, found) if found else []
 
 
 def _changed(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:

@@ -428,7 +428,7 @@ def test_a_run_of_many_tasks_without_files_is_looked_through_quickly(tmp_path):
 
     from journals import new_tasks, opened
 
-    from firexlite import files
+    from firexlite import missing
     from firexlite.history import History
 
     journal = opened(tmp_path)
@@ -437,5 +437,5 @@ def test_a_run_of_many_tasks_without_files_is_looked_through_quickly(tmp_path):
     journal.close()
     with History(journal.directory) as history:
         began = time.process_time()
-        assert files.check(history) == []
+        assert missing.check(history) == []
         assert time.process_time() - began < 1.0
