@@ -348,6 +348,21 @@ def test_a_thread_that_waits_on_after_another_timed_out_is_woken_in_the_end(new_
     assert [MAIN] in [unblocked for unblocked, _ in journal.bell.of("ring")]
 
 
+def test_a_task_that_could_go_on_and_waits_in_another_thread_takes_no_slot(new_run):
+    journal = new_run("top", slots=1)
+    top = claimed(journal)
+    tails = [enqueue(journal, top, name)[1] for name in ("a", "b", "c")]
+    journal.block(top, tails[1:2], wait=1)
+    a = claimed(journal, SECOND)
+    journal.revoke_chain(tails[1], tails[1])
+    assert journal.execute("SELECT state, wakeable FROM task WHERE id = 1") == [("blocked", 1)]  # there is no slot
+
+    assert journal.block(top, tails[2:], wait=2)
+    following = settle(journal, a, worker=SECOND)
+
+    assert (following.service, state(journal, 1)) == ("c", "blocked")
+
+
 # --- the fence -------------------------------------------------------------------------------------------------------
 
 @pytest.fixture
