@@ -88,9 +88,13 @@ def _encode_default(value: object) -> str:
 def file_digest(path: str) -> str:
     """A short digest of a source file, empty if it cannot be read."""
     try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+        return _short_digest(Path(path).read_bytes())
     except OSError:
         return ""
+
+
+def _short_digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
 class App:
@@ -156,6 +160,12 @@ class App:
             orig.orig = self._as_orig(service.orig)
         self._services[orig.name] = orig
         return orig
+
+    def depends_on(self, digests: Iterable[str]) -> None:
+        """Make digests of other files part of that of each service of a plugin; nobody knows which of them uses which."""
+        if others := "".join(digests):
+            for service in {id(s): s for s in self._services.values() if s.from_plugin}.values():
+                service.digest = _short_digest((file_digest(service.file) + others).encode())
 
     def loading(self, module: str | None) -> None:
         """Which plugin's import comes next; None: no longer one."""

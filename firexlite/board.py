@@ -10,7 +10,7 @@ import mmap
 import os
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .claims import Bell
@@ -43,6 +43,13 @@ class Board:
 
     def stop(self) -> None:
         self.cells[STOPPING] = 1
+
+    def begin_with(self, counts: Mapping[str, int]) -> None:
+        """Set the counts of the run: ``{state: number of tasks}``."""
+        self.cells[KNOWN] = sum(counts.values())
+        for state, cell in _COUNTS.items():
+            if state != "known":
+                self.cells[cell] = counts.get(state, 0)
 
     @property
     def broken(self) -> int:

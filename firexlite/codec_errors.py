@@ -152,6 +152,16 @@ def where_of(exc: BaseException) -> dict[str, object] | None:
     return chosen[1] if chosen else None
 
 
+def is_machinery(file: str) -> bool:
+    """Whether a source file is firexlite's or Python's own, which nobody looks at first."""
+    return _distance(file) == 2
+
+
+def is_the_users_own(file: str) -> bool:
+    """Whether a source file is neither firexlite's nor Python's, nor of an installed package."""
+    return _distance(file) == 0
+
+
 @functools.lru_cache(maxsize=1024)
 def _distance(file: str) -> int:
     """0 for the user's own code, 1 for installed packages (services may be one), 2 for the machinery."""

@@ -59,10 +59,10 @@ class DiskFull(StorageFailure):
         return f"{self.path} could not be written: {self.reason}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the known name closest to ``name``, or an empty string."""
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """` Did you mean 'x'?` for the known name closest to ``name``, or an empty string. cutoff: how alike, up to 1."""
     by_case = {k.casefold(): k for k in known}
-    close = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.casefold(), by_case, n=1, cutoff=cutoff)
     return f" Did you mean '{by_case[close[0]]}'?" if close else ""
 
 
@@ -90,8 +90,8 @@ class WorkerLost(FirexliteError):
         super().__init__(deaths, how_it_died, unsure)
 
     def __str__(self) -> str:
-        times = "once" if self.deaths == 1 else f"{self.deaths} times"
-        died = f"the worker of this task died {times}, at last by {self.how_it_died}"
+        times = "once, by" if self.deaths == 1 else f"{self.deaths} times, at last by"
+        died = f"the worker of this task died {times} {self.how_it_died}"
         return died + "; it may have done its work, so it is not run again by itself" * self.unsure
 
 

@@ -30,8 +30,8 @@ class Screen:
     def started(self, directory: RunDirectory) -> None:
         """The run is durable and has begun, or goes on."""
 
-    def resumed(self, done: int, again: int, reopened: int, changed: list[str]) -> None:
-        """What a resume found."""
+    def resumed(self, done: int | None, again: int, reopened: int, changed: list[str], decided: list[str]) -> None:
+        """What a resume found. done: tasks; None: all of them had succeeded. decided: what a person did, in words."""
 
     def progress(self, board: Board) -> None:
         """Called about every `REFRESH_S` seconds."""

@@ -18,6 +18,7 @@ from peewee import JOIN, SqliteDatabase
 
 from .binding import EXTRA, Bog, Parameters, as_flow
 from .codec import display, display_error
+from .codec_errors import is_machinery
 from .errors import InvalidChainArgsException, JournalUnusable, NotReadable
 from .home import RunDirectory, open_own_file, task_uuid
 from .logs import read_stretch
@@ -31,6 +32,7 @@ from .schema import (
     Run,
     Service,
     Task,
+    counts_by_state,
     migrate,
     refuse_foreign,
     version,
@@ -57,7 +59,7 @@ class RunRecord:
 class IncarnationRecord:
     """One life of the run's processes. how: the state it left the run in; None: it was killed, or goes on.
 
-    changed: the services whose code was other than before.
+    changed: the services whose code was other than before. files: those in which it was, as far as that is known.
     """
 
     epoch: int
@@ -67,6 +69,7 @@ class IncarnationRecord:
     ended: float | None
     how: str | None
     changed: tuple[str, ...]
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -305,13 +308,16 @@ class History:
         return RunRecord(firex_id, state, chain, display(inputs), json.loads(options), created, ended, epoch)
 
     def incarnations(self) -> list[IncarnationRecord]:
-        rows = self._rows(Incarnation.select().order_by(Incarnation.epoch))
-        return [IncarnationRecord(epoch, pid, host, started, ended, how, tuple(json.loads(about or "{}").get("changed", ())))
-                for epoch, pid, host, started, ended, how, about in rows]
+        found = []
+        for epoch, pid, host, started, ended, how, text in self._rows(Incarnation.select().order_by(Incarnation.epoch)):
+            about = json.loads(text or "{}")
+            found.append(IncarnationRecord(epoch, pid, host, started, ended, how, tuple(about.get("changed", ())),
+                                           tuple(about.get("files", ()))))
+        return found
 
     def counts(self) -> dict[str, int]:
-        """``{state: number of tasks}``, without states that no task is in."""
-        return dict(self._rows(Task.select(Task.state, peewee.fn.COUNT(Task.id)).group_by(Task.state)))
+        """``{state: number of tasks}``, without states that no task is in, and tasks that were set aside."""
+        return counts_by_state(self.execute)
 
     @functools.cached_property
     def services(self) -> dict[str, ServiceRecord]:
@@ -456,7 +462,10 @@ class History:
         log = self.log(attempts[-1])[0] if attempts else ""
         service = self.services.get(task.service)
         assert task.error is not None
-        return RootCause(task, service.short_name if service else task.service, display_error(task.error),
+        error = display_error(task.error)
+        if service and error["where"] and is_machinery(error["where"]["file"]):  # what it was given or returned was refused
+            error["where"] = {"file": service.file, "line": service.line, "function": service.short_name}
+        return RootCause(task, service.short_name if service else task.service, error,
                          bog.bound_args if bog else {}, log, tuple(through))
 
 

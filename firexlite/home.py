@@ -99,7 +99,7 @@ def find_run(firex_id: str) -> RunDirectory:
         raise BadInput(f"{shown!r} is not a FireX ID; they look like FireX-li-261123-101500-4711")
     directory = _where(firex_id)
     if directory is None:
-        known = nearest(firex_id, [run.firex_id for run in all_runs()])
+        known = nearest(firex_id, [run.firex_id for run in all_runs()], cutoff=0.9)  # their beginnings are alike
         raise BadInput(f"there is no run '{firex_id}' in {home()}; `firexlite runs` lists them.{known}")
     return directory
 
@@ -175,8 +175,11 @@ class RunDirectory:
                 _remove_drafts(folder)
                 draft = cls(folder / f"{_DRAFT}{firex_id}")
                 draft.path.mkdir(mode=0o700)
-            except (PermissionError, NotADirectoryError, FileExistsError) as error:
-                raise BadInput(f"runs cannot be kept in {place}: {error.strerror}; "
+            except OSError as error:
+                if error.errno in _OF_THE_DISK:
+                    raise
+                what = "a link that leads nowhere is in its place" if os.path.islink(place) else error.strerror
+                raise BadInput(f"runs cannot be kept in {place}: {what}; "
                                "set FIREXLITE_HOME to a directory that you may write to") from error
             try:
                 if folder != place:
@@ -315,9 +318,14 @@ class RunDirectory:
 
         start_time_of: ``pid -> start time or None``, tells whether the recorded holder still lives.
         dying_s: how long to wait for workers whose runner is dead.
-        Raises RunActive, naming the holder, if another incarnation lives.
+        Raises RunActive, naming the holder, if another incarnation lives, JournalUnusable if nothing can be written here.
         """
-        fd = os.open(self.alive_lock, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fd = os.open(self.alive_lock, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise JournalUnusable(
+                f"{self.path} cannot be written to: {error.strerror}; look at it freely, or resume a copy of your own: "
+                f"`FIREXLITE_HOME=ANOTHER_FOLDER firexlite import {shlex.quote(str(self.path))}`") from error
         give_up = time.monotonic() + dying_s
         while True:
             try:
@@ -370,15 +378,19 @@ def _remove_drafts(folder: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_DISK = (*_NO_SPACE, errno.EIO, errno.EROFS)
+
+
 @contextlib.contextmanager
 def storage(path: Path) -> Iterator[None]:
     """What the system has against writing here, as DiskFull or StorageFailure."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _NO_SPACE:
             raise DiskFull(path, os.strerror(error.errno)) from error
-        if error.errno in (errno.EIO, errno.EROFS):
+        if error.errno in _OF_THE_DISK:
             raise StorageFailure(f"{path} could not be written: {error.strerror}") from error
         raise
 
@@ -414,10 +426,26 @@ def read_own_file(path: Path) -> bytes:
         return file.read()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole, so that a reader sees the old text or the new."""
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file as a whole, so that a reader sees the old text or the new, or a full disk leaves the old."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(draft, path)
+    try:
+        fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        os.replace(draft, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
+
+
+def write_where_told(path: Path, text: str, mode: int) -> None:
+    """Write to where a person wants it. A file is replaced as a whole; into a pipe or a device, `/dev/stdout` say, it is
+    written, since they are not ours to replace. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return
+    write_atomically(Path(os.path.realpath(path)), text, mode)  # a link goes on leading there

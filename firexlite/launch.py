@@ -11,20 +11,20 @@ import shutil
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from . import faults, host, lodging, missing
 from .application import app
-from .board import Board, Counter
+from .board import NO_SPACE, Board, Counter
 from .codec import encode
-from .errors import BadInput, SecretUnavailable
+from .errors import BadInput, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
 from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import mask_streams
-from .plugins import Plugin, load
+from .plugins import Plugin, helpers, load
 from .runner import Incarnation, Runner, leave_tidy, write_run_json
 from .secrets import masked_data, vault
 from .states import RUN_SUCCEEDED
@@ -101,13 +101,17 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
     options = {
-        "plugins": [{"path": plugin.path, "digest": plugin.digest} for plugin in prepared.plugins],
+        "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
         "workers": request.workers, "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
         "json_file": request.json_file, "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
         "secrets": prepared.secrets, **software(),
     }
-    directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board),
-                                      request.full_wait_s, Counter(board))
+    try:
+        directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board),
+                                          request.full_wait_s, Counter(board))
+    except StorageFailure as error:
+        why = f"there was no space for it on the disk for {request.full_wait_s:g} s" if board.broken == NO_SPACE else error
+        raise StorageFailure(f"no run was begun: {why}; nothing of it is left in {home()}") from error
     faults.reach("published")
     write_run_json(directory)
     return _drive(Incarnation(directory, 1, request.workers, [p.path for p in prepared.plugins], request.json_file,
@@ -120,7 +124,7 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
     try:
         faults.reach("draft made")
         alive = draft.take_alive_lock(host.start_time)
-        with Journal(draft, request.workers, Counter(board), full_wait_s=0) as journal:
+        with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s) as journal:
             journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
                            options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
@@ -159,26 +163,27 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
             raise BadInput(f"{directory.firex_id} has succeeded, so there is nothing to decide")
         if request.json_file or not _is_tidy(directory):
             directory = leave_tidy(directory, request.json_file)
+        channel.tell("resumed", done=None, again=0, reopened=0, changed=[], decided=[])
         channel.tell("started", path=str(directory.path), fd=alive)
         return 0
     _read_secrets(run, request)
-    recorded = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
-    plugins = recorded if request.plugins is None else request.plugins
-    loaded = load(plugins, lambda path: channel.tell("importing", path=path))
+    loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
+    _refuse_without_services(directory, request, loaded)
     faults.reach("services loaded")
     directory, alive = _off_the_network(directory, alive)
     slots = request.workers or run.options["workers"]
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
+    changed = _changed_files(run, loaded)
     with Journal(directory, slots, Counter(board), full_wait_s=full_wait_s) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
-                          {service.name: (service.about, service.digest) for service in app}, decisions, software())
-    Counter(board).count(known=sum(found.counts.values()),
-                          **{s: found.counts.get(s, 0) for s in ("succeeded", "failed", "skipped", "revoked")})
+                          {service.name: (service.about, service.digest) for service in app}, decisions,
+                          {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded))
+    board.begin_with(found.counts)
     write_run_json(directory)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
-                 changed=_changed(run, loaded))
+                 changed=changed + _changed_versions(run), decided=_told(decisions))
     return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
                               request.json_file or run.options["json_file"], full_wait_s,
                               request.afterwards() if producers else None), alive, board, channel)
@@ -210,12 +215,59 @@ def _producers_of_missing_files(history: History, request: ResumeRequest) -> lis
     return missing.to_run_again(history, found) if found else []
 
 
-def _changed(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
-    """What is other than when the run was submitted: plugins, by their paths, and versions."""
-    before = {os.path.basename(plugin["path"]): plugin["digest"] for plugin in run.options["plugins"]}
-    versions = [f"{name} {run.options.get(name)} -> {version}" for name, version in software().items()
-                if run.options.get(name) != version]
-    return [plugin.path for plugin in loaded if before.get(os.path.basename(plugin.path)) != plugin.digest] + versions
+def _recorded(files: Sequence[Plugin]) -> list[dict[str, str]]:
+    return [{"path": file.path, "digest": file.digest} for file in files]
+
+
+def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
+    """Paths of the plugins to load. Raises BadInput if one that the run recorded is not there."""
+    if request.plugins is not None:
+        return request.plugins
+    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
+    if gone := [path for path in paths if not os.path.exists(path)]:
+        raise BadInput(f"{run.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another place "
+                       f"with `firexlite resume {run.firex_id} --plugins FILES`")
+    return paths
+
+
+def _refuse_without_services(directory: RunDirectory, request: ResumeRequest, loaded: Sequence[Plugin]) -> None:
+    """Raise BadInput if the submitted chain needs a service that no plugin has any more."""
+    with History(directory) as history:
+        for task in history.submitted_tasks():
+            if task.state == "succeeded" or task.num in request.done or task.service in app:
+                continue
+            module, _, name = task.service.rpartition(".")
+            files = ", ".join(plugin.path for plugin in loaded) or "firexlite itself"
+            raise BadInput(f"{directory.firex_id} cannot go on, and nothing was changed: its task {task.num} needs the service "
+                           f"{name} of {module}.py, which {files} does not have; bring it back, under the same names, "
+                           "or pass its file with --plugins")
+
+
+def _told(decisions: Decisions) -> list[str]:
+    """What a person decided, in words."""
+    def tasks(numbers: Iterable[int]) -> str:
+        numbers = list(numbers)
+        return f"task{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+    return [f"{tasks(numbers)} {what}" for numbers, what in (
+        (decisions.redo, "to run once more first, for the files that are missing"),
+        (decisions.restart, "to run afresh"), (decisions.done, "taken for done")) if numbers]
+
+
+def _changed_files(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
+    """Plugins, and modules that they import, which are other than when the run was submitted; by their paths."""
+    def by_name(what: str) -> dict[str, str]:
+        return {os.path.basename(file["path"]): file["digest"] for file in run.options.get(what, [])}
+
+    plugins, modules = by_name("plugins"), by_name("helpers")
+    return ([plugin.path for plugin in loaded if plugins.get(os.path.basename(plugin.path)) != plugin.digest]
+            + [helper.path for helper in helpers()
+               if modules.get(os.path.basename(helper.path), helper.digest) != helper.digest])
+
+
+def _changed_versions(run: RunRecord) -> list[str]:
+    return [f"{name} {run.options.get(name)} -> {version}" for name, version in software().items()
+            if run.options.get(name) != version]
 
 
 def _is_tidy(directory: RunDirectory) -> bool:

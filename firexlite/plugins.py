@@ -14,15 +14,19 @@ from pathlib import Path
 from types import CodeType
 
 from .application import app, file_digest
+from .codec_errors import is_the_users_own
 from .errors import BadInput
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A loaded service file. path: relative to the working directory where it lies below that."""
+    """A loaded source file. path: relative to the working directory where it lies below that."""
 
     path: str
     digest: str
+
+
+_helpers: set[str] = set()  # files of modules that plugins have imported
 
 
 def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: None) -> list[Plugin]:
@@ -34,12 +38,22 @@ def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: No
     from . import builtin  # noqa: F401  (its import registers the built-in services)
 
     files = [_existing(name) for name in names]
+    before = {*sys.modules}
     plugins = []
     for file in files:
         announce(_shown(file))
         _load_file(file)
         plugins.append(Plugin(_shown(file), file_digest(str(file))))
+    imported = {str(getattr(module, "__file__", None)) for name, module in list(sys.modules.items()) if name not in before}
+    imported -= {str(file) for file in files}
+    _helpers.update(file for file in imported if file.endswith(".py") and is_the_users_own(file))
+    app.depends_on([helper.digest for helper in helpers()])
     return plugins
+
+
+def helpers() -> list[Plugin]:
+    """The user's own modules that the imports of plugins have loaded: they are part of what a service does."""
+    return [Plugin(_shown(Path(file)), file_digest(file)) for file in sorted(_helpers)]
 
 
 def _existing(name: str) -> Path:

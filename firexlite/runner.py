@@ -23,7 +23,7 @@ from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, Address, Board, Co
 from .codec import decode_error, encode_error
 from .errors import JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure, Superseded, WorkerLost
 from .history import History, summary
-from .home import RunDirectory, home, storage, write_atomically
+from .home import RunDirectory, home, storage, write_atomically, write_where_told
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import read_stretch
 from .states import RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED
@@ -292,7 +292,7 @@ def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
     directory = bring_home(directory)
     if json_file:
         try:
-            write_atomically(Path(json_file).absolute(), directory.run_json.read_text())
+            write_where_told(Path(json_file).absolute(), directory.run_json.read_text(), mode=0o600)
         except OSError as error:
             print(f"firexlite: {json_file} could not be written: {error.strerror}", file=sys.stderr)
     return directory

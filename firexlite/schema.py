@@ -6,7 +6,9 @@ import os
 import re
 import sqlite3
 import stat
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import peewee
 from peewee import SQL, CompositeKey, FloatField, IntegerField, Model, SqliteDatabase, TextField
@@ -202,6 +204,20 @@ STATEMENTS = (
     """CREATE TRIGGER an_ended_attempt_stays BEFORE UPDATE ON attempt WHEN OLD.ended IS NOT NULL
        BEGIN SELECT RAISE(ABORT, 'an ended attempt never changes'); END""",
 )
+
+
+def counts_by_state(execute: Callable[[str], Iterable[Any]]) -> dict[str, int]:
+    """``{state: number of tasks}``, without states that no task is in. What was set aside, and all below it, counts no more."""
+    if not list(execute("SELECT 1 FROM task WHERE aside LIMIT 1")):
+        return dict(execute("SELECT state, count(*) FROM task GROUP BY state"))
+    counts: dict[str, int] = {}
+    gone = set()
+    for task, parent, aside, state in execute("SELECT id, parent, aside, state FROM task ORDER BY id"):  # parents come first
+        if aside or parent in gone:
+            gone.add(task)
+        else:
+            counts[state] = counts.get(state, 0) + 1
+    return counts
 
 
 def refuse_foreign(db: SqliteDatabase, path: Path) -> None:

@@ -178,7 +178,9 @@ def _check_service(text: str) -> None:
 
 
 def _check_incarnation(text: str) -> None:
-    _texts(_demand(json.loads(text), dict, what="it").get("changed", []), "changed")
+    about = _demand(json.loads(text), dict, what="it")
+    for name in ("changed", "files"):
+        _texts(about.get(name, []), name)
 
 
 def _check_stopped(text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from .codec import encode_error, encode_named
 from .errors import BadInput, WorkerLost
 from .journal import KNOWN_SERVICE, Journal, patient
+from .schema import counts_by_state
 from .states import RUN_RUNNING
 
 INCARNATION_DEATHS = 10  # of all processes of a run in a row, without one success, that a task in flight survives
@@ -36,7 +37,7 @@ AS_BEFORE = Decisions()
 
 @dataclass(frozen=True)
 class TakeOver:
-    """What a new incarnation found: its epoch, how many tasks go on, are reopened, or are done, and whose code changed."""
+    """What a new incarnation found: its epoch, how many tasks run again, are reopened, or are done, and whose code changed."""
 
     epoch: int
     interrupted: int
@@ -51,10 +52,12 @@ class TakeOver:
 
 @patient
 def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple[str, str]],
-              decisions: Decisions = AS_BEFORE, software: Mapping[str, str] | None = None) -> TakeOver:
+              decisions: Decisions = AS_BEFORE, about: Mapping[str, object] | None = None,
+              plugins: Sequence[Mapping[str, str]] | None = None) -> TakeOver:
     """Begin a new incarnation: what was in flight is ready again, and of a run that did not succeed, what failed.
 
-    digests: ``{service: (about, digest of its file)}`` as loaded now. software: versions, ``{"python": "3.11.7"}``.
+    digests: ``{service: (about, digest of its code)}`` as loaded now. about: versions, ``{"python": "3.11.7"}``, and the
+        ``files`` that changed. plugins: ``[{path, digest}]``, those to load from now on, if others than before.
     Raises BadInput for a decision that does not fit; then nothing has changed.
     """
     with journal.transaction(durable=True, operation="take over") as now:
@@ -66,15 +69,18 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         lost = _give_back(journal, now, killed)
         changed = _note_changed_services(journal, digests)
         journal.execute("INSERT INTO incarnation (epoch, pid, host, started, about) VALUES (?, ?, ?, ?, ?)",
-                        epoch, pid, host, now, json.dumps({**(software or {}), "changed": changed}))
+                        epoch, pid, host, now, json.dumps({**(about or {}), "changed": changed}))
+        if plugins is not None:
+            journal.execute("UPDATE run SET options = json_set(options, '$.plugins', json(?))", json.dumps(plugins))
         _set_aside_old_redos(journal, now)
         _carry_out(journal, now, decisions)
         _let_ask_for_other_files(journal)
         reopened = _reopen(journal, now, changed)
         if decisions.redo:
             _redo(journal, now, decisions.redo)
-        counts = dict(journal.execute("SELECT state, count(*) FROM task GROUP BY state"))
-        return TakeOver(epoch, len(lost), reopened, counts, changed)
+        [(again,)] = journal.execute("SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) "
+                                     "AND state = 'ready' AND stopped IS NULL", json.dumps(lost))
+        return TakeOver(epoch, again, reopened, counts_by_state(journal.execute), changed)
 
 
 def _incarnations_killed_in_a_row(journal: Journal) -> int:

@@ -360,8 +360,8 @@ def test_a_resume_whose_recorded_plugin_is_gone_says_so_and_changes_nothing(more
     done = firexlite("resume", firex_id, *more)
 
     place = firexlite.folder / "services.py"
-    assert done == Finished(2, "", f"firexlite: plugin '{place}' is not there; "
-                                   f"--plugins takes Python files, looked for from {firexlite.folder}\n")
+    assert done == Finished(2, "", f"firexlite: {firex_id} recorded the plugin '{place}', which is not there any more; "
+                                   f"give it another place with `firexlite resume {firex_id} --plugins FILES`\n")
     assert query(firexlite.only_run(), "SELECT count(*) FROM incarnation") == [(1,)]
 
 

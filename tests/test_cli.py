@@ -117,6 +117,7 @@ FAILED: parse (task 5): JSONDecodeError: Expecting property name enclosed in dou
 The run failed. 5 tasks: 1 succeeded, 2 failed, 2 skipped.
 Done: nop
 Still to run: nop, getusername
+Look at it with: firexlite flame {done.firex_id} > out.html
 Resume it with: firexlite resume {done.firex_id}
 """
 
@@ -451,10 +452,11 @@ def test_a_stopped_run_tells_what_is_left_and_how_to_go_on(firexlite: Command, p
 
     firex_id = firexlite.only_run().firex_id
     assert (process.returncode, out) == (143, f"FireX ID: {firex_id}\n")
-    assert err.splitlines()[0] == "Stopping: running services have a few seconds to end; once more stops them at once."
-    assert err.splitlines()[-4:] == ["The run was interrupted. 3 tasks: 1 succeeded, 2 unfinished.",
+    assert err.splitlines()[0] == "Stopping: running services have 8 seconds to end; once more stops them at once."
+    assert err.splitlines()[-5:] == ["The run was interrupted. 3 tasks: 1 succeeded, 2 unfinished.",
                                      "Done: nop",
                                      "Still to run: hold, nop",
+                                     f"Look at it with: firexlite flame {firex_id} > out.html",
                                      f"Resume it with: firexlite resume {firex_id}"]
 
 
@@ -464,7 +466,7 @@ def test_resuming_a_run_that_succeeded_runs_nothing_and_prints_its_values(firexl
 
     again = firexlite("resume", first.firex_id)
 
-    assert again == Finished(0, first.out, "")
+    assert again == Finished(0, first.out, "Nothing is left to do: the run had succeeded.\n")
     assert "Hello Li! And apologies to those not mentioned." in again.out
     assert query(firexlite.only_run(), "SELECT * FROM attempt") == before
 

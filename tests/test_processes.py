@@ -160,7 +160,7 @@ def test_a_task_without_worker_deaths_fails_at_the_first(firexlite, plugin):
     failed = firexlite("submit", "--plugins", "services.py", "--chain", "deadly", "--times", "9")
 
     assert failed.code == 1
-    assert "WorkerLost: the worker of this task died once, at last by exit status 1" in failed.err
+    assert "WorkerLost: the worker of this task died once, by exit status 1" in failed.err
     assert (firexlite.folder / "deaths").read_text() == "x"
 
 

@@ -8,7 +8,7 @@ import click
 from ..doctor import Section, examine
 from ..errors import JournalUnusable
 from ..home import find_run
-from .screen import say
+from .screen import answer
 
 
 @click.command("doctor")
@@ -25,7 +25,7 @@ def doctor_command(firex_id: str, as_json: bool) -> None:
     directory = find_run(firex_id)
     sections = list(examine(directory))
     faults = [fault for section in sections for fault in section.faults]
-    say(_as_json(firex_id, sections, faults) if as_json else _as_text(sections, faults))
+    answer(_as_json(firex_id, sections, faults) if as_json else _as_text(sections, faults))
     if faults:
         raise JournalUnusable(faults[0] if len(faults) == 1 else
                               f"{len(faults)} things are wrong with {firex_id}, the first: {faults[0]}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..importing import Imported, import_run
-from .screen import say
+from .screen import answer, say
 
 
 @click.command("import")
@@ -22,7 +22,7 @@ def import_command(path: str) -> None:
     firexlite import /tmp/from-li/FireX-li-261123-101500-4711
     """
     imported = import_run(Path(path))
-    say(f"FireX ID: {imported.directory.firex_id}")
+    answer(f"FireX ID: {imported.directory.firex_id}")
     say("\n".join(_what_can_be_done(imported)), err=True)
 
 

@@ -9,7 +9,7 @@ import click
 from ..submission import find_service
 from .jobs import describe_services
 from .options import import_timeout_option, plugins_option, split_plugins
-from .screen import say, shown_path
+from .screen import answer, shown_path
 
 
 @click.command("info")
@@ -22,7 +22,7 @@ def info_command(service: str, plugins: tuple[str, ...], import_timeout: float) 
     \b
     firexlite info greet_guests --plugins guests.py
     """
-    say(describe_services(split_plugins(plugins), import_timeout, lambda: _description(service)))
+    answer(describe_services(split_plugins(plugins), import_timeout, lambda: _description(service)))
 
 
 def _description(name: str) -> str:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 from ..application import app
 from .jobs import describe_services
 from .options import import_timeout_option, plugins_option, split_plugins
-from .screen import say
+from .screen import answer
 
 
 @click.command("list")
@@ -21,7 +21,7 @@ def list_command(plugins: tuple[str, ...], import_timeout: float) -> None:
     \b
     firexlite list --plugins guests.py
     """
-    say(describe_services(split_plugins(plugins), import_timeout, _table))
+    answer(describe_services(split_plugins(plugins), import_timeout, _table))
 
 
 def _table() -> str:

@@ -26,7 +26,7 @@ class Number(click.ParamType):
         except ValueError:
             number = None
         if number is None or not self.fits(number):
-            option = parameter.opts[-1] if parameter else "this option"
+            option = parameter.opts[0] if parameter else "this option"
             raise BadInput(f"{option} takes {self.what}, not '{value}'")
         return number
 

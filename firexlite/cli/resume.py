@@ -57,10 +57,13 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
 
 def _decided(task: str, text: str) -> tuple[int, dict[str, object]]:
     """The number and the returned values that `--mark-done` was given."""
+    takes = "--mark-done takes the number of a task and a JSON object of what it returns, by name"
+    if not (task.isascii() and task.isdigit() and int(task)):
+        raise BadInput(f"{takes}, not '{task}' for a number")
     try:
-        number, returned = int(task), json.loads(text)
-    except ValueError:
-        number, returned = 0, None
-    if number < 1 or not isinstance(returned, dict):
-        raise BadInput(f"--mark-done takes the number of a task and a JSON object of what it returns, not '{task}' '{text}'")
-    return number, returned
+        returned = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{takes}; '{text}' is no JSON: {error}") from error
+    if not isinstance(returned, dict):
+        raise BadInput(f"{takes}; '{text}' is no object, as in '{{\"greeting\": \"Hello\"}}'")
+    return int(task), returned

@@ -10,7 +10,7 @@ from ..errors import JournalUnusable
 from ..history import History
 from ..home import RunDirectory, all_runs, home, runs_on_other_hosts
 from ..lodging import Pointer
-from .screen import say
+from .screen import answer
 
 
 @click.command("runs")
@@ -24,9 +24,9 @@ def runs_command(limit: int) -> None:
     rows = [_row(directory) for directory in all_runs()[:limit]]
     rows += [_row_elsewhere(pointer) for pointer in runs_on_other_hosts()[:limit]]
     if not rows:
-        say(f"There are no runs in {home()} yet.")
+        answer(f"There are no runs in {home()} yet.")
         return
-    say(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple", disable_numparse=True))
+    answer(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple", disable_numparse=True))
 
 
 def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:

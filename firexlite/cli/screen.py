@@ -10,15 +10,18 @@ import time
 import click
 
 from ..board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
+from ..errors import StorageFailure
 from ..front import Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
+from ..runner import GRACE_S
 from ..terminal import visible
 from .stopped import arguments_of, stopped_lines, ways_to_decide
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
 LINE_WIDTH = 160
+ERROR_LINES = 5        # of what an exception says
 LONGEST_SOURCE = 8 * 1024 * 1024  # bytes of a file whose line is quoted
 SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that prints nothing
 
@@ -35,7 +38,28 @@ def say(text: str, err: bool = False) -> None:
     try:
         click.echo(visible(text), err=err)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 2 if err else 1)
+        _forget(2 if err else 1)
+
+
+def answer(text: str) -> None:
+    """Print what a command was asked for, on a line of its own. Raises StorageFailure if that cannot be written."""
+    write_out(visible(text) + "\n")
+
+
+def write_out(text: str) -> None:
+    """Write to stdout as it is. Raises StorageFailure if that fails; whoever closes a pipe has read enough."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget(1)
+    except OSError as error:
+        _forget(1)  # or it would be tried once more at the end
+        raise StorageFailure(f"the output could not be written: {error.strerror}") from error
+
+
+def _forget(fd: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), fd)
 
 
 class Console(Screen):
@@ -51,8 +75,11 @@ class Console(Screen):
         self.directory = directory
         say(f"FireX ID: {directory.firex_id}")
 
-    def resumed(self, done: int, again: int, reopened: int, changed: list[str]) -> None:
-        parts = [f"{_tasks(done)} done"]
+    def resumed(self, done: int | None, again: int, reopened: int, changed: list[str], decided: list[str]) -> None:
+        if done is None:
+            say("Nothing is left to do: the run had succeeded.", err=True)
+            return
+        parts = [f"{_tasks(done)} done", *decided]
         if again:
             parts.append(f"{_tasks(again)} in flight, to run again from the top")
         if reopened:
@@ -91,7 +118,7 @@ class Console(Screen):
         if self.directory is None:
             say("Stopping.", err=True)
         else:
-            say("Stopping: running services have a few seconds to end; once more stops them at once.", err=True)
+            say(f"Stopping: running services have {GRACE_S:g} seconds to end; once more stops them at once.", err=True)
 
     def clear(self) -> None:
         if self._is_live and self._shown:
@@ -132,7 +159,8 @@ def _failure_lines(history: History) -> list[str]:
         lines += _cause_lines(history, cause)
     if len(causes) > CAUSES:
         lines.append(f"... and {len(causes) - CAUSES} more")
-    for task in history.stopped_tasks()[:CAUSES]:
+    stopped = history.stopped_tasks()
+    for task in stopped[:CAUSES]:
         lines += stopped_lines(history, task, _cut)
     lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}. {_told(history.counts())}.")
     submitted = [(task.state, history.services[task.service].short_name) for task in history.submitted_tasks()]
@@ -141,8 +169,10 @@ def _failure_lines(history: History) -> list[str]:
     for title, names in (("Done", done), ("Still to run", left)):
         if names:
             lines.append(_cut(f"{title}: {', '.join(names)}"))
-    lines.append(f"Resume it with: firexlite resume {run.firex_id}")
-    return lines
+    if stopped or any(cause.task.unsure for cause in causes):
+        return [*lines, "It goes on when you have decided: the commands above may be given as one, with all their options."]
+    return [*lines, f"Look at it with: firexlite flame {run.firex_id} > out.html",
+            f"Resume it with: firexlite resume {run.firex_id}"]
 
 
 def _told(counts: dict[str, int]) -> str:
@@ -155,7 +185,8 @@ def _told(counts: dict[str, int]) -> str:
 
 def _cause_lines(history: History, cause: RootCause) -> list[str]:
     error, where = cause.error, cause.error["where"]
-    lines = [_cut(f"FAILED: {cause.short_name} (task {cause.task.num}): {error['name']}: {first_line(error['text'])}")]
+    what = ": ".join(filter(None, (error["name"], error["text"].strip())))
+    lines = _wrapped(f"FAILED: {cause.short_name} (task {cause.task.num}): {what}")
     if where:
         lines.append(f"  at {shown_path(where['file'])}:{where['line']} in {where['function']}")
         if source := _source_line(where["file"], where["line"]):
@@ -186,10 +217,6 @@ def text_of(value: object) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def first_line(text: str) -> str:
-    return text.strip().split("\n")[0]
-
-
 def shown_path(path: str) -> str:
     try:
         relative = os.path.relpath(path)
@@ -204,6 +231,18 @@ def _tasks(number: int) -> str:
 
 def _indented(text: str) -> str:
     return "\n".join("  " + line for line in text.split("\n"))
+
+
+def _wrapped(text: str) -> list[str]:
+    """Someone else's text in up to `ERROR_LINES` lines, all but the first indented."""
+    import textwrap  # here: few runs fail
+
+    lines = [part for line in click.unstyle(text).splitlines()
+             for part in textwrap.wrap(visible(line), LINE_WIDTH - 4, replace_whitespace=False, drop_whitespace=False) or [""]]
+    shown = [lines[0], *(f"    {line}" for line in lines[1:ERROR_LINES])]
+    if len(lines) > ERROR_LINES:
+        shown[-1] = f"{shown[-1][:LINE_WIDTH - 4]} ..."
+    return [line.rstrip() for line in shown]
 
 
 def _cut(line: str) -> str:

@@ -31,14 +31,18 @@ def ways_to_decide(history: History, task: TaskRecord) -> list[str]:
     """The commands for a task that may have done its work."""
     firex_id = history.directory.firex_id
     returns = history.services[task.service].returns or ()
-    example = json.dumps(dict.fromkeys(returns, "..."))
+    example = "{" + ", ".join(f"{json.dumps(name)}: VALUE" for name in returns) + "}"  # no JSON, so not to be pasted as it is
     return [f"  If it has not: firexlite resume {firex_id} --restart-task {task.num}",
             f"  If it has:     firexlite resume {firex_id} --mark-done {task.num} '{example}'"]
 
 
 def _mismatch_lines(history: History, task: TaskRecord, name: str, found: dict, cut: Callable[[str], str]) -> list[str]:
-    lines = [f"STOPPED: {name} (task {task.num}, attempt {task.attempt}) ran again after an interruption "
-             "and asked for other children than before."]
+    ran_again = f"STOPPED: {name} (task {task.num}, attempt {task.attempt}) ran again after an interruption and"
+    if found["raised"]:
+        lines = [cut(f"{ran_again} raised {found['raised']}"),
+                 "  That was before it had asked for all the children that it had before, so these may no longer fit."]
+    else:
+        lines = [f"{ran_again} asked for other children than before."]
     pairs, gone, new = _paired(found["recorded"], found["new"])
     for recorded, present in pairs[:CALLS]:
         lines += [cut(f"  before: {_chain(recorded)}   (task {recorded[0]['num']}, {_ending(history, recorded)})"),
@@ -49,21 +53,18 @@ def _mismatch_lines(history: History, task: TaskRecord, name: str, found: dict, 
     for title, number in (("differ", len(pairs)), ("asked for before, not now", len(gone)), ("new", len(new))):
         if number > CALLS:
             lines.append(f"  ... {number - CALLS} more: {title}")
-    if found["raised"]:
-        lines.append(cut(f"  it raised {found['raised']}"))
-    lines += [cut("  " + _suspects(history, name))]
+    lines += [cut("  " + line) for line in _suspects(history, name)]
     firex_id = history.directory.firex_id
     return [*lines, "  Correct the service so that it asks for the same again, and resume; or else:",
             f"    firexlite resume {firex_id} --accept-new         keeps the children that match, runs the new ones",
             f"    firexlite resume {firex_id} --restart-task {task.num:<6} runs {name} afresh; its old children stay visible"]
 
 
-def _suspects(history: History, name: str) -> str:
-    changed = sorted({service for incarnation in history.incarnations() for service in incarnation.changed})
-    if changed:
-        return f"Changed code since: {', '.join(service.rpartition('.')[2] for service in changed)}."
-    return (f"The code of {name} is the same, so look for the clock, chance or the surroundings: "
-            "firexlite.now(), random() and uuid() give the same again.")
+def _suspects(history: History, name: str) -> list[str]:
+    if changed := sorted({file for incarnation in history.incarnations() for file in incarnation.files}):
+        return [f"Changed since the run began: {', '.join(changed)}."]
+    return [f"The code of {name}, and of what is imported with it, is the same: look for the clock, chance or surroundings;",
+            "firexlite.now(), random() and uuid() give the same again."]
 
 
 Call = Mapping[str, Any]

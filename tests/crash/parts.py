@@ -70,6 +70,7 @@ class Part:
 # In the order of the table. A module is imported only when one of its parts is run.
 MODULES = {
     "programs": ("crash.random_programs", "Programs"),
+    "hypothesis programs": ("crash.random_programs", "ShrinkingPrograms"),
     "small programs": ("crash.small_programs", "SmallPrograms"),
     "interleavings": ("crash.interleavings", "Interleavings"),
     "system calls": ("crash.syscalls", "SystemCalls"),

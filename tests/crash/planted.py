@@ -209,9 +209,9 @@ _in("home.py",
     )
 _in("launch.py",
     ("a run is published before its journal is durable",
-     "        with Journal(draft, request.workers, Counter(board), full_wait_s=0) as journal:\n",
+     "        with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s) as journal:\n",
      "        draft = draft.publish()\n"
-     "        with Journal(draft, request.workers, Counter(board), full_wait_s=0) as journal:\n", DURABLE),
+     "        with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s) as journal:\n", DURABLE),
     )
 _in("worker.py",
     ("a claim of a body that must not run twice is not made durable",

@@ -211,14 +211,21 @@ def random_program(chance: random.Random, has_nested_waits: bool) -> Program:
 def _colour(member: Node, chance: random.Random) -> None:
     member["fails"] = chance.random() < 0.07
     member["handles"] = chance.random() < 0.7
-    # One that fails without having waited for all would revoke what is open, which depends on who is faster.
-    member["wait"] = chance.choice([w for w in WAITS if not (member["fails"] and w in ("some", "none"))])
-    if member["wait"] == "some" and not member["handles"]:
-        member["handles"] = True
-    member["hasty"] = bool(member["chains"]) and chance.random() < 0.07
+    member["wait"] = chance.choice(list(WAITS))
+    member["hasty"] = chance.random() < 0.07
     member["pad"] = LARGE if chance.random() < 0.05 else chance.choice((0, 0, 100))
     member["send"] = LARGE if chance.random() < 0.03 else 0
     member["notes"], member["shown"] = chance.random() < 0.1, chance.random() < 0.1
+    foreseeable(member)
+
+
+def foreseeable(member: Node) -> Node:
+    """Change a node so that what it comes to does not depend on who is faster."""
+    if member["fails"] and member["wait"] in ("some", "none"):
+        member["wait"] = "all"  # or it would revoke what is still open
+    member["handles"] = member["handles"] or member["wait"] == "some"
+    member["hasty"] = member["hasty"] and bool(member["chains"])
+    return member
 
 
 def _add_twin(chain: list[Node], chance: random.Random) -> None:

@@ -35,6 +35,14 @@ def test_random_programs_that_are_killed_one_to_five_times_end_as_if_undisturbed
 
 
 @pytest.mark.timeout(300)
+def test_programs_that_hypothesis_thinks_out_end_as_if_undisturbed():
+    tally = job("hypothesis programs", wanted=15, seed=1)
+
+    assert tally.is_clean, "\n\n".join(tally.failures)
+    assert tally.trials == 15
+
+
+@pytest.mark.timeout(300)
 def test_small_programs_that_are_killed_at_any_moment_end_as_if_undisturbed():
     of_each = 6
     wanted = of_each * len(list(programs.small_programs(2)))

@@ -64,17 +64,17 @@ def test_it_stops_and_shows_both_calls_and_the_ways_on(firexlite, killed, effect
     [(apples,)] = query(killed, "SELECT id FROM task WHERE arguments = ?", APPLES)
     assert done.code == 5
     told = done.err[done.err.index("STOPPED"):].splitlines()
-    assert told[:7] == [
+    assert told[:8] == [
         f"STOPPED: parent (task {parent}, attempt 2) ran again after an interruption and asked for other children than before.",
         f"  before: fetch(what='apples', pieces=2)   (task {apples}, succeeded, its result is kept)",
         "  now:    fetch(what='pears', pieces=2)",
         "          differs in what: 'apples' before, 'pears' now",
-        "  The code of parent is the same, so look for the clock, chance or the surroundings: "
-        "firexlite.now(), random() and uuid() give the same again.",
+        "  The code of parent, and of what is imported with it, is the same: look for the clock, chance or surroundings;",
+        "  firexlite.now(), random() and uuid() give the same again.",
         "  Correct the service so that it asks for the same again, and resume; or else:",
         f"    firexlite resume {killed.firex_id} --accept-new         keeps the children that match, runs the new ones",
     ]
-    assert told[7] == f"    firexlite resume {killed.firex_id} --restart-task {parent}      runs parent afresh; " \
+    assert told[8] == f"    firexlite resume {killed.firex_id} --restart-task {parent}      runs parent afresh; " \
                       "its old children stay visible"
     assert effects() == {"fetch apples": 1, "bystander": 1}  # what is new was held, other branches finished
     assert "INTERRUPTED" in firexlite("runs").out
@@ -177,8 +177,8 @@ REFUSED = {
     "a result of other names": (("--mark-done", "parent", '{"some": 1}'),
                                 "task {parent} cannot be marked done with some: services.parent returns all"),
     "a result that is no object": (("--mark-done", "parent", "[1]"),
-                                   "--mark-done takes the number of a task and a JSON object of what it returns, "
-                                   "not '{parent}' '[1]'"),
+                                   "--mark-done takes the number of a task and a JSON object of what it returns, by name; "
+                                   "'[1]' is no object, as in '{{\"greeting\": \"Hello\"}}'"),
 }
 
 

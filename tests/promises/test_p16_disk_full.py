@@ -105,5 +105,21 @@ def test_a_submission_to_a_full_disk_leaves_nothing_behind(on_a_small_disk, plug
         {SUBMIT} --full-wait 0 || echo "exit $?"
         echo "left: $(ls -A "$FIREXLITE_HOME")" """)
 
-    assert "exit 6\nleft: ballast\n" in told and "there was no space" in told
+    assert "exit 6\nleft: ballast\n" in told
+    assert "firexlite: no run was begun: there was no space for it on the disk for 0 s; nothing of it is left in " in told
     assert "FireX ID" not in told and effects() == {}
+
+
+def test_a_submission_waits_for_space_too(on_a_small_disk, plugin, effects):
+    plugin(FILLS)
+
+    told = on_a_small_disk(f"""
+        dd if=/dev/zero of="$FIREXLITE_HOME/ballast" bs=4k 2> /dev/null || true
+        touch filled
+        {SUBMIT} --full-wait 30 &
+        until ls -A "$FIREXLITE_HOME" | grep -q draft; do sleep 0.02; done
+        rm "$FIREXLITE_HOME/ballast"
+        wait $!""")
+
+    assert "z  100000" in told
+    assert effects() == {"before": 1, "fills": 1, "after": 1}
