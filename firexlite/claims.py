@@ -35,10 +35,17 @@ class Success:
 
 @dataclass(frozen=True)
 class Failure:
-    """The body raised. error: JSON text of the exception."""
+    """The body raised. error: JSON text of the exception. aside: as of a Success; what of them succeeded is kept."""
 
     error: str
     aside: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The body's replay cannot go on. mismatch: JSON text for the person who decides; None: it only begins anew."""
+
+    mismatch: str | None
 
 
 @dataclass(frozen=True)

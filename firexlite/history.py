@@ -369,6 +369,10 @@ class History:
         """Tasks whose replay asked for other children than recorded."""
         return list(self.tasks(Task.stopped.is_null(False)))
 
+    def cut_off_tasks(self) -> list[TaskRecord]:
+        """Tasks that were revoked in their body and are not to run again by themselves."""
+        return list(self.tasks((Task.state == "revoked") & (Task.unsure == 1) & ~Task.aside))
+
     def attempts(self, task: int | None = None) -> list[AttemptRecord]:
         query = Attempt.select().order_by(Attempt.task, Attempt.number)
         return [AttemptRecord(*row) for row in self._rows(query if task is None else query.where(Attempt.task == task))]

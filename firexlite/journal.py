@@ -66,10 +66,11 @@ _BLOCK = f"UPDATE task SET state = 'blocked', move = 'block', moved = ? WHERE {_
 _AWAIT = f"""INSERT OR IGNORE INTO awaited (tail, waiter, wait, any)
     SELECT task.id, ?, ?, ? FROM json_each(?) JOIN task ON task.id = json_each.value AND task.state IN {SQL_OPEN}
     RETURNING tail"""
-_ENDED = "DELETE FROM awaited WHERE tail = ? RETURNING waiter, wait, any"
+_ENDED = "DELETE FROM awaited WHERE tail BETWEEN ? AND ? RETURNING waiter, wait, any"
 _MARK_WAKEABLE = "UPDATE task SET wakeable = 1 WHERE id = ? AND state = 'blocked' RETURNING id"
 _UNBLOCK = """UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE id IN (SELECT id FROM task WHERE state = 'blocked' AND wakeable ORDER BY depth DESC, id LIMIT ?) RETURNING worker"""
+_KEEP_WAITING = "UPDATE task SET wakeable = 0 WHERE id = ? AND wakeable RETURNING worker"
 _UNBLOCK_ONE = f"""UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE {_FENCE} AND state = 'blocked'"""
 _RUNNING = "SELECT count(*) FROM task WHERE state = 'running'"
@@ -86,12 +87,15 @@ KNOWN_SERVICE = """INSERT INTO service (name, about, digest) VALUES (?, ?, ?)
 # A task whose lost files were made again by another counts with the result of that.
 _STEPS = """SELECT arguments, changes, coalesce((SELECT again.result FROM task AS again WHERE again.redoes = task.id
     AND again.state = 'succeeded' ORDER BY again.id DESC LIMIT 1), result) FROM task WHERE id BETWEEN ? AND ? ORDER BY id"""
+_SET_ASIDE = "UPDATE task SET aside = 1 WHERE chain IN (SELECT value FROM json_each(?))"
+_HAS_SUCCESS = "EXISTS (SELECT 1 FROM task AS one WHERE one.id BETWEEN task.chain AND task.last AND one.state = 'succeeded')"
 _NOTE = "INSERT OR IGNORE INTO noted (task, retry, name, number, value) VALUES (?, ?, ?, ?, ?)"
 _SHOW = "INSERT OR REPLACE INTO flame (task, key, type, value, position) VALUES (?, ?, ?, ?, ?)"
 _OPEN_CHILDREN = f"SELECT id FROM task WHERE parent = ? AND state IN {SQL_OPEN}"
 _BELOW = f"""WITH RECURSIVE doomed (id) AS (SELECT value FROM json_each(?) UNION
     SELECT task.id FROM task JOIN doomed ON task.parent = doomed.id WHERE task.state IN {SQL_OPEN}) SELECT id FROM doomed"""
-_REVOKE = f"""UPDATE task SET state = 'revoked', move = 'revoke', moved = ?, wakeable = 0, held = 0
+_REVOKE = f"""UPDATE task SET state = 'revoked', move = 'revoke', moved = ?, wakeable = 0, held = 0,
+    unsure = unsure OR (on_interrupt <> 'retry' AND state IN ('running', 'blocked'))
     WHERE id IN (SELECT value FROM json_each(?)) AND state IN {SQL_OPEN} RETURNING id"""
 _CUT_ATTEMPTS = """UPDATE attempt SET ended = ?, outcome = ?
     WHERE task IN (SELECT value FROM json_each(?)) AND ended IS NULL RETURNING worker, task, number"""
@@ -419,21 +423,26 @@ class Journal:
         self.execute(_END_ATTEMPT, now, how, error, log_end, claim.task, claim.attempt)
         if is_parent:
             self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)
-            self.set_aside(outcome.aside)
+            self.set_aside(outcome.aside, finished_too=how == "succeeded")
             self.revoke_below(now, claim.task)
-        if claim.task == claim.last:
-            self._chain_ended(claim.last)
-        elif how == "succeeded":
-            self.execute(_RELEASE, now, claim.task + 1)
+        if how == "succeeded":
+            self._ended(claim.task, claim.task)
+            if claim.task < claim.last:
+                self.execute(_RELEASE, now, claim.task + 1)
         else:
-            self.execute(_SKIP, now, claim.task + 1, claim.last)
-            self._tell(self.bell.count, skipped=claim.last - claim.task)
-            self._chain_ended(claim.last)
+            self._skip_after(now, claim.task, claim.last)
         return True
 
-    def _chain_ended(self, tail: int) -> None:
-        """Whoever waited for this chain alone may go on."""
-        for waiter, wait, any_is_enough in self.execute(_ENDED, tail):
+    def _skip_after(self, now: float, task: int, last: int) -> None:
+        """End the rest of a chain of which this task failed."""
+        if task < last:
+            self.execute(_SKIP, now, task + 1, last)
+            self._tell(self.bell.count, skipped=last - task)
+        self._ended(task, last)
+
+    def _ended(self, first: int, last: int) -> None:
+        """Whoever waited for these tasks of one chain, and for no others, may go on."""
+        for waiter, wait, any_is_enough in self.execute(_ENDED, first, last):
             if any_is_enough:
                 self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", waiter, wait)
             elif self.execute("SELECT 1 FROM awaited WHERE waiter = ? AND wait = ? LIMIT 1", waiter, wait):
@@ -444,9 +453,10 @@ class Journal:
                 # another took a slot again when its time ran out, so it runs and only has to be woken.
                 self._unblocked += [worker for (worker,) in self.execute("SELECT worker FROM task WHERE id = ?", waiter)]
 
-    def set_aside(self, heads: Sequence[int]) -> None:
+    def set_aside(self, heads: Sequence[int], finished_too: bool = True) -> None:
+        """Let chains count no more. finished_too: False keeps those of which something succeeded: it may be asked for yet."""
         if heads:
-            self.execute("UPDATE task SET aside = 1 WHERE chain IN (SELECT value FROM json_each(?))", json.dumps(heads))
+            self.execute(_SET_ASIDE if finished_too else f"{_SET_ASIDE} AND NOT {_HAS_SUCCESS}", json.dumps(heads))
 
     # --- children --------------------------------------------------------------------------------------------------
 
@@ -489,8 +499,8 @@ class Journal:
             if not still_open or (any_is_enough and len(still_open) < len(asked)):
                 self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", claim.task, wait)
                 return False
-            if not self.execute(_BLOCK, now, *fence):
-                self.execute("UPDATE task SET wakeable = 0 WHERE id = ?", claim.task)  # blocked by another thread
+            if not self.execute(_BLOCK, now, *fence):  # blocked by another thread; if that may go on, it does without a slot
+                self._unblocked += [worker for (worker,) in self.execute(_KEEP_WAITING, claim.task)]
             self._note_startable(self._unblock_who_can_go_on(now))
             return True
 
@@ -546,10 +556,11 @@ class Journal:
         return {(name, number): value for name, number, value in rows}
 
     @patient
-    def stop(self, claim: Claim, mismatch: str, worker: int, log_end: int) -> Claim | None:
+    def stop(self, claim: Claim, mismatch: str | None, worker: int, log_end: int) -> Claim | None:
         """Put back a task whose replay asked for other children than recorded; claim the next task.
 
-        mismatch: JSON text for the person who decides how to go on. Other branches of the run finish.
+        mismatch: JSON text for the person who decides how to go on. Other branches of the run finish. None if nobody
+        has to decide: the replay only has to begin anew.
         """
         with self.transaction(durable=True, operation="stop") as now:
             if self.execute(_STOP, now, mismatch, claim.task, claim.attempt, claim.epoch):
@@ -560,9 +571,10 @@ class Journal:
     # --- revoke ----------------------------------------------------------------------------------------------------
 
     @patient
-    def revoke_chain(self, head: int, last: int) -> None:
+    def revoke_chain(self, head: int) -> None:
         """Revoke what of a chain has not ended, and all that is open below it."""
         with self.transaction(durable=True, operation="revoke") as now:
+            [(last,)] = self.execute("SELECT last FROM task WHERE id = ?", head)
             self.revoke(now, list(range(head, last + 1)))
             self._note_startable(self._unblock_who_can_go_on(now))
 
@@ -578,7 +590,7 @@ class Journal:
         self._interrupted += self.execute(_CUT_ATTEMPTS, now, "revoked", doomed)
         self.execute("DELETE FROM awaited WHERE waiter IN (SELECT value FROM json_each(?))", doomed)
         for task in revoked:
-            self._chain_ended(task)  # only tails are awaited
+            self._ended(task, task)
         self._tell(self.bell.count, revoked=len(revoked))
 
     # --- workers that died -------------------------------------------------------------------------------------------
@@ -618,9 +630,8 @@ class Journal:
         self.execute("UPDATE task SET state = 'failed', move = 'fail', moved = ?, wakeable = 0, deaths = ?, unsure = ? "
                      "WHERE id = ?", now, deaths, int(unsure), task)
         self.revoke_below(now, task)
-        self.execute(_SKIP, now, task + 1, last)
-        self._chain_ended(last)
-        self._tell(self.bell.count, failed=1, skipped=last - task)
+        self._tell(self.bell.count, failed=1)
+        self._skip_after(now, task, last)
 
     # --- the life of an incarnation --------------------------------------------------------------------------------
 

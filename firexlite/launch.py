@@ -157,7 +157,6 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     with History(directory) as history:
         history.refuse_damaged()
         run = history.run()
-        producers = [] if run.state == RUN_SUCCEEDED else _producers_of_missing_files(history, request)
     if run.state == RUN_SUCCEEDED:
         if request.decides:
             raise BadInput(f"{directory.firex_id} has succeeded, so there is nothing to decide")
@@ -169,7 +168,9 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     _read_secrets(run, request)
     loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
-    _refuse_without_services(directory, request, loaded)
+    with History(directory) as history:
+        _refuse_without_services(history, request, loaded)
+        producers = _producers_of_missing_files(history, request)
     faults.reach("services loaded")
     directory, alive = _off_the_network(directory, alive)
     slots = request.workers or run.options["workers"]
@@ -209,10 +210,14 @@ def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory,
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
     """The tasks to run again, in order, since files are missing. Raises BadInput unless that was asked for and can be done."""
-    found = missing.check(history, request.restart, request.done)
+    digests = {service.name: service.digest for service in app}
+    changed = {name for name, digest in history.execute("SELECT name, digest FROM service")
+               if digests.get(name, digest) != digest}
+    prospect = missing.Prospect(request.restart, request.done, changed)
+    found = missing.check(history, prospect)
     if found and not request.rerun_missing:
         raise BadInput(missing.refusal(history, found))
-    return missing.to_run_again(history, found) if found else []
+    return missing.to_run_again(history, found, prospect) if found else []
 
 
 def _recorded(files: Sequence[Plugin]) -> list[dict[str, str]]:
@@ -230,17 +235,16 @@ def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
     return paths
 
 
-def _refuse_without_services(directory: RunDirectory, request: ResumeRequest, loaded: Sequence[Plugin]) -> None:
+def _refuse_without_services(history: History, request: ResumeRequest, loaded: Sequence[Plugin]) -> None:
     """Raise BadInput if the submitted chain needs a service that no plugin has any more."""
-    with History(directory) as history:
-        for task in history.submitted_tasks():
-            if task.state == "succeeded" or task.num in request.done or task.service in app:
-                continue
-            module, _, name = task.service.rpartition(".")
-            files = ", ".join(plugin.path for plugin in loaded) or "firexlite itself"
-            raise BadInput(f"{directory.firex_id} cannot go on, and nothing was changed: its task {task.num} needs the service "
-                           f"{name} of {module}.py, which {files} does not have; bring it back, under the same names, "
-                           "or pass its file with --plugins")
+    for task in history.submitted_tasks():
+        if task.state == "succeeded" or task.num in request.done or task.service in app:
+            continue
+        module, _, name = task.service.rpartition(".")
+        files = ", ".join(plugin.path for plugin in loaded) or "firexlite itself"
+        raise BadInput(f"{history.directory.firex_id} cannot go on, and nothing was changed: its task {task.num} needs the "
+                       f"service {name} of {module}.py, which {files} does not have; bring it back, under the same names, "
+                       "or pass its file with --plugins")
 
 
 def _told(decisions: Decisions) -> list[str]:

@@ -33,30 +33,42 @@ class Missing:
     ailment: str
 
 
-def needed_by(history: History, restarted: Container[int] = (), done: Container[int] = ()) -> list[Need]:
+@dataclass(frozen=True)
+class Prospect:
+    """What a resume will do other than going on. restarted: tasks that forget their children. done: tasks that are taken
+    for succeeded. changed: services whose code is another now, so that what failed in it is tried again."""
+
+    restarted: Sequence[int] = ()
+    done: Container[int] = ()
+    changed: Container[str] = ()
+
+
+GOING_ON = Prospect()
+
+
+def needed_by(history: History, prospect: Prospect = GOING_ON) -> list[Need]:
     """The files that reach unfinished tasks, one need for each path.
 
     They stand in the arguments of these tasks, in what flows to them, and in the results of their finished children.
     If several tasks returned a file of one path, the last of them says how it should be.
-    restarted: tasks that forget their children. done: tasks that are taken for succeeded.
     """
-    return _Survey(history).needs(restarted, done)
+    return _Survey(history, prospect).needs()
 
 
-def check(history: History, restarted: Container[int] = (), done: Container[int] = ()) -> list[Missing]:
+def check(history: History, prospect: Prospect = GOING_ON) -> list[Missing]:
     """Which of the files that unfinished tasks need are missing, or are not what they were."""
-    found = [(need, need.file.ailment()) for need in needed_by(history, restarted, done)]
+    found = [(need, need.file.ailment()) for need in needed_by(history, prospect)]
     return [Missing(need, ailment) for need, ailment in found if ailment is not None]
 
 
-def to_run_again(history: History, missing: Sequence[Missing]) -> list[int]:
+def to_run_again(history: History, missing: Sequence[Missing], prospect: Prospect = GOING_ON) -> list[int]:
     """The tasks that are to run again so that missing files are there, in their order.
 
     They are the producers; the producers of what these need and is not there either; and those that changed a file
     which another of them makes.
     Raises BadInput, naming them, if there are files that no task of the run made.
     """
-    again, lost = _Survey(history).producers(missing)
+    again, lost = _Survey(history, prospect).producers(missing)
     if lost:
         raise BadInput(refusal(history, lost))
     return again
@@ -105,8 +117,8 @@ class _Version:
 class _Survey:
     """What the journal knows of files: who needs which, and who made it. Texts are read only as far as they matter."""
 
-    def __init__(self, history: History) -> None:
-        self.history = history
+    def __init__(self, history: History, prospect: Prospect = GOING_ON) -> None:
+        self.history, self.prospect = history, prospect
         self.tasks = {task.num: task for task in history.outlines()}
         self.redone: dict[int, TaskOutline] = {}          # task -> the last that did its work again
         self.children: dict[int, list[TaskOutline]] = collections.defaultdict(list)
@@ -117,7 +129,8 @@ class _Survey:
             elif task.redoes is None and task.parent is not None:
                 self.children[task.parent].append(task)
 
-    def needs(self, restarted: Container[int] = (), done: Container[int] = ()) -> list[Need]:
+    def needs(self) -> list[Need]:
+        restarted, done = self.prospect.restarted, self.prospect.done
         unfinished = {num for num in self.unfinished() if num not in done
                       and not any(above in restarted or above in done for above in self.above(num))}
         wanted: dict[str, tuple[File, int]] = {}
@@ -154,12 +167,27 @@ class _Survey:
         ours = [task for task in self.tasks.values() if task.redoes is None and not task.aside]
         found = {task.num for task in ours if task.state in OPEN}
         chains = {task.chain for task in ours if task.parent is None and task.state not in OPEN}
+        chains |= {self.tasks[num].chain for task in self.prospect.restarted if task in self.tasks
+                   for num in (task, *self.above(task))}
+        chains |= self.corrected(ours)
         while chains:
             reopened = [task for chain in chains for task in self.reopened(chain)]
             found |= {task.num for task in reopened}
             chains = {child.chain for task in reopened for child in self.children[task.num]
                       if child.parent_retry == task.retry and not child.aside and child.state not in OPEN}
         return found
+
+    def corrected(self, tasks: Iterable[TaskOutline]) -> set[int]:
+        """The chains below an interrupted parent that failed in code which has changed since (see `takeover`)."""
+        chains = set()
+        for task in tasks:
+            if task.state == "failed" and task.service in self.prospect.changed:
+                chain = task.chain
+                while task.state == "failed" and not task.aside and task.parent is not None:  # up through those it failed
+                    chain, task = task.chain, self.tasks[task.parent]
+                if task.state in OPEN:
+                    chains.add(chain)
+        return chains
 
     def above(self, num: int) -> Iterator[int]:
         """The tasks that enqueued a task, and those that enqueued them."""
@@ -170,7 +198,7 @@ class _Survey:
     def reopened(self, chain: int) -> Iterator[TaskOutline]:
         """What of a chain did not succeed and will run; nothing from a task on that does not run again by itself."""
         for task in self.members(chain):
-            if task.state == "failed" and task.unsure:
+            if task.unsure and task.state not in OPEN and task.num not in self.prospect.restarted:
                 return
             if task.state not in OPEN and task.state != "succeeded":
                 yield task

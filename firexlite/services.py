@@ -57,7 +57,7 @@ class Engine(Protocol):
     def children_of(self, num: int) -> list[tuple[int, int]]:
         """The chains that a task enqueued."""
 
-    def revoke(self, head: int, last: int) -> None:
+    def revoke(self, head: int) -> None:
         """Revoke what of a chain has not ended."""
 
     def uuid(self, num: int) -> str:
@@ -138,7 +138,7 @@ class Promise:
 
     def revoke(self) -> None:
         """Revoke what of the chain has not ended."""
-        self._engine.revoke(self._head, self._last)
+        self._engine.revoke(self._head)
 
     def interruption(self) -> ChainInterruptedException | ChainRevokedException | None:
         """What a waiting parent is told if the chain did not succeed."""

@@ -259,8 +259,8 @@ RULES: tuple[tuple[str, str], ...] = (
      "SELECT id, chain, last FROM task WHERE id NOT BETWEEN chain AND last OR last > (SELECT max(id) FROM task)"),
     ("task {} is in the chain of task {} and differs from it",
      "SELECT task.id, head.id FROM task LEFT JOIN task AS head ON head.id = task.chain WHERE head.chain IS NOT task.chain "
-     "OR head.last <> task.last OR head.parent IS NOT task.parent OR head.parent_retry <> task.parent_retry "
-     "OR head.depth <> task.depth"),
+     "OR head.last <> task.last OR (task.redoes IS NULL AND (head.parent IS NOT task.parent "  # redone tasks keep their places
+     "OR head.parent_retry <> task.parent_retry OR head.depth <> task.depth))"),
     ("task {} is said to begin a chain at task {}, which belongs to chain {}",
      "SELECT head.id, task.id, task.chain FROM task AS head JOIN task ON task.id BETWEEN head.id AND head.last "
      "WHERE head.id = head.chain AND task.chain <> head.id"),
@@ -342,9 +342,9 @@ RULES: tuple[tuple[str, str], ...] = (
     ("task {} waits for task {}, and is {}",
      "SELECT waiter, tail, coalesce(task.state, 'nowhere') FROM awaited LEFT JOIN task ON task.id = waiter "
      f"WHERE task.state IS NULL OR NOT task.state {_IN_FLIGHT}"),
-    ("task {} waits for task {}, which is {} or not the end of a chain",
+    ("task {} waits for task {}, which is {}",
      "SELECT waiter, tail, coalesce(task.state, 'nowhere') FROM awaited LEFT JOIN task ON task.id = tail "
-     f"WHERE task.state IS NULL OR NOT task.state {_IS_OPEN} OR task.id <> task.last"),
+     f"WHERE task.state IS NULL OR NOT task.state {_IS_OPEN}"),
     ("task {} was stopped and is {}",
      "SELECT id, state FROM task WHERE stopped IS NOT NULL AND state NOT IN ('ready', 'revoked')"),
     ("task {} is not to run again by itself, and is {}",

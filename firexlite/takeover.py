@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from .codec import encode_error, encode_named
 from .errors import BadInput, WorkerLost
-from .journal import KNOWN_SERVICE, Journal, patient
+from .journal import ASK, KNOWN_SERVICE, Journal, patient
+from .results import DYNAMIC_RETURN
 from .schema import counts_by_state
 from .states import RUN_RUNNING
 
@@ -73,9 +74,9 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         if plugins is not None:
             journal.execute("UPDATE run SET options = json_set(options, '$.plugins', json(?))", json.dumps(plugins))
         _set_aside_old_redos(journal, now)
-        _carry_out(journal, now, decisions)
+        decided = _carry_out(journal, now, decisions)
         _let_ask_for_other_files(journal)
-        reopened = _reopen(journal, now, changed)
+        reopened = _reopen(journal, now, changed, decided)
         if decisions.redo:
             _redo(journal, now, decisions.redo)
         [(again,)] = journal.execute("SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) "
@@ -120,43 +121,46 @@ def _note_changed_services(journal: Journal, digests: Mapping[str, tuple[str, st
     return changed
 
 
-def _reopen(journal: Journal, now: float, changed: Sequence[str]) -> int:
-    """Reopen what failed in the submitted chain, and from there downwards; returns how many tasks.
+def _reopen(journal: Journal, now: float, changed: Sequence[str], decided: Sequence[int]) -> int:
+    """Reopen what failed in the submitted chain, and from there downwards; returns how many tasks were reopened.
 
     Below a parent that was merely interrupted a failure stands, unless the code of a failed service changed.
+    decided: tasks that were reopened by what a person decided; it goes on below them as well.
     """
     chains = {chain for (chain,) in journal.execute(
         "SELECT DISTINCT chain FROM task WHERE parent IS NULL AND NOT aside AND state IN ('failed', 'skipped', 'revoked')")}
     chains |= _corrected_chains(journal, changed)
-    reopened = 0
-    while chains:
-        tasks = [task for chain in chains for task in _reopen_chain(journal, now, chain)]
+    reopened, tasks = 0, list(decided)
+    while chains or tasks:
+        tasks += [task for chain in chains for task in _reopen_chain(journal, now, chain)]
         reopened += len(tasks)
         chains = {chain for (chain,) in journal.execute(
             "SELECT DISTINCT child.chain FROM task AS child JOIN task AS above ON above.id = child.parent "
             "WHERE child.parent IN (SELECT value FROM json_each(?)) AND child.parent_retry = above.retry "
             "AND NOT child.aside AND child.state IN ('failed', 'skipped', 'revoked')", json.dumps(tasks))}
+        tasks = []
     return reopened
 
 
-def _reopen_chain(journal: Journal, now: float, chain: int) -> list[int]:
+def _reopen_chain(journal: Journal, now: float, chain: int, decided: int | None = None) -> list[int]:
     """Reopen what of a chain did not succeed: the first of it is ready, the rest waits for it. Returns these tasks.
 
     Nothing from a task on that may have done its work and is not to run again by itself, or that failed just now, of one
-    death too many.
+    death too many; unless it is the one about which a person decided. One that a person is to be asked about waits for that.
     """
     reopened = []
     target = "ready"
-    for task, state, stays in journal.execute(
-            "SELECT id, state, unsure OR moved = ? FROM task WHERE id BETWEEN ? AND (SELECT last FROM task WHERE id = ?) "
-            "ORDER BY id", now, chain, chain):
+    for task, state, on_interrupt, unsure, failed_now in journal.execute(
+            "SELECT id, state, on_interrupt, unsure, state = 'failed' AND moved = ? FROM task "
+            "WHERE id BETWEEN ? AND (SELECT last FROM task WHERE id = ?) ORDER BY id", now, chain, chain):
         if state == "succeeded":
             continue
-        if state == "failed" and stays:
+        asks = unsure and state == "revoked" and on_interrupt == "ask"
+        if state in _UNSUCCESSFUL and (unsure or failed_now) and task != decided and not asks:
             break
         if state in _UNSUCCESSFUL:
-            journal.execute("UPDATE task SET state = ?, move = 'reopen', moved = ?, deaths = 0, relaxed = 1 WHERE id = ?",
-                            target, now, task)
+            journal.execute("UPDATE task SET state = ?, move = 'reopen', moved = ?, deaths = 0, relaxed = 1, stopped = ? "
+                            "WHERE id = ?", target, now, ASK if asks else None, task)
             reopened.append(task)
         target = "waiting"
     return reopened
@@ -181,34 +185,37 @@ def _corrected_chains(journal: Journal, changed: Sequence[str]) -> set[int]:
 
 # --- what a person decided ------------------------------------------------------------------------------------------
 
-def _carry_out(journal: Journal, now: float, decisions: Decisions) -> None:
+def _carry_out(journal: Journal, now: float, decisions: Decisions) -> list[int]:
+    """Do as a person decided; returns the tasks that were reopened for that."""
     if decisions.accept_new:
         journal.execute("UPDATE task SET relaxed = 1 WHERE state = 'ready' AND attempt > 0")
-    for task in decisions.restart:
-        _restart(journal, now, task)
-    for task, returned in decisions.done.items():
-        _mark_done(journal, now, task, returned)
+    reopened = []
+    for task in sorted({*decisions.restart, *decisions.done}):  # those above first
+        if task in decisions.done:
+            reopened += _mark_done(journal, now, task, decisions.done[task])
+        else:
+            reopened += _restart(journal, now, task)
+    return reopened
 
 
-def _restart(journal: Journal, now: float, task: int) -> None:
-    """Have a task run afresh: its children are set aside, and what it noted is forgotten."""
+def _restart(journal: Journal, now: float, task: int) -> list[int]:
+    """Have a task run afresh: its children are set aside, and what it noted is forgotten. Returns what was reopened."""
     chain = _decidable(journal, task, "restarted")
     journal.set_aside([head for (head,) in journal.execute(
         "SELECT id FROM task WHERE parent = ? AND digest IS NOT NULL AND NOT aside", task)])
     journal.revoke_below(now, task)
     journal.execute("DELETE FROM noted WHERE task = ?", task)
     journal.execute("UPDATE task SET unsure = 0, stopped = NULL, deaths = 0, relaxed = 1 WHERE id = ?", task)
-    _reopen_chain(journal, now, chain)
-    _let_parents_go_on(journal, now, task)
+    return _reopen_chain(journal, now, chain, task) + _let_parents_go_on(journal, now, task)
 
 
-def _mark_done(journal: Journal, now: float, task: int, returned: Mapping[str, object]) -> None:
-    """Take a task for succeeded on a person's word."""
+def _mark_done(journal: Journal, now: float, task: int, returned: Mapping[str, object]) -> list[int]:
+    """Take a task for succeeded on a person's word. Returns what was reopened."""
     chain = _decidable(journal, task, "marked done")
     [(last, about, service)] = journal.execute(
         "SELECT last, about, service FROM task JOIN service ON service.name = task.service WHERE id = ?", task)
     declared = json.loads(about)["returns"]
-    if declared is not None and set(declared) != set(returned):
+    if declared is not None and not _fits(set(declared), set(returned)):
         raise BadInput(f"task {task} cannot be marked done with {_names(returned)}: {service} returns {_names(declared)}")
     journal.revoke_below(now, task)
     journal.execute("UPDATE task SET state = 'succeeded', move = 'decide', moved = ?, result = ?, changes = '{}', "
@@ -217,8 +224,13 @@ def _mark_done(journal: Journal, now: float, task: int, returned: Mapping[str, o
     if task < last:
         journal.execute("UPDATE task SET state = 'ready', move = 'release', moved = ? WHERE id = ? AND state = 'waiting'",
                         now, task + 1)
-    _reopen_chain(journal, now, chain)
-    _let_parents_go_on(journal, now, task)
+    return _reopen_chain(journal, now, chain) + _let_parents_go_on(journal, now, task)
+
+
+def _fits(declared: set[str], returned: set[str]) -> bool:
+    """Whether what is said to be returned is what the service declares; some may return more than they name."""
+    named = declared - {DYNAMIC_RETURN}
+    return named <= returned if DYNAMIC_RETURN in declared else named == returned
 
 
 def _names(names: object) -> str:
@@ -238,23 +250,29 @@ def _decidable(journal: Journal, task: int, what: str) -> int:
     if not attempt:
         raise BadInput(f"{call}: it is {state} and has not begun; `firexlite resume` without it runs what is left")
     while parent is not None and not aside:
-        [(state, parent_of, aside)] = journal.execute("SELECT state, parent, aside FROM task WHERE id = ?", parent)
+        [(state, unsure, parent_of, aside)] = journal.execute(
+            "SELECT state, unsure, parent, aside FROM task WHERE id = ?", parent)
         if state == "succeeded":
             raise BadInput(f"{call}: task {parent}, which enqueued it, has succeeded without it")
+        if unsure and state in _UNSUCCESSFUL:
+            raise BadInput(f"{call}: task {parent}, which enqueued it, was cut off itself and is not run again; "
+                           f"decide about that too, with --restart-task {parent} or --mark-done {parent}")
         parent = parent_of
     if aside:
         raise BadInput(f"{call}: it was set aside, so nobody waits for it")
     return chain
 
 
-def _let_parents_go_on(journal: Journal, now: float, task: int) -> None:
-    """The tasks above may take another path than before, and those that failed are reopened."""
+def _let_parents_go_on(journal: Journal, now: float, task: int) -> list[int]:
+    """The tasks above may take another path than before, and those that failed are reopened; returns these."""
+    reopened = []
     while (parent := journal.execute("SELECT parent FROM task WHERE id = ?", task)[0][0]) is not None:
         [(chain, state)] = journal.execute("SELECT chain, state FROM task WHERE id = ?", parent)
         if state in _UNSUCCESSFUL:
-            _reopen_chain(journal, now, chain)
+            reopened += _reopen_chain(journal, now, chain)
         journal.execute("UPDATE task SET relaxed = 1 WHERE id = ? AND state <> 'succeeded'", parent)
         task = parent
+    return reopened
 
 
 # --- files that were lost ---------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from . import faults, host, recorded
 from .application import COLLAPSE_KEY, Service, app
 from .binding import EXTRA, Bog, as_argument, as_flow
 from .board import Address, Board, Counter, Doorbell
-from .claims import Claim, Failure, Success
+from .claims import Claim, Failure, Stop, Success
 from .codec import decode, decode_error, encode, encode_error, encode_named
 from .converters import ConverterRegister
 from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, Superseded, TaskRevoked
@@ -35,6 +35,7 @@ from .signatures import Chain
 from .submission import new_tasks
 
 LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
+_RAN_OUT = "max_wait ran out"  # the name under which such a wait is noted
 
 logger = logging.getLogger("firexlite")
 
@@ -84,7 +85,7 @@ class Worker:
         """Run one attempt and settle it; returns the next claim."""
         vault.begin_attempt()
         attempt = Attempt(self, claim)
-        outcome: Success | Failure | str
+        outcome: Success | Failure | Stop
         try:
             if claim.on_interrupt != "retry":
                 self.journal.be_sure(claim)
@@ -108,8 +109,8 @@ class Worker:
             self.log.restore()
             with suppress(OSError):
                 os.fchdir(self._folder)
-        if isinstance(outcome, str):
-            return self.journal.stop(claim, outcome, self.number, self.log.size())
+        if isinstance(outcome, Stop):
+            return self.journal.stop(claim, outcome.mismatch, self.number, self.log.size())
         return self.journal.settle(claim, outcome, self.number, self.log.size(), is_parent=attempt.is_parent)
 
     def flow_before(self, claim: Claim) -> dict[str, object]:
@@ -159,13 +160,14 @@ class Attempt:
         self._note_numbers: collections.Counter[str] = collections.Counter()
         self._tails: list[int] = []  # of the chains this attempt asked for
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
+        self._cannot_go_on = False        # a thread of the body was told so
 
     @property
     def is_parent(self) -> bool:
         return bool(self._tails or self._replay.total)
 
-    def run(self) -> Success | Failure | str:
-        """The outcome of the attempt; a str is the JSON text of a replay mismatch.
+    def run(self) -> Success | Failure | Stop:
+        """The outcome of the attempt.
 
         Raises TaskRevoked, ClaimLost and Interrupted, after which there is nothing to settle.
         """
@@ -176,11 +178,14 @@ class Attempt:
         except (TaskRevoked, ClaimLost, Interrupted):
             raise
         except ReplayStopped:
-            return self._mismatch(None)
+            pass
         except BaseException as error:  # a stranger's code: SystemExit and KeyboardInterrupt fail the task too
             raised = error
         if self._replay.must_stop():
-            return self._mismatch(raised)
+            return Stop(self._mismatch(raised))
+        if self._cannot_go_on:
+            # All was asked for after the wait, so what was new is recorded and released by now: nothing is amiss.
+            return Stop(None)
         aside = self._replay.unasked()
         if raised is not None:
             return Failure(encode_error(raised), aside)
@@ -256,7 +261,12 @@ class Attempt:
         """Wait for chains without a slot. Of several threads each may wait for its own."""
         tails = list(tails)
         if self._replay.holds_any(tails):
+            self._cannot_go_on = True  # whatever the body makes of the exception, or of the end of this thread
             raise ReplayStopped
+        number = self._number_of(_RAN_OUT) if max_wait_s is not None else 0
+        if (_RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
+            self._given_up.update(tails)  # as in the attempt before, which took its way from there
+            return False
         give_up = None if max_wait_s is None else time.monotonic() + max_wait_s
         wait = next(self._waits)
         if not self._own(lambda: self.journal.block(self.claim, tails, wait, any_is_enough)):
@@ -268,6 +278,7 @@ class Attempt:
             left = LOOK_AGAIN_S if give_up is None else min(LOOK_AGAIN_S, give_up - time.monotonic())
             if left <= 0:
                 self.journal.end_wait(self.claim, wait)
+                self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
                 self._given_up.update(tails)
                 return False
             self.worker.rest(heard, left)
@@ -282,12 +293,16 @@ class Attempt:
             raise Interrupted(str(error)) from error
 
     def noted(self, name: str, make: Callable[[], object]) -> Any:
-        number = self._note_numbers[name]
-        self._note_numbers[name] += 1
+        number = self._number_of(name)
         if (text := self._noted.get((name, number))) is None:
             text = encode(make(), name)
             self._own(lambda: self.journal.note(self.claim, name, number, text))
         return decode(text)
+
+    def _number_of(self, name: str) -> int:
+        """How often the body has asked for what is noted under this name before, in this attempt."""
+        self._note_numbers[name] += 1
+        return self._note_numbers[name] - 1
 
     def members(self, head: int, last: int) -> list[MemberView]:
         return [MemberView(num, self.uuid(num), service, state, attempts > 0,
@@ -305,8 +320,8 @@ class Attempt:
     def children_of(self, num: int) -> list[tuple[int, int]]:
         return self.journal.children_of(num)
 
-    def revoke(self, head: int, last: int) -> None:
-        self.journal.revoke_chain(head, last)
+    def revoke(self, head: int) -> None:
+        self.journal.revoke_chain(head)
 
     @property
     def attempt(self) -> int:

@@ -354,7 +354,7 @@ def test_a_task_that_could_go_on_and_waits_in_another_thread_takes_no_slot(new_r
     tails = [enqueue(journal, top, name)[1] for name in ("a", "b", "c")]
     journal.block(top, tails[1:2], wait=1)
     a = claimed(journal, SECOND)
-    journal.revoke_chain(tails[1], tails[1])
+    journal.revoke_chain(tails[1])
     assert journal.execute("SELECT state, wakeable FROM task WHERE id = 1") == [("blocked", 1)]  # there is no slot
 
     assert journal.block(top, tails[2:], wait=2)
@@ -385,7 +385,7 @@ def stale(new_run):
             with journal.transaction(durable=True):
                 journal.execute("UPDATE run SET epoch = 2")
         else:
-            journal.revoke_chain(1, 2)
+            journal.revoke_chain(1)
         return journal, claim
 
     return make
@@ -520,7 +520,7 @@ def test_revoking_a_chain_revokes_all_that_is_open_below_it(new_run):
     journal.block(top, [4], wait=1)
     journal.bell.forget()
 
-    journal.revoke_chain(2, 4)
+    journal.revoke_chain(2)
 
     assert states(journal) == ["running", "succeeded", "revoked", "revoked", "ready", "revoked", "revoked", "revoked"]
     assert journal.bell.of("interrupt") == [[(1, 3, 1), (2, 6, 1), (3, 8, 1)]]
@@ -565,7 +565,7 @@ def test_a_body_that_returns_while_one_of_its_threads_waits_is_settled_all_the_s
 
 def test_a_revoked_run_is_told_from_a_failed_one(new_run):
     journal = new_run("a", "b")
-    journal.revoke_chain(1, 2)
+    journal.revoke_chain(1)
 
     assert journal.finish() == "revoked"
 

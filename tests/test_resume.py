@@ -229,3 +229,33 @@ def second(x): note("second"); wait_for_file("go")
 
     assert resumed.code == 0, resumed.err
     assert effects() == {"first": 1, "second": 2}
+
+
+SLIPPING = NOTE + """
+@app.task(returns="x")
+def costly(n): note(f"costly {n}"); return n
+
+@app.task(bind=True, returns="sum")
+def top(self):
+    %s
+    got = [self.enqueue_child_and_get_results(costly.s(n=n))["x"] for n in range(6)]
+    note("seventh")
+    %s
+    return sum(got)
+"""
+
+
+def test_a_slip_in_the_corrected_code_costs_nothing_that_was_done(firexlite, plugin, effects):
+    plugin(SLIPPING % ("pass", "wait_for_file('never')"))
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "top")
+    wait_until(lambda: effects()["seventh"] == 1)
+    kill_all(process)
+    firex_id = firexlite.only_run().firex_id
+
+    plugin(SLIPPING % ("nmae = name", "pass"))
+    assert firexlite("resume", firex_id).code == 1
+    plugin(SLIPPING % ("pass", "pass"))
+    done = firexlite("resume", firex_id)
+
+    assert done.code == 0, done.err
+    assert effects() == {**{f"costly {n}": 1 for n in range(6)}, "seventh": 2}

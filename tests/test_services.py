@@ -1001,3 +1001,52 @@ def top(self):
         "TypeError: None is neither a signature nor a chain; write service.s(...)",
     ]
     assert done.states == [("top", "succeeded")]
+
+
+def test_a_body_may_wait_for_a_task_in_the_midst_of_a_chain(firexlite, plugin):
+    plugin("""
+from firexlite import app
+
+@app.task(returns="x")
+def first(): return 1
+
+@app.task(returns="y")
+def second(x): return x + 1
+
+@app.task(bind=True, returns="z")
+def top(self):
+    promise = self.enqueue_child(first.s() | second.s())
+    self.wait_for_specific_children([promise.parent])
+    return promise.parent.result["x"]
+""")
+
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "top", "--workers", "2")
+
+    assert (done.code, "z  1" in done.out) == (0, True), done.err
+
+
+def test_a_chain_that_is_revoked_by_a_task_of_it_is_revoked_as_a_whole(firexlite, plugin):
+    plugin("""
+import threading
+from firexlite import app
+
+@app.task
+def first(): threading.Event().wait()
+
+@app.task
+def second(): ...
+
+@app.task(bind=True, returns="said")
+def top(self):
+    promise = self.enqueue_child(first.s() | second.s())
+    promise.parent.revoke()
+    try:
+        self.wait_for_children()
+    except Exception as error:
+        return type(error).__name__
+""")
+
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "top", "--workers", "2")
+
+    assert (done.code, "said  ChainRevoked" in done.out) == (0, True), done.err
+    assert firexlite("doctor", done.firex_id).code == 0

@@ -16,7 +16,7 @@ from ..history import History, RootCause
 from ..home import RunDirectory
 from ..runner import GRACE_S
 from ..terminal import visible
-from .stopped import arguments_of, stopped_lines, ways_to_decide
+from .stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
@@ -162,6 +162,9 @@ def _failure_lines(history: History) -> list[str]:
     stopped = history.stopped_tasks()
     for task in stopped[:CAUSES]:
         lines += stopped_lines(history, task, _cut)
+    cut_off = history.cut_off_tasks()
+    for task in cut_off[:CAUSES]:
+        lines += cut_off_lines(history, task)
     lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}. {_told(history.counts())}.")
     submitted = [(task.state, history.services[task.service].short_name) for task in history.submitted_tasks()]
     done = [name for state, name in submitted if state == "succeeded"]
@@ -169,7 +172,7 @@ def _failure_lines(history: History) -> list[str]:
     for title, names in (("Done", done), ("Still to run", left)):
         if names:
             lines.append(_cut(f"{title}: {', '.join(names)}"))
-    if stopped or any(cause.task.unsure for cause in causes):
+    if stopped or cut_off or any(cause.task.unsure for cause in causes):
         return [*lines, "It goes on when you have decided: the commands above may be given as one, with all their options."]
     return [*lines, f"Look at it with: firexlite flame {run.firex_id} > out.html",
             f"Resume it with: firexlite resume {run.firex_id}"]

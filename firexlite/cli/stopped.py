@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..history import History, TaskRecord
+from ..results import DYNAMIC_RETURN
 from ..takeover import REDO
 
 CALLS = 3  # of each kind, told in full
@@ -27,10 +28,17 @@ def _ask_lines(history: History, task: TaskRecord, name: str) -> list[str]:
             "on_interrupt='ask' leaves it to you.", *ways_to_decide(history, task)]
 
 
+def cut_off_lines(history: History, task: TaskRecord) -> list[str]:
+    """The lines for a task that was revoked while its body ran, and is not to run twice by itself."""
+    name = history.services[task.service].short_name
+    return [f"CUT OFF: {name} (task {task.num}, attempt {task.attempt}) was revoked in its body, may have done its work, "
+            "and is not run again by itself.", *ways_to_decide(history, task)]
+
+
 def ways_to_decide(history: History, task: TaskRecord) -> list[str]:
     """The commands for a task that may have done its work."""
     firex_id = history.directory.firex_id
-    returns = history.services[task.service].returns or ()
+    returns = [name for name in history.services[task.service].returns or () if name != DYNAMIC_RETURN]
     example = "{" + ", ".join(f"{json.dumps(name)}: VALUE" for name in returns) + "}"  # no JSON, so not to be pasted as it is
     return [f"  If it has not: firexlite resume {firex_id} --restart-task {task.num}",
             f"  If it has:     firexlite resume {firex_id} --mark-done {task.num} '{example}'"]

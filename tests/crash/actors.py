@@ -550,7 +550,7 @@ class World:
             self._wait(worker, journal, kind, what)
             return
         elif kind == "revoke":
-            journal.revoke_chain(*worker.chains[what[0]])
+            journal.revoke_chain(worker.chains[what[0]][0])
         elif kind == "need":
             ends = [journal.chain_members(*worker.chains[which])[-1][2] for which in what or range(len(worker.chains))]
             worker.raises = any(state != "succeeded" for state in ends)
@@ -638,7 +638,7 @@ def _writes(journal: Journal, claim: Claim) -> Iterator[tuple[str, Callable[[], 
     yield "note", lambda: journal.note(claim, "late", 0, "1")
     yield "stop", lambda: journal.stop(claim, "{}", worker, 0)
     yield "end_wait", lambda: journal.end_wait(claim, 1)
-    yield "revoke_chain", lambda: journal.revoke_chain(claim.chain, claim.last)
+    yield "revoke_chain", lambda: journal.revoke_chain(claim.chain)
     yield "release_held", lambda: journal.release_held([claim.task])
     yield "claim", lambda: journal.claim(worker, 0)
     yield "lose", lambda: journal.lose(worker, lambda deaths, unsure: encode_error(WorkerLost(deaths, "SIGKILL", unsure)))

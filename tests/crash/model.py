@@ -125,30 +125,35 @@ class RunModel:
         self.killed = 0 if succeeds else self.killed
         self._stop_waiting(task)
         for head in aside:
-            for member in self.chain(self.tasks[head]):
-                member.aside = True
+            members = list(self.chain(self.tasks[head]))
+            if succeeds or not any(member.state == "succeeded" for member in members):  # else it may be asked for yet
+                for member in members:
+                    member.aside = True
         self._revoke_below(task)
-        if succeeds and task.num < task.last:
-            self.release(task.num + 1)
-        elif not succeeds:
-            self._skip_rest(task)
-        if task.num == task.last or not succeeds:
-            self._chain_ended(task.last)
+        if succeeds:
+            self._ended(task.num)
+            if task.num < task.last:
+                self.release(task.num + 1)
+        else:
+            self._end_rest(task)
 
     def release(self, num: int) -> None:
         if self.tasks[num].state == "waiting":
             self.tasks[num].state, self.tasks[num].held = "ready", False
 
-    def _skip_rest(self, task: TaskModel) -> None:
+    def _end_rest(self, task: TaskModel) -> None:
+        """Of a chain of which this task failed."""
         for follower in self.tasks[task.num + 1:task.last + 1]:
             if follower.state == "waiting":
                 follower.state = "skipped"
+        for num in range(task.num, task.last + 1):
+            self._ended(num)
 
     def _stop_waiting(self, task: TaskModel) -> None:
         self.awaited = {key: any_ for key, any_ in self.awaited.items() if key[1] != task.num}
 
-    def _chain_ended(self, tail: int) -> None:
-        for ended, waiter, wait in sorted(key for key in self.awaited if key[0] == tail):
+    def _ended(self, num: int) -> None:
+        for ended, waiter, wait in sorted(key for key in self.awaited if key[0] == num):
             if (ended, waiter, wait) not in self.awaited:
                 continue
             any_is_enough = self.awaited.pop((ended, waiter, wait))
@@ -187,11 +192,12 @@ class RunModel:
             found += [task.num for task in self.all() if task.parent == num and task.is_open and task.num not in doomed]
         revoked = [self.tasks[num] for num in sorted(doomed) if self.tasks[num].is_open]
         for task in revoked:
+            task.unsure = task.unsure or (task.on_interrupt != "retry" and task.is_under_way)
             task.state, task.wakeable, task.held = "revoked", False, False
         for num in doomed:
             self._stop_waiting(self.tasks[num])
         for task in revoked:
-            self._chain_ended(task.num)
+            self._ended(task.num)
 
     def _revoke_below(self, task: TaskModel) -> None:
         self.revoke([child.num for child in self.all() if child.parent == task.num and child.is_open])
@@ -223,8 +229,7 @@ class RunModel:
             return
         task.state, task.just_failed = "failed", True
         self._revoke_below(task)
-        self._skip_rest(task)
-        self._chain_ended(task.last)
+        self._end_rest(task)
 
     def take_over(self, is_killed: bool) -> None:
         self.epoch += 1
@@ -254,10 +259,11 @@ class RunModel:
         for task in self.chain(self.tasks[head]):
             if task.state == "succeeded":
                 continue
-            if task.state == "failed" and (task.unsure or task.just_failed):
+            asks = task.state == "revoked" and task.unsure and task.on_interrupt == "ask"
+            if task.state in ("failed", "revoked") and (task.unsure or task.just_failed) and not asks:
                 return
             if task.state in ("failed", "skipped", "revoked"):
-                task.state, task.deaths = target, 0
+                task.state, task.deaths, task.stopped = target, 0, "ask" if asks else None
                 yield task
             target = "waiting"
 
@@ -384,14 +390,16 @@ class JournalAndModel(RuleBasedStateMachine):
             self._block(worker, heads, any_is_enough)
 
     @precondition(_parents)
-    @rule(data=st.data(), any_is_enough=st.booleans())
-    def block(self, data: st.DataObject, any_is_enough: bool) -> None:
+    @rule(data=st.data(), any_is_enough=st.booleans(), firsts=st.booleans())
+    def block(self, data: st.DataObject, any_is_enough: bool, firsts: bool) -> None:
+        """Until chains end, or the first task of each."""
         worker, claim = self._draw_worker(data, self._parents())
         heads = data.draw(st.sets(st.sampled_from(self._children(claim)), min_size=1), label="for")
-        self._block(worker, heads, any_is_enough)
+        self._block(worker, heads, any_is_enough, firsts)
 
-    def _block(self, worker: int, heads: Iterable[int], any_is_enough: bool) -> None:
-        claim, tails = self.claims[worker], sorted(self.model.tasks[head].last for head in heads)
+    def _block(self, worker: int, heads: Iterable[int], any_is_enough: bool, firsts: bool = False) -> None:
+        claim = self.claims[worker]
+        tails = sorted(head if firsts else self.model.tasks[head].last for head in heads)
         self.number_of_waits += 1
         wait = self.number_of_waits
         if self._expect_owner(claim, lambda: self.journal.block(claim, tails, wait, any_is_enough)):
@@ -481,7 +489,7 @@ class JournalAndModel(RuleBasedStateMachine):
         _, claim = self._draw_worker(data, self._parents())
         head = data.draw(st.sampled_from(self._children(claim)), label="child")
         last = self.model.tasks[head].last
-        self.journal.revoke_chain(head, last)
+        self.journal.revoke_chain(head)
         self.model.revoke(list(range(head, last + 1)))
         self.model.unblock()
 

@@ -21,7 +21,7 @@ def test_the_journal_and_its_model_stay_the_same():
 @pytest.mark.parametrize(("name", "old", "new"), [
     ("_CLAIM", "ORDER BY depth DESC, id", "ORDER BY id"),
     ("_FAIL", "IN ('running', 'blocked')", "= 'running'"),
-    ("_ENDED", "tail = ?", "tail = ? AND 0"),
+    ("_ENDED", "BETWEEN ? AND ?", "BETWEEN ? AND ? AND 0"),
     ("_OPEN_CHILDREN", "parent = ?", "parent = ? AND 0"),
     ("_REVOKE", "wakeable = 0, held = 0", "wakeable = 0"),
     ("_UNBLOCK", "wakeable = 0", "wakeable = 1"),

@@ -69,7 +69,7 @@ FULL = 2  # as PRAGMA synchronous tells it
 DURABLE = {
     "settle": lambda journal, claim: settle(journal, claim),
     "fail": lambda journal, claim: settle(journal, claim, BROKEN),
-    "revoke": lambda journal, claim: journal.revoke_chain(1, 1),
+    "revoke": lambda journal, claim: journal.revoke_chain(1),
     "note": lambda journal, claim: journal.note(claim, "now", 0, "1"),
     "lose": lambda journal, claim: journal.lose(0, error_after),
     "stop": lambda journal, claim: journal.stop(claim, "{}", 0, 0),
@@ -174,7 +174,8 @@ def test_a_run_has_its_name_durably_after_its_journal_is_durable(calls, monkeypa
 
     monkeypatch.setenv("FIREXLITE_HOME", str(tmp_path / "home"))
     prepared, request = (type("Told", (), told) for told in
-                         ({"inputs": {}, "digest": "d", "members": new_tasks("one")}, {"workers": 1, "chain": "one"}))
+                         ({"inputs": {}, "digest": "d", "members": new_tasks("one")},
+                          {"workers": 1, "chain": "one", "full_wait_s": 0}))
 
     _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
     os.close(alive)
@@ -193,7 +194,7 @@ def test_the_run_s_lock_is_held_before_its_journal_is_durable(calls, monkeypatch
     locked: list[bool] = []
     monkeypatch.setattr(Journal, "submit", lambda journal, **told: locked.append(journal.directory.is_alive()))
     prepared, request = (type("Told", (), told) for told in
-                         ({"inputs": {}, "digest": "d", "members": []}, {"workers": 1, "chain": "one"}))
+                         ({"inputs": {}, "digest": "d", "members": []}, {"workers": 1, "chain": "one", "full_wait_s": 0}))
 
     _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
 
@@ -254,7 +255,7 @@ class Witness(Chimes):
     lambda journal, claim: settle(journal, claim),
     lambda journal, claim: settle(journal, claim, BROKEN),
     lambda journal, claim: enqueue(journal, claim, "child"),
-    lambda journal, claim: journal.revoke_chain(1, 2),
+    lambda journal, claim: journal.revoke_chain(1),
     lambda journal, claim: journal.lose(0, error_after),
 ], ids=["settle", "fail", "enqueue", "revoke", "lose"])
 def test_who_is_told_is_told_after_the_commit_and_under_the_lock(write, new_run):
@@ -368,7 +369,7 @@ def test_whoever_claims_calls_another_for_a_second_slot(new_run):
 @pytest.mark.parametrize("end", [
     lambda journal, child: settle(journal, child, BROKEN, 1, claims_next=False),
     lambda journal, child: journal.lose(1, error_after),
-    lambda journal, child: journal.revoke_chain(2, 3),
+    lambda journal, child: journal.revoke_chain(2),
 ], ids=["failed", "lost", "revoked"])
 def test_a_parent_is_woken_when_a_child_ends_in_the_midst_of_its_chain(end, new_run):
     journal = new_run("one", slots=1)

@@ -439,3 +439,75 @@ def test_a_run_of_many_tasks_without_files_is_looked_through_quickly(tmp_path):
         began = time.process_time()
         assert missing.check(history) == []
         assert time.process_time() - began < 1.0
+
+
+def test_producers_below_different_parents_leave_a_sound_journal(firexlite, plugin):
+    plugin(NOTE + """
+import firexlite
+
+@app.task(returns="f")
+def make(name):
+    with open(name, "w") as file:
+        file.write(name)
+    return firexlite.File(name)
+
+@app.task(bind=True, returns="f")
+def mid(self, name): return self.enqueue_child_and_get_results(make.s(name=name))["f"]
+
+@app.task(returns="z")
+def use(f, g):
+    assert os.path.exists("water")
+    return f.path + g.path
+
+@app.task(bind=True, returns="z")
+def top(self):
+    f, g = (self.enqueue_child_and_get_results(mid.s(name=name))["f"] for name in ("one", "two"))
+    return self.enqueue_child_and_get_results(use.s(f=f, g=g))["z"]
+""")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "top")
+    for name in ("one", "two"):
+        (firexlite.folder / name).unlink()
+    (firexlite.folder / "water").touch()
+
+    assert firexlite("resume", failed.firex_id, "--rerun-missing").code == 0
+    checked = firexlite("doctor", failed.firex_id)
+    assert checked.code == 0, checked.out
+
+
+def test_the_files_of_a_branch_whose_code_was_corrected_are_looked_at_too(firexlite, plugin, effects):
+    use = "from firexlite import app\n\n@app.task(returns='y')\ndef use(f): %s\n"
+    plugin(use % "raise ValueError", "use.py")
+    plugin(NOTE + """
+import firexlite
+
+@app.task(returns="f")
+def make():
+    with open("made", "w") as file:
+        file.write("made")
+    return firexlite.File("made")
+
+@app.task(bind=True, returns="y")
+def mid(self):
+    f = self.enqueue_child_and_get_results(make.s())["f"]
+    return self.enqueue_child_and_get_results(app.service("use").s(f=f))["y"]
+
+@app.task(bind=True, returns="z")
+def top(self):
+    promise = self.enqueue_child(mid.s(), block=True, raise_exception_on_failure=False)
+    note("waits")
+    wait_for_file("go")
+    return promise.result["y"] if promise.successful() else "sorry"
+""")
+    process = firexlite.start("submit", "--plugins", "use.py,services.py", "--chain", "top")
+    wait_until(lambda: effects()["waits"] == 1)
+    kill_all(process)
+    (firexlite.folder / "made").unlink()
+    (firexlite.folder / "go").touch()
+    plugin(use % "return open(f).read()", "use.py")
+    firex_id = firexlite.only_run().firex_id
+
+    refused = firexlite("resume", firex_id)
+    done = firexlite("resume", firex_id, "--rerun-missing")
+
+    assert refused.code == 2 and "made is missing" in refused.err
+    assert "z  made" in done.out, done.err

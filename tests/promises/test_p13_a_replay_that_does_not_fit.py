@@ -201,3 +201,98 @@ def test_of_a_run_that_succeeded_there_is_nothing_to_decide(firexlite):
     done = firexlite("resume", firex_id, "--restart-task", 1)
 
     assert (done.code, done.err) == (2, f"firexlite: {firex_id} has succeeded, so there is nothing to decide\n")
+
+
+PIECES = NOTE + """
+import threading
+
+@app.task(returns="x")
+def piece(name): note(name); return name
+
+@app.task(bind=True, returns="got")
+def top(self):
+    got, threads = [], []
+    def wait_for(promise):
+        self.wait_for_specific_children([promise])
+        got.append(promise.result["x"])
+    for name in ["b", "a"] if os.path.exists("go") else ["a", "b"]:
+        if name == "b" and not os.path.exists("go"):
+            wait_for_file("go")
+        promise = self.enqueue_child(piece.s(name=name))
+        threads.append(threading.Thread(target=wait_for, args=(promise,)))
+        threads[-1].start()
+        if name == "b":
+            threads[-1].join(0.5)  # it is told meanwhile that it cannot go on
+    for thread in threads:
+        thread.join()
+    return sorted(got)
+"""
+
+
+def test_a_thread_that_waits_for_what_is_held_does_not_end_in_a_wrong_result(firexlite, plugin, effects):
+    plugin(PIECES)
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "top", "--workers", "2")
+    wait_until(lambda: effects()["a"] == 1 and states(firexlite.only_run()).get("succeeded") == 1)
+    kill_all(process)
+    (firexlite.folder / "go").touch()
+
+    done = firexlite("resume", firexlite.only_run().firex_id)
+
+    assert done.code == 0, done.err
+    assert "got  ['a', 'b']" in done.out
+    assert effects() == {"a": 1, "b": 1}
+
+
+def test_a_wait_that_ran_out_of_time_runs_out_again(firexlite, plugin, effects):
+    plugin(NOTE + """
+from firexlite import WaitOnChainTimeoutError
+
+@app.task(returns="x")
+def slow(): wait_for_file("late"); return "slow"
+
+@app.task(returns="x")
+def quick(): note("quick"); return "quick"
+
+@app.task(bind=True, returns="got")
+def top(self):
+    try:
+        return self.enqueue_child_and_get_results(slow.s(), max_wait=0.2)["x"]
+    except WaitOnChainTimeoutError:
+        got = self.enqueue_child_and_get_results(quick.s())["x"]
+        open("late", "w").close()
+        wait_for_file("go")
+        return got
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "top", "--workers", "3")
+    wait_until(lambda: firexlite.runs() and states(firexlite.only_run()).get("succeeded") == 2)  # both, the slow one too late
+    kill_all(process)
+    (firexlite.folder / "go").touch()
+
+    done = firexlite("resume", firexlite.only_run().firex_id)
+
+    assert done.code == 0, done.err
+    assert "got  quick" in done.out
+    assert effects() == {"quick": 1}
+
+
+def test_below_what_a_person_restarted_other_failures_are_tried_again_too(firexlite, plugin):
+    plugin(NOTE + """
+@app.task(returns="x")
+def one(): assert os.path.exists("water"); return 1
+
+@app.task(returns="y")
+def two(): assert os.path.exists("water"); return 2
+
+@app.task(bind=True, returns="z")
+def top(self):
+    for child in one.s(), two.s():
+        self.enqueue_child(child)
+    self.wait_for_children()
+    return 3
+""")
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "top")
+    (firexlite.folder / "water").touch()
+
+    done = firexlite("resume", failed.firex_id, "--restart-task", "2")
+
+    assert (failed.code, done.code) == (1, 0), done.err

@@ -49,7 +49,7 @@ FALSE = {
                             "task 1 went from running to succeeded by 'release', which is no move"),
     "a lost event": ("DELETE FROM event WHERE id = 2", "the events are numbered up to [0-9]+, and there are [0-9]+"),
     "an awaited chain that is over": ("INSERT INTO awaited VALUES (1, 2, 1, 0)",
-                                      "task 2 waits for task 1, which is succeeded or not the end of a chain"),
+                                      "task 2 waits for task 1, which is succeeded"),
     "one that waits for nothing": ("UPDATE task SET state = 'blocked', move = 'block' WHERE id = 2",
                                    "task 2 is blocked, waits for nothing and may not go on"),
     "a chain with a gap": ("UPDATE task SET id = 7 WHERE id = 2", "the tasks are numbered up to 7, and there are 2"),

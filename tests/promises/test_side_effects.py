@@ -205,3 +205,89 @@ def test_another_word_for_on_interrupt_is_refused_where_it_stands(firexlite, plu
     assert (done.code, done.err) == (2, "firexlite: plugin 'services.py' failed to import at line 3 "
                                         "(`@app.task(on_interrupt='never')`): ValueError: on_interrupt takes retry, fail, ask, "
                                         "not 'never'\n")
+
+
+def test_a_body_that_was_revoked_while_it_ran_is_not_run_again_by_itself_either(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task(on_interrupt="fail", returns="paid")
+def pay():
+    note("pay")
+    wait_for_file("never" if not os.path.exists("go") else "go")
+    return 1
+
+@app.task(bind=True, returns="bill")
+def shop(self):
+    promise = self.enqueue_child(pay.s())
+    wait_for_file("effects")
+    if not os.path.exists("go"):
+        raise RuntimeError("the shop burns")
+    self.wait_for_children()
+    return promise.result["paid"]
+""")
+    words = ["--plugins", "services.py", "--chain", "shop", "--workers", "2"]
+    failed = firexlite("submit", *words)
+    (firexlite.folder / "go").touch()
+    task = number_of(firexlite.only_run(), "pay")
+
+    told = firexlite("resume", failed.firex_id)
+
+    assert (failed.code, told.code, effects()) == (1, 1, {"pay": 1})
+    assert f"CUT OFF: pay (task {task}, attempt 1) was revoked in its body" in failed.err
+    done = firexlite("resume", failed.firex_id, "--mark-done", task, '{"paid": 7}')
+    assert (done.code, effects()) == (0, {"pay": 1}), done.err
+    assert "bill  7" in done.out
+
+
+def test_a_person_who_knows_already_need_not_be_asked_first(firexlite, flashing, effects):
+    process, run = flashing("fail")
+    kill_all(process)
+    (firexlite.folder / "go").touch()
+
+    done = firexlite("resume", run.firex_id, "--restart-task", number_of(run, "flash"))
+
+    assert (done.code, effects()) == (0, {"flash A1": 2}), done.err
+
+
+def test_what_a_service_returns_without_naming_it_can_be_told_by_a_person(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task(on_interrupt="ask", returns="__DYNAMIC_RETURN__")
+def flash(): note("flash"); wait_for_file("never")
+
+@app.task(returns="y")
+def after(x): return x + 1
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "flash,after", "--x", "1")
+    wait_until(lambda: effects()["flash"] == 1)
+    kill_all(process)
+    run = firexlite.only_run()
+
+    asked = firexlite("resume", run.firex_id)
+    done = firexlite("resume", run.firex_id, "--mark-done", "1", '{"x": 5}')
+
+    assert "--mark-done 1 '{}'\n" in asked.err
+    assert (done.code, effects()) == (0, {"flash": 1}), done.err
+    assert "y  6" in done.out
+
+
+def test_nothing_below_a_task_that_stays_as_it_is_can_be_decided_alone(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task(returns="x")
+def child(): note("child"); wait_for_file("go"); return 1
+
+@app.task(bind=True, on_interrupt="fail", returns="z")
+def top(self): return self.enqueue_child_and_get_results(child.s())["x"]
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "top", "--workers", "2")
+    wait_until(lambda: effects()["child"] == 1)
+    kill_all(process)
+    (firexlite.folder / "go").touch()
+    run = firexlite.only_run()
+    firexlite("resume", run.firex_id)
+
+    alone = firexlite("resume", run.firex_id, "--restart-task", "2")
+    above = firexlite("resume", run.firex_id, "--restart-task", "1")
+
+    assert (alone.code, alone.err) == (2, (
+        "firexlite: task 2 (child) cannot be restarted: task 1, which enqueued it, was cut off itself and is not run again; "
+        "decide about that too, with --restart-task 1 or --mark-done 1\n"))
+    assert above.code == 0, above.err
