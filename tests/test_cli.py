@@ -732,3 +732,97 @@ def test_a_run_is_its_owners_alone_whatever_the_umask(firexlite: Command) -> Non
     assert any(path.parent == run.logs for path in found)
     assert {str(path): oct(path.stat().st_mode & 0o777) for path in found} == {
         str(path): "0o700" if path.is_dir() else "0o600" for path in found}
+
+
+def test_the_report_goes_into_a_pipe_and_replaces_no_device(firexlite: Command) -> None:
+    firex_id = firexlite("submit", "--chain", "nop").firex_id
+    pipe = firexlite.folder / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    done = firexlite("flame", firex_id, "--json", "-o", "pipe")
+
+    assert done == Finished(0, "", "")
+    assert os.read(reader, 10).startswith(b"{") and pipe.is_fifo()
+    os.close(reader)
+
+
+def test_a_report_is_written_where_a_link_leads(firexlite: Command) -> None:
+    firex_id = firexlite("submit", "--chain", "nop").firex_id
+    (firexlite.folder / "shown").mkdir()
+    (firexlite.folder / "out.html").symlink_to("shown/out.html")
+
+    assert firexlite("flame", firex_id, "-o", "out.html").code == 0
+
+    assert (firexlite.folder / "out.html").is_symlink()
+    assert (firexlite.folder / "shown/out.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("words, code, sentence", [
+    (["flame", "{id}", "-o", "."], 2, "the report cannot be written to '.': Is a directory"),
+    (["flame", "{id}", "-o", "nowhere/out.html"], 2, "the report cannot be written to 'nowhere/out.html': "
+                                                    "No such file or directory"),
+    (["flame", "{id}", "-o", "/dev/full"], 6, "the report could not be written to '/dev/full': No space left on device"),
+])
+def test_where_no_report_can_be_written_is_told_in_a_sentence(words, code, sentence, firexlite: Command) -> None:
+    firex_id = firexlite("submit", "--chain", "nop").firex_id
+
+    done = firexlite(*(word.format(id=firex_id) for word in words))
+
+    assert done == Finished(code, "", f"firexlite: {sentence}\n")
+    assert sorted(path.name for path in firexlite.folder.iterdir() if path.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("words", ["flame {id}", "runs", "doctor {id}", "list", "info nop"])
+def test_what_was_asked_for_and_cannot_be_written_is_no_success(words, firexlite: Command) -> None:
+    firex_id = firexlite("submit", "--chain", "nop").firex_id
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "firexlite", *words.format(id=firex_id).split()], stdout=full,
+                              stderr=subprocess.PIPE, cwd=firexlite.folder, env=firexlite.env, text=True, timeout=30)
+
+    assert (done.returncode, done.stderr) == (6, "firexlite: the output could not be written: No space left on device\n")
+
+
+def test_what_was_set_aside_counts_no_more(firexlite: Command, plugin) -> None:
+    plugin("""
+import os
+from firexlite import app
+
+@app.task(returns="x")
+def child(): return 1
+
+@app.task(bind=True, returns="x")
+def parent(self):
+    self.enqueue_child(child.s(), block=True)
+    assert os.path.exists("go")
+    return 1
+""")
+    firex_id = firexlite("submit", "--plugins", "services.py", "--chain", "parent").firex_id
+    (firexlite.folder / "go").touch()
+
+    done = firexlite("resume", firex_id, "--restart-task", "1")
+
+    assert "Resuming: 0 tasks done; task 1 to run afresh; 1 task reopened." in done.err
+    assert runs_table(firexlite)[firex_id][-1] == "2 of 2 succeeded"
+
+
+def test_a_long_message_keeps_the_word_that_matters(firexlite: Command, plugin) -> None:
+    plugin("""
+from firexlite import app
+
+@app.task
+def child(needed): ...
+
+@app.task(bind=True)
+def parent(self):
+    self.enqueue_child(child.s())
+
+@app.task(returns="thing")
+def odd():
+    return object()
+""")
+    missing = firexlite("submit", "--plugins", "services.py", "--chain", "parent").err
+    odd = firexlite("submit", "--plugins", "services.py", "--chain", "odd").err
+
+    assert "needed" in missing.partition("The run failed")[0]
+    assert "register_codec" in odd and "at services.py:11 in odd\n" in odd

@@ -259,3 +259,61 @@ def test_a_slip_in_the_corrected_code_costs_nothing_that_was_done(firexlite, plu
 
     assert done.code == 0, done.err
     assert effects() == {**{f"costly {n}": 1 for n in range(6)}, "seventh": 2}
+
+
+BREEDS = """
+from firexlite import app
+import breeds
+
+@app.task(returns="name")
+def name(of): return of
+
+@app.task(bind=True, returns="all")
+def dogs(self):
+    got = self.enqueue_child_and_get_results(name.s(of=breeds.FIRST))["name"]
+    if not os.path.exists("go"):
+        open("asked", "w").close()
+        wait_for_file("go")
+    return got
+"""
+
+
+def test_a_module_that_a_plugin_imports_is_part_of_its_code(firexlite, plugin):
+    plugin("FIRST = 'pug'\n", "breeds.py")
+    plugin(NOTE + BREEDS)
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "dogs")
+    wait_until(lambda: (firexlite.folder / "asked").exists())
+    kill_all(process)
+    plugin("FIRST = 'poodle'\n", "breeds.py")
+    (firexlite.folder / "go").touch()
+
+    done = firexlite("resume", firexlite.only_run().firex_id)
+
+    assert done.code == 0, done.err
+    assert "changed since: breeds.py" in done.err
+    assert "all  poodle" in done.out
+
+
+def test_a_plugin_that_was_given_another_place_is_found_there_from_then_on(firexlite, plugin):
+    source = "import os\nfrom firexlite import app\n\n@app.task\ndef work():\n    assert os.path.exists('go')\n"
+    plugin(source)
+    firex_id = firexlite("submit", "--plugins", "services.py", "--chain", "work").firex_id
+    (firexlite.folder / "moved").mkdir()
+    (firexlite.folder / "services.py").rename(firexlite.folder / "moved/services.py")
+    assert firexlite("resume", firex_id, "--plugins", "moved/services.py").code == 1
+    (firexlite.folder / "go").touch()
+
+    assert firexlite("resume", firex_id).code == 0
+
+
+def test_a_service_that_is_gone_is_told_of_before_anything_changes(firexlite, plugin):
+    plugin("from firexlite import app\n\n@app.task\ndef work(): raise ValueError\n")
+    firex_id = firexlite("submit", "--plugins", "services.py", "--chain", "work").firex_id
+    plugin("from firexlite import app\n\n@app.task\ndef play(): ...\n")
+
+    done = firexlite("resume", firex_id)
+
+    assert (done.code, done.err) == (2, (
+        f"firexlite: {firex_id} cannot go on, and nothing was changed: its task 1 needs the service work of services.py, "
+        "which services.py does not have; bring it back, under the same names, or pass its file with --plugins\n"))
+    assert query(firexlite.only_run(), "SELECT epoch FROM run") == [(1,)]

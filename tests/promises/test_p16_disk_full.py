@@ -123,3 +123,18 @@ def test_a_submission_waits_for_space_too(on_a_small_disk, plugin, effects):
 
     assert "z  100000" in told
     assert effects() == {"before": 1, "fills": 1, "after": 1}
+
+
+def test_a_run_on_a_file_system_that_cannot_be_written_is_shown_and_not_resumed(on_a_small_disk, plugin):
+    plugin("from firexlite import app\n\n@app.task\ndef fails(): raise ValueError\n")
+
+    told = on_a_small_disk("""
+        python -m firexlite submit --plugins services.py --chain fails 2> /dev/null || true
+        id=$(basename "$FIREXLITE_HOME"/FireX-*)
+        mount -o remount,ro "$FIREXLITE_HOME"
+        python -m firexlite runs
+        python -m firexlite resume "$id" || echo "exit $?" """)
+
+    assert "FAILED" in told
+    assert "exit 4" in told and "Traceback" not in told
+    assert " cannot be written to: Read-only file system; look at it freely, or resume a copy of your own: " in told
