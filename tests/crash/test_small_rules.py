@@ -108,7 +108,7 @@ def test_of_those_who_can_go_on_the_deepest_does_first(new_run):
     _, awaited_by_middle = enqueue(journal, middle, "low")
     journal.block(middle, [awaited_by_middle], wait=1)
     low = claimed(journal, THIRD)
-    journal.revoke_chain(awaited_by_top, awaited_by_top)
+    journal.revoke_chain(awaited_by_top)
 
     settle(journal, low, worker=THIRD)
 

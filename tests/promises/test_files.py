@@ -3,14 +3,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
 from conftest import NOTE, kill_all, query, states, wait_until
+from journals import claimed, enqueue, error_after, new_tasks, opened, submit
 
-from firexlite import File
-from firexlite.codec import canonical, decode, display, encode
+from firexlite import File, missing
+from firexlite.claims import Success
+from firexlite.codec import canonical, decode, display, encode, encode_named
 from firexlite.errors import NotReadable
+from firexlite.history import History
+from firexlite.journal import Journal
+from firexlite.takeover import Decisions, take_over
 
 
 @pytest.fixture
@@ -424,13 +430,6 @@ def test_a_producer_that_fails_leaves_the_run_as_it_was(firexlite, build, plugin
 
 
 def test_a_run_of_many_tasks_without_files_is_looked_through_quickly(tmp_path):
-    import time
-
-    from journals import new_tasks, opened
-
-    from firexlite import missing
-    from firexlite.history import History
-
     journal = opened(tmp_path)
     journal.submit(firex_id="x", chain="a", inputs="{}", options="{}", digest="d", pid=1, host="h",
                    members=new_tasks(*["greet"] * 10_000))
@@ -511,3 +510,110 @@ def top(self):
 
     assert refused.code == 2 and "made is missing" in refused.err
     assert "z  made" in done.out, done.err
+
+
+# --- which files are needed, and who makes them again ----------------------------------------------------------------
+
+@pytest.fixture
+def new_run(tmp_path, monkeypatch):
+    """Makes a run of the given services, with a journal and no processes; the folder of its files is the present one."""
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    def make(*services: str, slots: int = 1, **more: object) -> Journal:
+        made.append(opened(tmp_path, slots))
+        submit(made[0], *services, **more)
+        return made[0]
+
+    yield make
+    for journal in made:
+        journal.close()
+
+
+def written(name: str, text: str) -> File:
+    Path(name).write_text(text)
+    return File(name)
+
+
+def succeed(journal, claim, worker: int = 0, **returned: object) -> None:
+    journal.settle(claim, Success(encode_named(returned, ""), "{}"), worker, 0, is_parent=False, claims_next=False)
+
+
+def needed(journal, **decided) -> list[tuple[str, int, int | None]]:
+    """``(path, task that needs it, its producer)`` of each file that a resume looks for."""
+    with History(journal.directory) as history:
+        return [(need.file.path, need.task, need.producer) for need in missing.needed_by(history, **decided)]
+
+
+def to_run_again(journal) -> list[int]:
+    with History(journal.directory) as history:
+        return missing.to_run_again(history, missing.check(history))
+
+
+@pytest.fixture
+def parent_of_a_maker(new_run):
+    """The journal of a task under way, whose child, task 2, returned `gen.c`."""
+    journal = new_run("build", slots=2)
+    enqueue(journal, claimed(journal), "generate")
+    succeed(journal, claimed(journal, 1), 1, source=written("gen.c", "source"))
+    assert needed(journal) == [("gen.c", 1, 2)]
+    return journal
+
+
+def test_a_task_that_is_restarted_needs_no_files_of_its_children(parent_of_a_maker):
+    assert needed(parent_of_a_maker, restarted=[1]) == []
+
+
+def test_files_of_children_that_were_set_aside_are_not_needed(parent_of_a_maker):
+    with parent_of_a_maker.transaction(durable=True):
+        parent_of_a_maker.set_aside([2])
+
+    assert needed(parent_of_a_maker) == []
+
+
+@pytest.mark.parametrize("on_interrupt, needs", [("retry", [("gen.c", 2, 1)]), ("fail", [])])
+def test_a_failed_task_that_does_not_run_again_by_itself_needs_no_files(new_run, on_interrupt, needs):
+    journal = new_run("generate", "flash", worker_deaths=0)
+    with journal.transaction(durable=True):
+        journal.execute("UPDATE task SET on_interrupt = ? WHERE id = 2", on_interrupt)
+    succeed(journal, claimed(journal), source=written("gen.c", "source"))
+    claimed(journal)
+
+    assert journal.lose(0, error_after) == [2]
+
+    assert needed(journal) == needs
+
+
+def test_who_runs_again_finds_a_file_as_it_was_changed_last_before(new_run):
+    journal = new_run("compile", "sign", "link", "ship")
+    for text in "object", "object, signed":
+        succeed(journal, claimed(journal), object=written("app.o", text))
+    succeed(journal, claimed(journal), object=written("app.bin", "linked object, signed"))  # app.o flows no more
+
+    for name in "app.o", "app.bin":
+        os.unlink(name)
+
+    assert to_run_again(journal) == [1, 2, 3]
+
+
+def test_who_runs_again_finds_a_file_as_it_was_made_anew_since(new_run):
+    journal = new_run("compile", "link", "ship")
+    succeed(journal, claimed(journal), object=written("app.o", "object"))
+    succeed(journal, claimed(journal), object=written("app.bin", "linked"))
+    for text in "object of today", "object of tonight":
+        take_over(journal, 1, "here", {}, Decisions(redo=[1]))
+        succeed(journal, claimed(journal), object=written("app.o", text))
+
+    os.unlink("app.bin")
+
+    assert to_run_again(journal) == [2]
+
+
+def test_what_a_task_made_last_is_what_is_needed_of_it(new_run):
+    journal = new_run("compile", "link")
+    succeed(journal, claimed(journal), object=written("app.o", "object"))
+    for name in "first.o", "second.o":
+        take_over(journal, 1, "here", {}, Decisions(redo=[1]))
+        succeed(journal, claimed(journal), object=written(name, name))
+
+    assert needed(journal) == [("second.o", 2, 1)]
