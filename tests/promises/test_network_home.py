@@ -1,6 +1,7 @@
 """A home on a network file system works: a run goes on where a live journal may lie, and comes home when it has ended."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -11,7 +12,7 @@ import sys
 
 import pytest
 from conftest import NOTE, Command, kill_all, states, wait_until
-from journals import run_directory
+from journals import opened, run_directory, submit
 
 from firexlite import lodging
 from firexlite.errors import RunActive
@@ -438,6 +439,130 @@ def test_a_home_that_takes_no_more_files_does_not_change_how_a_run_ended(firexli
     (firexlite.home / killed.firex_id / "in the way").unlink()
     assert firexlite("resume", killed.firex_id).code == 0
     assert is_plain_and_whole(firexlite.only_run(), firexlite)
+
+
+# --- the steps of a move, one by one ----------------------------------------------------------------------------------
+
+class Mover:
+    """A home and a local folder between which a run is moved, in this process.
+
+    steps: what was done, in order, `("fsync", name)` or `("moment", name)`. at_moment: called at each of these moments.
+    """
+
+    def __init__(self, tmp_path, monkeypatch):
+        self.home, self.local = tmp_path / "home", tmp_path / "local" / f"firexlite-{os.getuid()}"
+        for folder in (self.home, self.local):
+            folder.mkdir(parents=True, mode=0o700)
+        monkeypatch.setenv("FIREXLITE_LOCAL", str(self.local.parent))
+        monkeypatch.setattr(lodging, "is_network", lambda path: self.home in (path, *path.parents))
+        self.steps = []
+        self.at_moment = lambda moment: None
+        monkeypatch.setattr(lodging.faults, "reach", self._reach)
+        self._fsync = os.fsync
+        monkeypatch.setattr(os, "fsync", self._note_fsync)
+
+    def _reach(self, *moment):
+        self.steps.append(("moment", " ".join(moment)))
+        self.at_moment(" ".join(moment))
+
+    def _note_fsync(self, fd):
+        self.steps.append(("fsync", os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))))
+        self._fsync(fd)
+
+    def run_in(self, folder):
+        """A run without processes, with an output of a worker and a payload."""
+        with contextlib.closing(opened(folder)) as journal:
+            submit(journal, "one")
+        run = journal.directory
+        run.log_file(1, 0).write_text("output")
+        (run.blobs / ("a" * 64)).write_text("payload")
+        return run
+
+    def lodging_run(self):
+        """A run on the local disk, to which a pointer in the home leads."""
+        run = self.run_in(self.local)
+        lodging.lodge(run.path)
+        lodging.leave_pointer(self.home, run.path, made_as=run.path)
+        self.steps.clear()
+        return run
+
+
+@pytest.fixture
+def mover(tmp_path, monkeypatch):
+    before = set(os.listdir("/proc/self/fd"))
+    yield Mover(tmp_path, monkeypatch)
+    for fd in set(os.listdir("/proc/self/fd")) - before:  # what comes home is held to the end of the process
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}").endswith("alive.lock"):
+                os.close(int(fd))
+
+
+def test_a_run_that_comes_home_is_held_by_its_mover_as_soon_as_it_is_there(mover):
+    run, is_held = mover.lodging_run(), {}
+    at_home = RunDirectory(mover.home / run.firex_id)
+    mover.at_moment = lambda moment: is_held.update({moment: at_home.is_alive()})
+
+    lodging.move_home(mover.home, run.path)
+
+    assert is_held == {"home copied": False, "home renamed": True, "pointer removed": True, "local removed": True}
+
+
+def test_all_files_of_a_run_that_comes_home_are_durable_before_it_counts(mover):
+    run = mover.lodging_run()
+
+    at_home = lodging.move_home(mover.home, run.path)
+
+    names = {path.name for path in at_home.rglob("*")} | {f".moving-{run.firex_id}"}
+    assert names >= {"journal.sqlite3", "1-0.log", "a" * 64, "blobs", "logs"}
+    assert {("fsync", name) for name in names} <= set(mover.steps[:mover.steps.index(("moment", "home copied"))])
+
+
+def test_a_pointer_is_durable_before_anything_follows_from_it(mover):
+    run = mover.run_in(mover.local)
+    lodging.lodge(run.path)
+
+    lodging.leave_pointer(mover.home, run.path, made_as=run.path)
+
+    assert mover.steps[-2:] == [("fsync", "home"), ("moment", "pointer written")]
+
+
+def test_a_run_that_moves_out_is_locked_before_any_file_of_it_is_there(mover):
+    run, found = mover.run_in(mover.home), []
+    alive = run.take_alive_lock(lambda pid: 1)
+
+    def take_lock(directory):
+        found.extend(path.name for path in directory.iterdir())
+        return RunDirectory(directory).take_alive_lock(lambda pid: 1)
+
+    place, held = lodging.move_out(mover.home, run.path, alive, take_lock)
+
+    assert found == ["alive.lock"]
+    assert place == mover.local / run.firex_id and RunDirectory(place).is_alive()
+    os.close(held)
+    assert not RunDirectory(place).is_alive()
+
+
+def test_whoever_moved_a_run_out_lets_go_of_the_one_at_home(mover):
+    run = mover.run_in(mover.home)
+    alive = run.take_alive_lock(lambda pid: 1)
+
+    _, held = lodging.move_out(mover.home, run.path, alive, lambda moving: RunDirectory(moving).take_alive_lock(lambda pid: 1))
+
+    assert held != alive
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(alive)
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_a_copy_that_somebody_holds_is_not_swept_away(mover, is_held):
+    run, copy = mover.run_in(mover.home), mover.run_in(mover.local)
+    if is_held:
+        copy.take_alive_lock(lambda pid: 1)
+
+    lodging.sweep(mover.home, mover.local)
+
+    assert run.journal.exists()
+    assert copy.journal.exists() == is_held
 
 
 # --- where a run may lodge ---------------------------------------------------------------------------------------
