@@ -68,7 +68,7 @@ def lose_the_last_life(journal, top) -> None:
     lambda journal, top: take_over(journal, 1, "here", {}),
     lambda journal, top: journal.stop(top, "{}", MAIN, 0),
     lambda journal, top: settle(journal, top, BROKEN, is_parent=True),
-    lambda journal, top: journal.revoke_chain(top.task, top.task),
+    lambda journal, top: journal.revoke_chain(top.task),
     lambda journal, top: journal.end_wait(top, 1),
     lambda journal, top: journal.lose(SECOND, error_after),  # so it does go on
 ], ids=["lost", "lost for good", "taken over", "stopped", "failed", "revoked", "timed out", "let go on"])
@@ -79,7 +79,7 @@ def test_who_could_have_gone_on_and_waits_no_more_is_not_let_go_on_later(end, ne
     _, tail = enqueue(journal, top, "child")
     journal.block(top, [tail], wait=1)
     claimed(journal, SECOND)
-    journal.revoke_chain(tail, tail)
+    journal.revoke_chain(tail)
     assert column(journal, "wakeable")[0] == 1  # there is no slot
 
     end(journal, top)

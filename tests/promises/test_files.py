@@ -542,7 +542,7 @@ def succeed(journal, claim, worker: int = 0, **returned: object) -> None:
 def needed(journal, **decided) -> list[tuple[str, int, int | None]]:
     """``(path, task that needs it, its producer)`` of each file that a resume looks for."""
     with History(journal.directory) as history:
-        return [(need.file.path, need.task, need.producer) for need in missing.needed_by(history, **decided)]
+        return [(need.file.path, need.task, need.producer) for need in missing.needed_by(history, missing.Prospect(**decided))]
 
 
 def to_run_again(journal) -> list[int]:
