@@ -18,7 +18,7 @@ from types import BuiltinFunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from .errors import TaskError
-from .secrets import masked
+from .secrets import masked, masked_data
 
 CHAIN_LIMIT = 30                   # exceptions in one chain of causes
 TEXT_LIMIT = 64 * 1024             # characters
@@ -97,14 +97,14 @@ def take_apart(exc: BaseException, storable: Callable[[object], object]) -> dict
     for name, value in _attributes_of(exc):
         with suppress(Exception):
             attributes[name] = storable(value)
-    return {"type": class_name(cls), "name": cls.__name__, "text": text_of(exc), "args": args,
+    return {"type": masked(class_name(cls)), "name": masked(cls.__name__), "text": text_of(exc), "args": args,
             "attributes": attributes, "traceback": traceback_of(exc), "where": where_of(exc)}
 
 
 def text_of(exc: BaseException) -> str:
     """``str(exc)``, at most `TEXT_LIMIT` long; a placeholder if that raises."""
     text = _own_text(exc)
-    return f"<{type(exc).__name__} whose str() fails>" if text is None else text
+    return masked(f"<{type(exc).__name__} whose str() fails>") if text is None else text
 
 
 def _own_text(exc: BaseException) -> str | None:
@@ -141,7 +141,7 @@ def where_of(exc: BaseException) -> dict[str, object] | None:
     else of the innermost frame; None if ``exc`` was never raised."""
     stored = _get(exc, "__dict__").get(WHERE)
     if isinstance(stored, dict):
-        return dict(stored)
+        return dict(masked_data(stored))
     chosen, tb = None, _get(exc, "__traceback__")
     while tb is not None:
         code = tb.tb_frame.f_code
@@ -149,7 +149,7 @@ def where_of(exc: BaseException) -> dict[str, object] | None:
         if chosen is None or distance <= chosen[0]:
             chosen = (distance, {"file": code.co_filename, "line": tb.tb_lineno, "function": code.co_name})
         tb = tb.tb_next
-    return chosen[1] if chosen else None
+    return masked_data(chosen[1]) if chosen else None
 
 
 def is_machinery(file: str) -> bool:

@@ -9,6 +9,7 @@ of its own, the filter, brings what comes out of it to the file, with a mask in 
 from __future__ import annotations
 
 import array
+import codecs
 import contextlib
 import errno
 import fcntl
@@ -32,6 +33,7 @@ from .secrets import masked, vault
 TAIL_BYTES = 64 * 1024  # of one attempt's output, as much as a reader is given
 CHUNK_BYTES = 64 * 1024 # that the filter takes at once
 ANSWER_S = 10.0         # how long the filter is waited for; it answers in well under a millisecond
+TELLING_BYTES = 4       # of the beginning of a value, which are held back for what may follow, even after the body has ended
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 SOME_WAS_LOST = b"[firexlite: some output was lost: the disk was full]\n"
 NO_FILTER = b"[firexlite: the output that follows is left out: no process could be started to mask the secrets in it]\n"
@@ -156,8 +158,23 @@ class _Lossy(io.FileIO):
             return len(data)
 
 
+def _as_it_was(error: UnicodeError) -> tuple[str | bytes, int]:
+    """One character that has no form in UTF-8: a byte that Python could not decode as that byte, another as an escape.
+
+    Where the locale is POSIX, Python has such bytes for all beyond ASCII; escaped, a value would not be known again.
+    """
+    assert isinstance(error, UnicodeEncodeError)
+    character = error.object[error.start]
+    is_byte = "\udc80" <= character <= "\udcff"
+    return bytes([ord(character) - 0xdc00]) if is_byte else f"\\u{ord(character):04x}", error.start + 1
+
+
+codecs.register_error("firexlite.as_it_was", _as_it_was)
+
+
 def _stream(fd: int) -> TextIO:
-    return io.TextIOWrapper(io.BufferedWriter(_Lossy(fd, "w", closefd=False)), errors="backslashreplace", line_buffering=True)
+    return io.TextIOWrapper(io.BufferedWriter(_Lossy(fd, "w", closefd=False)), encoding="utf-8",
+                            errors="firexlite.as_it_was", line_buffering=True)
 
 
 class _Masked(io.TextIOWrapper):
@@ -271,6 +288,7 @@ class _Masking:
         self._source, self._control = source, control
         self._log = _Lossy(log_fd, "w", closefd=False)
         self._held = b""  # the end of what came, if a value may begin there
+        self._shown = 0   # bytes of it that are in the log already
 
     def run(self) -> None:
         poll = select.poll()
@@ -287,6 +305,9 @@ class _Masking:
                 except OSError:  # it ended in the middle of a question
                     goes_on = False
         self._drain()
+        if len(self._held) >= TELLING_BYTES:
+            assert vault.known is not None
+            self._write(vault.known.mask_held(self._held))
 
     def _answer(self) -> bool:
         """Do what the worker asks for; False if it has ended."""
@@ -309,16 +330,21 @@ class _Masking:
         left = waiting[0]
         while left > 0 and (came := self._pass_on(min(left, CHUNK_BYTES))):
             left -= came
-        assert vault.known is not None
-        self._write(vault.known.mask_bytes(self._held))
-        self._held = b""
+        if len(self._held) < TELLING_BYTES:
+            self._write(self._held[self._shown:])
+            self._shown = len(self._held)
 
     def _pass_on(self, limit: int) -> int:
         """Mask and write what comes next; how many bytes that were, 0 at the end."""
         came = os.read(self._source, limit)
         assert vault.known is not None
-        text, self._held = vault.known.mask_stream(self._held + came)
-        self._write(text)
+        data = self._held + came
+        text, self._held = vault.known.mask_stream(data)
+        shown = data[:self._shown]
+        while not text.startswith(shown):  # a mask stands in the place of what followed
+            shown = shown[:-1]
+        self._write(text[len(shown):])
+        self._shown = max(0, self._shown - (len(data) - len(self._held)))
         return len(came)
 
     def _write(self, data: bytes) -> None:

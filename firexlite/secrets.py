@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, AnyStr, Generic
 
 from .errors import BadInput, SecretUnavailable
 
@@ -88,14 +89,38 @@ def _text_of_file(name: str, reference: str) -> str:
 
 # --- knowing a value again ---------------------------------------------------------------------
 
-def _percent(value: str, safe: str) -> str:
-    from urllib.parse import quote
-    return quote(_bytes(value), safe)
+def _json(is_ascii: bool, is_for_html: bool, with_slash: bool) -> Callable[[str], str]:
+    """JSON as Python writes it, and with what other languages do besides: Go escapes `<`, `>` and `&`, PHP the slash."""
+    def transform(text: str) -> str:
+        written = json.dumps(text, ensure_ascii=is_ascii)[1:-1]
+        if is_for_html:
+            written = re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", written)
+        return written.replace("/", "\\/") if with_slash else written
+    return transform
 
 
-def _html(value: str) -> str:
-    from html import escape
-    return escape(value)
+def _quoted(write: Callable[[str], str]) -> Callable[[str], str]:
+    """`repr` or `ascii`, in a text that has quotes of both kinds."""
+    return lambda text: write(text + "'\"")[1:-4]
+
+
+def _percent(safe: str, is_lower: bool = False, **instead: str) -> Callable[[str], str]:
+    """A URL in which letters, digits, `-._~` and ``safe`` stand as they are. instead: ``{byte, as x7e: what is written}``."""
+    kept = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~" + safe.encode())
+    table = [chr(byte) if byte in kept else f"%{byte:02x}" if is_lower else f"%{byte:02X}" for byte in range(256)]
+    for digits, written in instead.items():
+        table[int(digits[1:], 16)] = written
+    return lambda text: "".join(map(table.__getitem__, _bytes(text)))
+
+
+def _html(double_quote: str, single_quote: str, is_ascii: bool) -> Callable[[str], str]:
+    """HTML or XML, in which quotes are escaped in many ways, or not at all; is_ascii: other characters by their numbers."""
+    table = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': double_quote, "'": single_quote})
+
+    def transform(text: str) -> str:
+        written = text.translate(table)
+        return written.encode("ascii", "xmlcharrefreplace").decode() if is_ascii else written
+    return transform
 
 
 def _base64(encode: Callable[[bytes], bytes], bytes_before: int | None) -> Callable[[str], str]:
@@ -111,25 +136,48 @@ def _base64(encode: Callable[[bytes], bytes], bytes_before: int | None) -> Calla
     return transform
 
 
-# What becomes of a text that is written as a part of another one.
+# What becomes of a text that is written as a part of another one. These names stand in journals.
 ESCAPED: dict[str, Callable[[str], str]] = {
-    "json": lambda text: json.dumps(text)[1:-1],
+    "json": _json(is_ascii=True, is_for_html=False, with_slash=False),
     "repr": lambda text: repr(text)[1:-1],
-    "repr'": lambda text: repr(text + "'\"")[1:-4],  # within a text that has quotes of both kinds
+    "repr'": _quoted(repr),
     "bytes": lambda text: repr(_bytes(text))[2:-1],
-    "path": lambda text: _percent(text, "/"),
-    "url": lambda text: _percent(text, ""),
-    "form": lambda text: _percent(text, " ").replace(" ", "+"),
-    "html": _html,
+    "path": _percent("/"),
+    "url": _percent(""),
+    "form": _percent("", x20="+"),
+    "html": _html("&quot;", "&#x27;", is_ascii=False),
 }
 # What becomes of a value on its way through libraries; each of them may then be escaped once more, json(html(env:NAME)).
 # `base64+2` is found in the base64 of `user:VALUE`, which HTTP sends.
 FORMS: dict[str, Callable[[str], str]] = {
     **ESCAPED,
     "stripped": str.strip,
+    "utf8": lambda text: _bytes(text).decode("utf-8", "surrogateescape"),  # a locale without umlauts has it otherwise
     **{f"{name}{after}": _base64(encode, before)
        for name, encode in (("base64", base64.b64encode), ("base64url", base64.urlsafe_b64encode))
        for after, before in (("", None), ("+0", 0), ("+1", 1), ("+2", 2))},
+    **{"json" + ".utf8" * is_utf8 + ".html" * is_for_html + ".slash" * with_slash: _json(not is_utf8, is_for_html, with_slash)
+       for is_utf8, is_for_html, with_slash in itertools.product((False, True), repeat=3)},
+    "ascii": lambda text: ascii(text)[1:-1],
+    "ascii'": _quoted(ascii),
+    "backslash": lambda text: text.encode("ascii", "backslashreplace").decode(),
+    **{f"html.{quotes}" + ".ascii" * is_ascii: _html(double_quote, single_quote, is_ascii)
+       for is_ascii in (False, True)
+       for quotes, double_quote, single_quote in (
+           ("python", "&quot;", "&#x27;"), ("text", '"', "'"), ("markup", "&#34;", "&#39;"), ("php", "&quot;", "&#039;"),
+           ("short", "&quot;", "&#39;"), ("xml", "&quot;", "&apos;"), ("attribute", "&quot;", "'"))},
+    **{f"{name}" + ".lower" * is_lower: _percent(safe, is_lower, **instead)
+       for is_lower in (False, True)
+       for name, safe, instead in (
+           ("path", "/", {}), ("url", "", {}), ("form", "", {"x20": "+"}),
+           ("form.browser", "*", {"x20": "+", "x7e": "%7e" if is_lower else "%7E"}),
+           ("url.component", "!'()*", {}),                     # encodeURIComponent
+           ("url.whole", "!'()*;,/?:@&=+$#", {}),              # encodeURI
+           ("url.requoted", "!#$&'()*+,/:;=?@[]", {}),         # requests
+           ("url.requoted.percent", "!#$%&'()*+,/:;=?@[]", {}))},
+    "shell": lambda text: text.replace("'", "'\"'\"'"),       # shlex.quote
+    "shell.trace": lambda text: text.replace("'", "'\\''"),    # sh -x
+    "shell.backslash": lambda text: re.sub(r"([^\w@%+=:,./-])", r"\\\1", text),
 }
 
 
@@ -147,82 +195,123 @@ def mask_of(label: str) -> str:
     return f"{MASK}{label}]"
 
 
+class _Finder(Generic[AnyStr]):
+    """Finds needles in texts: of those that begin at one place the longest, and none within another.
+
+    labels: ``{needle: label}``; none is shorter than `SHORTEST`. bar: "|" as these texts have it.
+    """
+
+    _labels: Mapping[AnyStr, str]
+    _heads: re.Pattern[AnyStr]
+
+    def __init__(self, labels: Mapping[AnyStr, str], bar: AnyStr) -> None:
+        self._labels = labels
+        self._by_head: dict[AnyStr, list[AnyStr]] = {}  # there are few heads, and they are searched for fast
+        for needle in sorted(labels, key=len, reverse=True):  # the longest first, since the first that fits is taken
+            self._by_head.setdefault(needle[:SHORTEST], []).append(needle)
+        self._heads = re.compile(bar.join(map(re.escape, self._by_head)))
+
+    def find(self, text: AnyStr) -> Iterator[tuple[int, int, str]]:
+        """``(start, end, label)`` of each."""
+        if not any(head in text for head in self._by_head):  # by far faster than the pattern
+            return
+        found: re.Match[AnyStr] | None = self._heads.search(text)
+        while found is not None:
+            start = found.start()
+            needle = next((needle for needle in self._by_head[found[0]] if text.startswith(needle, start)), None)
+            after = start + (1 if needle is None else len(needle))
+            if needle is not None:
+                yield start, after, self._labels[needle]
+            found = self._heads.search(text, after)
+
+    def has_any(self, text: AnyStr) -> bool:
+        return any(True for _ in self.find(text))
+
+    def split(self, text: AnyStr) -> Iterator[tuple[AnyStr, str | None]]:
+        """``(what stands before a needle, its label)``; at the end what follows the last one, and None."""
+        end = 0
+        for start, after, label in self.find(text):
+            yield text[end:start], label
+            end = after
+        yield text[end:], None
+
+    def beginning_at_the_end(self, data: AnyStr) -> int:
+        """Where the text that follows ``data`` could make a needle, or a longer one, of its end; its length if nowhere."""
+        begin = len(data)
+        for head, needles in self._by_head.items():
+            at = data.find(head, max(0, len(data) - len(needles[0]) + 1))
+            while 0 <= at < begin:
+                if any(len(needle) > len(data) - at and needle.startswith(data[at:]) for needle in needles):
+                    begin = at
+                at = data.find(head, at + 1)
+            for size in range(1, SHORTEST):
+                if data.endswith(head[:size]):
+                    begin = min(begin, len(data) - size)
+        return begin
+
+
+    def begun_by(self, beginning: AnyStr) -> str:
+        """The label of a needle that begins like this."""
+        return next(label for needle, label in self._labels.items() if needle.startswith(beginning))
+
+
 class Needles:
     """Values, in all their forms, to be found in texts. values: ``{reference: value}``, at least one."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        self._labels = {value: reference for reference, value in reversed(list(values.items()))}
+        labels = {value: reference for reference, value in reversed(list(values.items()))}
         for reference, value in values.items():
+            forms: dict[str, str] = {}
             for form, transform in FORMS.items():
-                label = self._labels.setdefault(text := transform(value), f"{form}({reference})")
+                forms.setdefault(transform(value), form)
+            for text, form in forms.items():
+                label = labels.setdefault(text, f"{form}({reference})")
                 for outer, escape in ESCAPED.items():
-                    self._labels.setdefault(escape(text), f"{outer}({label})")
-        texts = sorted(self._labels, key=len, reverse=True)  # the longest first, since the first that fits is taken
-        self._texts = tuple(texts)
-        self._in_json = tuple(json.dumps(text)[1:-1] for text in texts)
-        self._pattern = re.compile("|".join(map(re.escape, texts)))
-        self._labels_of_bytes = {_bytes(text): label for text, label in self._labels.items()}
-        self._pattern_of_bytes = re.compile(b"|".join(re.escape(_bytes(text)) for text in texts))
+                    labels.setdefault(escape(text), f"{outer}({label})")
+        self._in_texts = _Finder(labels, "|")
+        self._in_bytes = _Finder({_bytes(text): label for text, label in reversed(labels.items())}, b"|")
+        self._in_json = _Finder({json.dumps(text)[1:-1]: label for text, label in labels.items()}, "|")
 
     def are_in(self, text: str) -> bool:
-        return any(needle in text for needle in self._texts)
+        return self._in_texts.has_any(text)
 
     def are_in_json(self, text: str) -> bool:
         """Whether some str or number in a JSON text, which is plain ASCII, may hold one."""
-        return any(needle in text for needle in self._in_json)
+        return self._in_json.has_any(text)
 
     def are_in_bytes(self, data: bytes | bytearray) -> bool:
-        return any(needle in data for needle in self._labels_of_bytes)
+        return self._in_bytes.has_any(bytes(data))
 
     def parts(self, text: str) -> list[str]:
         """``text`` as a template: what stands before a value, its label, what stands after it, and so on."""
-        return [part for literal, label in self._split(self._pattern, text)
-                for part in (literal, label and self._labels[label]) if part is not None]
+        return [part for pair in self._in_texts.split(text) for part in pair if part is not None]
 
     def parts_of_bytes(self, data: bytes) -> list[bytes | str]:
         """As `parts`; the labels are str."""
-        return [part for literal, label in self._split(self._pattern_of_bytes, data)
-                for part in (literal, label and self._labels_of_bytes[label]) if part is not None]
-
-    @staticmethod
-    def _split(pattern: re.Pattern, text: Any) -> Iterator[tuple[Any, Any]]:
-        """``(what stands before a value, the value)``; at the end what follows the last one, and None."""
-        end = 0
-        for found in pattern.finditer(text):
-            yield text[end:found.start()], found[0]
-            end = found.end()
-        yield text[end:], None
+        return [part for pair in self._in_bytes.split(data) for part in pair if part is not None]
 
     def mask(self, text: str) -> str:
-        return self._pattern.sub(lambda found: mask_of(self._labels[found[0]]), text)
+        return "".join(literal + (mask_of(label) if label else "") for literal, label in self._in_texts.split(text))
 
     def mask_bytes(self, data: bytes) -> bytes:
-        return self._pattern_of_bytes.sub(self._mask_in_bytes, data)
+        return b"".join(literal + (_bytes(mask_of(label)) if label else b"")
+                        for literal, label in self._in_bytes.split(data))
 
     def mask_stream(self, data: bytes) -> tuple[bytes, bytes]:
         """``(masked, held)``: what may be the beginning of a value is held, until it is known what follows."""
-        hold, done, parts = self._beginning_at_the_end(data), 0, []
-        if self.are_in_bytes(data):  # by far faster than the pattern
-            for found in self._pattern_of_bytes.finditer(data):
-                if found.start() >= hold:  # a longer value may begin there
-                    break
-                parts += [data[done:found.start()], self._mask_in_bytes(found)]
-                done = found.end()
+        hold, done, parts = self._in_bytes.beginning_at_the_end(data), 0, []
+        for start, end, label in self._in_bytes.find(data):
+            if start >= hold:  # a longer value may begin there
+                break
+            parts += [data[done:start], _bytes(mask_of(label))]
+            done = end
         hold = max(hold, done)
         return b"".join([*parts, data[done:hold]]), data[hold:]
 
-    def _mask_in_bytes(self, found: re.Match[bytes]) -> bytes:
-        return _bytes(mask_of(self._labels_of_bytes[found[0]]))
-
-    def _beginning_at_the_end(self, data: bytes) -> int:
-        begin = len(data)
-        for needle in self._labels_of_bytes:
-            at = data.find(needle[:1], max(0, len(data) - len(needle) + 1))
-            while 0 <= at < begin:
-                if needle.startswith(data[at:]):
-                    begin = at
-                at = data.find(needle[:1], at + 1)
-        return begin
+    def mask_held(self, held: bytes) -> bytes:
+        """What to write for it if nothing follows: a value stands in it, or it is the beginning of one."""
+        written = self.mask_bytes(held)
+        return _bytes(mask_of(f"{self._in_bytes.begun_by(held)}, cut off")) if written == held else written
 
 
 @functools.lru_cache(maxsize=64)

@@ -6,14 +6,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import os
 import random
+import re
+import shlex
 import signal
+import socket
+import urllib.parse
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
+from xml.etree import ElementTree
+from xml.sax import saxutils
 
 import pytest
 from conftest import Command, kill_all, query, states, wait_until
@@ -24,6 +31,7 @@ from firexlite import Secret, host
 from firexlite.codec import canonical, decode, decode_error, display, display_error, encode, encode_error
 from firexlite.errors import BadInput, NotStorable
 from firexlite.home import RunDirectory
+from firexlite.logs import _Masking
 from firexlite.secrets import LONGEST, Needles, masked, vault
 
 pytest_plugins = ["sound_runs"]
@@ -372,6 +380,102 @@ def test_the_filter_ends_with_its_worker_even_if_a_daemon_holds_the_pipe(firexli
         os.kill(daemon, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("cut", [1, 3, 4, len(CANARY.encode()) - 1])
+def test_a_value_is_known_again_though_its_body_ends_in_the_midst_of_it(cut: int, firexlite: Command, plugin) -> None:
+    plugin(COMMON + f"""
+import sys
+
+@app.task(returns="rest")
+def begin(token):
+    data = os.fsencode(token)
+    os.write(1, b"It is: " + data[:{cut}])
+    waits = "import os, sys, time\\nwhile not os.path.exists('go on'): time.sleep(0.01)\\nos.write(1, sys.stdin.buffer.read())"
+    waits += "\\nopen('done', 'w')"
+    rest = subprocess.Popen([sys.executable, "-c", waits], stdin=subprocess.PIPE)
+    rest.stdin.write(data[{cut}:] + b"!\\n")
+    rest.stdin.close()
+
+@app.task
+def end(plain):
+    Path("go on").touch()
+    wait_for_file("done")
+""")
+
+    ended = firexlite("submit", "--plugins", "services.py", "--workers", "1", "--chain", "begin,end", "--token",
+                      "Secret(env:CANARY)", "--plain", PLAIN, **SECRETS)
+
+    run = RunDirectory(firexlite.home / ended.firex_id)
+    assert ended.code == 0, ended.err
+    shown = "" if cut >= 4 else CANARY[:cut]
+    assert log_of(run) == f"It is: {shown}[secret env:CANARY]!\n"
+    first, second = firexlite.flame(ended.firex_id)["tasks"]
+    assert (first["log"]["lines"], second["log"]["lines"]) == (
+        [f"It is: {shown}"], ["[secret env:CANARY]!"])
+
+
+def test_a_value_that_is_cut_off_by_the_end_of_its_run_is_masked_too(firexlite: Command, plugin) -> None:
+    plugin(COMMON + """
+@app.task
+def breaks_off(token):
+    os.write(1, b"It is: " + token.encode()[:-1])
+""")
+
+    ended = firexlite("submit", "--plugins", "services.py", "--chain", "breaks_off", "--token", "Secret(env:CANARY)", **SECRETS)
+
+    assert log_of(RunDirectory(firexlite.home / ended.firex_id)) == "It is: [secret env:CANARY, cut off]"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_value_gets_through_the_filter_whenever_it_is_asked_for_all_it_has(
+        seed: int, tmp_path: Path, monkeypatch) -> None:
+    chance = random.Random(seed)
+    vault.forget()
+    for name, value in {"A": "abcdef", "B": "bcdefabcx", "C": "aaaaaab"}.items():
+        monkeypatch.setenv(name, value)
+        Secret(f"env:{name}").reveal()
+    data = "".join(chance.choice(["abcdef", "bcdefabcx", "aaaaaab", "a", "ab", "abc", "xyz"]) for _ in range(60)).encode()
+    source, into = os.pipe()
+    asks, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    log = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY)
+    at_work = _Masking(source, control, log)
+
+    for i in range(0, len(data), 4):
+        os.write(into, data[i:i + 4])
+        if chance.random() < 0.5:
+            at_work._drain()
+    os.close(into)
+    at_work.run()
+
+    written = (tmp_path / "log").read_text()
+    assert not any(value in written for value in ("abcdef", "bcdefabcx", "aaaaaab"))
+    assert "[secret env:" in written and "xyz" in written
+    for fd in (source, log):
+        os.close(fd)
+    control.close()
+    asks.close()
+    vault.forget()
+
+
+def test_a_value_beyond_ascii_is_masked_where_the_locale_has_nothing_else(firexlite: Command, plugin) -> None:
+    plugin(COMMON + """
+@app.task
+def tell(token):
+    print("printed", token, "\\ud83d \\udcff", os.environ["PLAIN"])
+    logging.getLogger("service").warning("logged %s %r %s", token, token, json.dumps(token))
+    os.system("echo $CANARY")
+""")
+
+    ended = firexlite("submit", "--plugins", "services.py", "--chain", "tell", "--token", "Secret(env:CANARY)", **SECRETS,
+                      PLAIN="é", LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+
+    assert ended.code == 0, ended.err
+    assert leaks(firexlite.home) == {}
+    [log] = RunDirectory(firexlite.home / ended.firex_id).path.glob("logs/*")
+    first, second, third = log.read_bytes().splitlines()
+    assert first == "printed [secret env:CANARY] \\ud83d \udcff é".encode("utf-8", "surrogateescape")
+    assert second.count(b"[secret ") == 3 and third == b"[secret env:CANARY]"
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("words, said", [
@@ -471,6 +575,78 @@ def test_a_secret_that_is_learnt_while_a_value_is_written_is_masked_in_all_of_it
 
     assert traces_in(text) == []
     assert decode(text)[:2] == [CANARY, CANARY]
+
+
+# All that some library writes in another way, between marks that each leaves alone.
+MARKED = "Xq7vK9wZ \"/é\U0001f600<&>+%'\\\n~*!(x)[];:$Bm4tR8pL"
+
+LIBRARIES = {
+    "json.dumps": json.dumps(MARKED),
+    "json.dumps, not ascii": json.dumps(MARKED, ensure_ascii=False),
+    "encoding/json of Go": json.dumps(MARKED, ensure_ascii=False).replace("<", r"\u003c").replace(">", r"\u003e")
+                                                                 .replace("&", r"\u0026"),
+    "json_encode of PHP": json.dumps(MARKED).replace("/", r"\/"),
+    "json_encode of PHP, not ascii": json.dumps(MARKED, ensure_ascii=False).replace("/", r"\/"),
+    "repr": repr(MARKED), "ascii": ascii(MARKED), "repr of bytes": repr(MARKED.encode()),
+    "ascii of a longer text": ascii(f"{MARKED}'\""), "an ASCII stream": MARKED.encode("ascii", "backslashreplace").decode(),
+    "html.escape": html.escape(MARKED), "html.escape, no quotes": html.escape(MARKED, quote=False),
+    "markupsafe": html.escape(MARKED, quote=False).replace('"', "&#34;").replace("'", "&#39;"),
+    "htmlspecialchars of PHP": html.escape(MARKED, quote=False).replace('"', "&quot;").replace("'", "&#039;"),
+    "xml.sax.saxutils": saxutils.escape(MARKED, {'"': "&quot;", "'": "&apos;"}),
+    "ElementTree": ElementTree.tostring(ElementTree.Element("x", {"y": MARKED})).decode().replace("&#10;", "\n"),
+    "numeric entities": html.escape(MARKED).encode("ascii", "xmlcharrefreplace").decode(),
+    "quote": urllib.parse.quote(MARKED), "quote_plus": urllib.parse.quote_plus(MARKED),
+    "quote, nothing safe": urllib.parse.quote(MARKED, ""),
+    "encodeURIComponent": urllib.parse.quote(MARKED, "!'()*"), "encodeURI": urllib.parse.quote(MARKED, "!'()*;,/?:@&=+$#"),
+    "lower case": re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(MARKED, "")),
+    "a form of a browser": urllib.parse.quote_plus(MARKED, "*").replace("~", "%7E"),
+    "requests": urllib.parse.quote(MARKED, "!#$&'()*+,/:;=?@[]~"),
+    "requests, if each % could be one of a URL": urllib.parse.quote(MARKED, "!#$%&'()*+,/:;=?@[]~"),
+    "shlex.quote": shlex.quote(MARKED), "sh -x": MARKED.replace("'", r"'\''"),
+    "base64": base64.b64encode(f"user:{MARKED}".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_value_is_known_again_in_what_libraries_make_of_it(library: str, monkeypatch) -> None:
+    monkeypatch.setenv("CANARY", MARKED)
+    vault.forget()
+    text = f"[{LIBRARIES[library]}]"
+    assert traces_in(masked(text)) != []
+
+    Secret("env:CANARY").reveal()
+
+    assert "[secret " in masked(text) and traces_in(masked(text)) == []
+    assert traces_in(vault.known.mask_bytes(text.encode())) == []  # type: ignore[union-attr]
+    assert traces_in(encode([text])) == [] and decode(encode([text])) == [text]
+    assert traces_in(masked(json.dumps([text]))) == [] and traces_in(masked(repr(text))) == []
+    vault.forget()
+
+
+def test_the_place_and_the_class_of_an_exception_hold_no_secret(canary: str, firexlite: Command, plugin, monkeypatch) -> None:
+    monkeypatch.setenv("NAME", "identifier")
+    Secret("env:NAME").reveal()
+    plugin(COMMON + """
+@app.task
+def raises(token):
+    names = {"Wrong": type(f"Wrong_{token}", (Exception,), {})}
+    exec(compile("def identifier(): raise Wrong('on purpose')", f"/{token}/x.py", "exec"), names)
+    names["identifier"]()
+""")
+
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "raises", "--token", "Secret(env:CANARY)", **SECRETS)
+    code = compile("def identifier(): raise ValueError", f"/{CANARY}/x.py", "exec")
+    functions: dict = {}
+    exec(code, functions)
+    with pytest.raises(ValueError) as caught:
+        functions["identifier"]()
+    stored = encode_error(caught.value)
+
+    assert failed.code == 1
+    assert "Wrong_[secret env:CANARY]: on purpose\n  at /[secret env:CANARY]/x.py:1 in identifier\n" in failed.err
+    assert leaks(firexlite.home) == {} and traces_in(failed.err + json.dumps(firexlite.flame(failed.firex_id))) == []
+    assert display_error(stored)["where"] == {"file": "/[secret env:CANARY]/x.py", "line": 1, "function": "[secret env:NAME]"}
+    assert traces_in(encode_error(decode_error(stored))) == []
 
 
 class Stubborn(Exception):
