@@ -16,6 +16,7 @@ from .board import Board
 from .errors import BadInput, FirexliteError
 from .home import RunDirectory
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
+from .logs import terminal
 from .runner import GRACE_S, SAME_REQUEST_S
 
 IMPORT_TIMEOUT_S = 10.0
@@ -255,4 +256,5 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # a service may have put anything there; a reader may be gone
                 stream.flush()
+        terminal.settle()
         os._exit(code)

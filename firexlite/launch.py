@@ -23,7 +23,7 @@ from .errors import BadInput, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
 from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
 from .journal import FULL_WAIT_S, Journal, wait_for_space
-from .logs import mask_streams
+from .logs import terminal
 from .plugins import Plugin, helpers, load
 from .runner import Incarnation, Runner, leave_tidy, write_run_json
 from .secrets import masked_data, vault
@@ -48,6 +48,7 @@ class Channel:
         if what == "refused":
             details = masked_data(details)
         message = json.dumps({"what": what, **details}).encode()
+        terminal.settle()
         with suppress(BrokenPipeError):  # the front is dead, so we soon are
             socket.send_fds(self._socket, [message], [] if fd is None else [fd])
 
@@ -97,7 +98,7 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     """Submit a run and drive it. Returns the exit code."""
     durability()  # refuses what it does not know, before anything is there
     firex_id = new_firex_id(time.time())
-    vault.when_learned = mask_streams
+    vault.when_learned = terminal.mask
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
     channel.tell("imported")
     options = {
@@ -192,7 +193,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
 
 def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
     """Know again the secrets that the run knew from its beginning. Raises BadInput if one is not to be had."""
-    vault.when_learned = mask_streams
+    vault.when_learned = terminal.mask
     try:
         vault.begin_run(run.options.get("secrets", ()), redacted(request.redact))
     except SecretUnavailable as error:
@@ -318,7 +319,7 @@ def drive_without_services(incarnation: Incarnation, alive: int, board: Board, c
     alive: the file descriptor that holds the run's lock.
     """
     record_holder(alive, host.start_time)
-    vault.when_learned = mask_streams
+    vault.when_learned = terminal.mask
     vault.begin_run(*incarnation.secrets)
     channel.tell("started", path=str(incarnation.directory.path))
     return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins))

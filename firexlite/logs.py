@@ -24,6 +24,7 @@ import sys
 import termios
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -185,15 +186,54 @@ class _Masked(io.TextIOWrapper):
         return len(text)
 
 
-def mask_streams(reference: str, value: str) -> None:
-    """Mask what this process itself prints from now on, to be called for each secret that it reads."""
-    if isinstance(sys.stderr, _Masked):
-        return
-    for name, fd in (("stdout", 1), ("stderr", 2)):
-        with suppress(OSError, ValueError, AttributeError):
-            getattr(sys, name).flush()
-        setattr(sys, name, _Masked(io.BufferedWriter(io.FileIO(fd, "w", closefd=False)), errors="backslashreplace",
-                                   line_buffering=True))
+class _Terminal:
+    """Where a process that imports services prints, and the commands that they start: from its first secret on to a filter."""
+
+    def __init__(self) -> None:
+        self._filter: _Filter | None = None
+        self._fd = -1  # where 1 and 2 led before
+
+    def mask(self, reference: str, value: str) -> None:
+        if self._filter is None:
+            self._flush()
+            self._start_filter()
+        elif not self._filter.learns(reference, value):
+            self._start_filter()
+
+    def _start_filter(self) -> None:
+        stream: Callable[[int], TextIO] = _stream
+        try:
+            if self._fd < 0:
+                self._fd = os.dup(2)
+            self._filter = _Filter(self._fd)
+        except OSError:  # there is no room for a process, or nothing to print to; what comes by other ways is not masked then
+            stream = lambda fd: _Masked(io.BufferedWriter(io.FileIO(fd, "w", closefd=False)), errors="backslashreplace",  # noqa: E731
+                                        line_buffering=True)
+        else:
+            for standard in (1, 2):
+                os.dup2(self._filter.pipe, standard)
+        sys.stdout, sys.stderr = stream(1), stream(2)
+
+    def settle(self) -> None:
+        """Wait until all that was printed is there; what another process says next is to follow it."""
+        if self._filter is not None:
+            self._flush()
+            self._filter.drained()
+
+    def leave(self) -> None:
+        """In a fork: let the filter end when the process that started it does."""
+        if self._filter is not None:
+            self._filter.control.close()
+
+    @staticmethod
+    def _flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # a service may have put anything there
+                stream.flush()
+
+
+terminal = _Terminal()
+os.register_at_fork(after_in_child=terminal.leave)
 
 
 # --- the filter --------------------------------------------------------------------------------

@@ -476,6 +476,57 @@ def tell(token):
     assert second.count(b"[secret ") == 3 and third == b"[secret env:CANARY]"
 
 
+AT_IMPORT = COMMON + """
+import sys
+from firexlite import InputConverter
+
+def tell(where):
+    for value in os.environ["CANARY"], os.environ["PLAIN"]:
+        print(where, value, file=sys.__stderr__)
+        sys.stdout.buffer.write(f"{where} {value}\\n".encode())
+        sys.stdout.flush()
+        for part in value[:4], value[4:]:
+            os.write(1, part.encode())
+        os.write(2, b"\\n")
+    subprocess.run(["sh", "-c", 'echo "$0" "$CANARY" "$PLAIN"; sleep 0.01; echo "$0" "$CANARY" >&2', where], check=True)
+    if not os.fork():
+        print(where, os.environ["CANARY"], flush=True)
+        os._exit(0)
+    os.wait()
+
+tell("at import")
+
+@InputConverter.register
+def convert(kwargs):
+    tell("in a converter")
+
+@app.task
+def use(token, late=Secret("env:REDACTED")): pass
+"""
+
+
+def test_what_is_printed_at_import_is_masked_and_stands_where_it_belongs(firexlite: Command, plugin) -> None:
+    plugin(AT_IMPORT)
+    known = {"CANARY": CANARY, "REDACTED": SECRETS["REDACTED"], "PLAIN": PLAIN}
+    words = ("submit", "--plugins", "services.py", "--token", "Secret(env:CANARY)")
+
+    done = firexlite(*words, "--chain", "use", **known)
+    refused = firexlite(*words, "--chain", "no_such", **known)
+    plugin(AT_IMPORT + "threading.Thread(target=threading.Event().wait, daemon=True).start()")
+    with_threads = firexlite(*words, "--chain", "use", **known)
+    plugin(AT_IMPORT + "raise RuntimeError(os.environ['CANARY'])")
+    broken = firexlite(*words, "--chain", "use", **known)
+
+    assert [ended.code for ended in (done, refused, with_threads, broken)] == [0, 2, 0, 2]
+    for ended in (done, refused, with_threads, broken):
+        assert traces_in(ended.out + ended.err) == []
+        assert ended.err.count("at import [secret env:CANARY]") == 5
+        assert ended.err.count("\n[secret env:CANARY]\n") == (2 if ended in (done, with_threads) else 1)
+    assert done.err.count(f"in a converter {PLAIN}") == 2
+    assert refused.err.splitlines()[-1].startswith("firexlite: ")
+    assert "FireX ID" in done.out.splitlines()[0] and "import" not in done.out
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("words, said", [
