@@ -15,7 +15,7 @@ from .binding import Parameters
 from .codec import encode
 from .errors import IllegalTaskNameException, NotRegistered, NotStorable, ReturnsCodingException, SecretUnavailable, nearest
 from .results import return_names
-from .secrets import Secret, mask_of
+from .secrets import Secret, mask_of, masked
 from .services import Task
 from .signatures import Signature
 
@@ -70,7 +70,7 @@ class Service:
             "positional": p.positional, "keyword_only": p.keyword_only, "positional_only": sorted(p.positional_only),
             "var_positional": p.var_positional, "var_keyword": p.var_keyword,
             "defaults": {name: _encode_default(value) for name, value in p.defaults.items()},
-            "returns": self.returns, "file": self.file, "line": self.line, "plugin": self.from_plugin,
+            "returns": self.returns, "file": masked(self.file), "line": self.line, "plugin": self.from_plugin,
             "short_name": self.name_without_orig.rpartition(".")[2],
         })
 

@@ -45,6 +45,7 @@ FENCE = "tests/promises/test_p06_fence.py -k return"
 KILLERS = "tests/promises/test_p09_killer_tasks_are_bounded.py"
 REPLAY = "tests/promises/test_p13_a_replay_that_does_not_fit.py"
 SIDE_EFFECTS = "tests/promises/test_side_effects.py"
+SECRETS = "tests/promises/test_secrets_stay_secret.py"
 ALONE = "tests/promises/test_wal_reset.py -k alone"
 
 BUGS: list[Bug] = []
@@ -856,4 +857,44 @@ _in("home.py",
     ("a quota that is used up is no full disk", "(errno.ENOSPC, errno.EDQUOT)", "(errno.ENOSPC,)", only(RULES, "disk")),
     ("a disk that became read-only has not failed", "(*_NO_SPACE, errno.EIO, errno.EROFS)",
      "(*_NO_SPACE, errno.EIO)", only(RULES, "disk")),
+    )
+
+# --- secrets ------------------------------------------------------------------------------------------------------------------
+
+_in("secrets.py",
+    ("the shorter of two values is masked first", "key=len, reverse=True", "key=len", only(SECRETS, "several_values")),
+    ("a value is not known again without the space around it", '    "stripped": str.strip,\n', "",
+     only(SECRETS, "several_values")),
+    )
+_in("submission.py",
+    ("the value of a default may stand in the command line",
+     "    vault.refuse_in(request.argv)\n    head, *rest", "    head, *rest", only(SECRETS, "value_of_a_default")),
+    )
+_in("launch.py",
+    ("a value may stand in the command line of a resume", "    vault.refuse_in(request.argv)\n", "",
+     only(SECRETS, "folder_may_have")),
+    ("the folder of a submission is journaled as it is", "json.dumps(masked_data(options))", "json.dumps(options)",
+     only(SECRETS, "folder_may_have")),
+    )
+_in("codec_errors.py",
+    ("the place of an exception is not masked", "return masked_data(chosen[1])", "return (chosen[1])",
+     only(SECRETS, "place_and")),
+    ("the class of an exception is not masked", "masked(cls.__name__)", "cls.__name__", only(SECRETS, "place_and")),
+    )
+_in("logs.py",
+    ("the end of a body lets half a value through", "        if len(self._held) < TELLING_BYTES:\n            self._write(self",
+     "        if True:\n            self._write(self", only(SECRETS, "in_the_midst")),
+    ("what was shown of a value is forgotten", "            self._shown = len(self._held)\n", '            self._held = b""\n',
+     only(SECRETS, "in_the_midst")),
+    ("a value that is cut off is written", "self._write(vault.known.mask_held(self._held))", "self._write(self._held)",
+     only(SECRETS, "cut_off")),
+    ("the filter belongs to the session of its worker", "        os.setsid()   # what is meant", "        # what is meant",
+     only(SECRETS, "outlives_its_worker")),
+    ("a signal ends the filter", "            signal.signal(unheeded, signal.SIG_IGN)\n", "            pass\n",
+     only(SECRETS, "signals_for_others")),
+    ("streams have the encoding of the locale", 'encoding="utf-8",', "encoding=None,", only(SECRETS, "beyond_ascii")),
+    )
+_in("worker.py",
+    ("the last words of a worker are not waited for", "            worker.log.size()  #", "            pass  #",
+     only(SECRETS, "last_words")),
     )

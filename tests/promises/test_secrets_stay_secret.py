@@ -306,6 +306,19 @@ def is_alone(plain):
     print("without a filter", plain, Secret("env:CANARY").reveal())
     logs._fork = fork
 
+@app.task(bind=True)
+def dies(self, token):
+    if self.attempt == 1:
+        [its_filter] = filters()
+        Path("filter").write_text(str(its_filter))
+        os.kill(its_filter, signal.SIGSTOP)
+        print("its last words", token)
+        os.kill(os.getpid(), signal.SIGKILL)
+    its_filter = int(Path("filter").read_text())
+    os.kill(its_filter, signal.SIGCONT)
+    while host.start_time(its_filter) is not None:
+        time.sleep(0.01)
+
 @app.task
 def floods(token):
     for _ in range(40):
@@ -339,6 +352,56 @@ def test_only_a_worker_that_knows_a_secret_has_a_filter_and_it_gets_another_if_i
     assert [task["log"]["lines"] for task in firexlite.flame(killed.firex_id)["tasks"] if task["log"]] == [
         ["before [secret env:CANARY]"], ["after [secret env:CANARY]", "[secret env:CANARY]"]]
     assert leaks(firexlite.home) == {}
+
+
+def test_a_filter_outlives_its_worker_until_all_is_written(firexlite: Command, plugin) -> None:
+    plugin(FAMILY)
+
+    ended = firexlite("submit", "--plugins", "services.py", "--chain", "dies", "--token", "Secret(env:CANARY)", **SECRETS)
+
+    assert ended.code == 0, ended.err
+    assert log_of(RunDirectory(firexlite.home / ended.firex_id)) == "its last words [secret env:CANARY]\n"
+
+
+def test_signals_for_others_do_not_end_a_filter(firexlite: Command, plugin) -> None:
+    plugin(FAMILY + """
+[its_filter] = filters()
+for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM:
+    os.kill(its_filter, number)
+print("written after all", os.environ["CANARY"])
+""")
+
+    ended = firexlite("submit", "--plugins", "services.py", "--chain", "family", "--token", "Secret(env:CANARY)", **SECRETS)
+
+    assert (ended.code, ended.err) == (0, "written after all [secret env:CANARY]\n")
+
+
+LAST_WORDS = COMMON + """
+import signal, sys
+from firexlite import host
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # so workers import this file themselves
+if os.path.exists("imported"):
+    filters = [pid for pid in host.descendants(os.getppid()) if pid != os.getpid()]
+    for pid in filters:
+        os.kill(pid, signal.SIGSTOP)
+    # It goes on when this worker waits for it; or, if it never does, far too late.
+    subprocess.Popen(["sh", "-c", 'sleep 0.3; kill -CONT "$@"', "sh", *map(str, filters)], start_new_session=True)
+    raise RuntimeError("these are the last words")
+Path("imported").touch()
+
+@app.task
+def use(token): pass
+"""
+
+
+def test_the_last_words_of_a_worker_are_in_its_log_when_it_has_ended(firexlite: Command, plugin) -> None:
+    plugin(LAST_WORDS)
+
+    ended = firexlite("submit", "--plugins", "services.py", "--chain", "use", "--token", "Secret(env:CANARY)", **SECRETS)
+
+    assert ended.code != 0
+    assert "these are the last words" in ended.err
 
 
 def test_a_service_may_close_its_streams_fork_and_flood(firexlite: Command, plugin) -> None:
@@ -459,20 +522,23 @@ def test_no_value_gets_through_the_filter_whenever_it_is_asked_for_all_it_has(
 def test_a_value_beyond_ascii_is_masked_where_the_locale_has_nothing_else(firexlite: Command, plugin) -> None:
     plugin(COMMON + """
 @app.task
-def tell(token):
-    print("printed", token, "\\ud83d \\udcff", os.environ["PLAIN"])
+def tell(token, key):
+    print("printed", token, key, "\\ud83d \\udcff", os.environ["PLAIN"])
     logging.getLogger("service").warning("logged %s %r %s", token, token, json.dumps(token))
     os.system("echo $CANARY")
 """)
 
-    ended = firexlite("submit", "--plugins", "services.py", "--chain", "tell", "--token", "Secret(env:CANARY)", **SECRETS,
-                      PLAIN="é", LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
+    (firexlite.folder / "key").write_text(f"é{KEY}é", "utf-8")
+
+    ended = firexlite("submit", "--plugins", "services.py", "--chain", "tell", "--token", "Secret(env:CANARY)",
+                      "--key", "Secret(file:key)", **SECRETS, PLAIN="é",
+                      LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
 
     assert ended.code == 0, ended.err
     assert leaks(firexlite.home) == {}
     [log] = RunDirectory(firexlite.home / ended.firex_id).path.glob("logs/*")
     first, second, third = log.read_bytes().splitlines()
-    assert first == "printed [secret env:CANARY] \\ud83d \udcff é".encode("utf-8", "surrogateescape")
+    assert first == "printed [secret env:CANARY] [secret file:key] \\ud83d \udcff é".encode("utf-8", "surrogateescape")
     assert second.count(b"[secret ") == 3 and third == b"[secret env:CANARY]"
 
 
@@ -537,6 +603,7 @@ def test_what_is_printed_at_import_is_masked_and_stands_where_it_belongs(firexli
     (["--token", "x"], "the secret env:LATE cannot be had: the environment variable LATE is not set"),  # a default
     (["--token", "Secret(file:.)"], "the secret file:. cannot be had: the file . cannot be read (Is a directory)"),
     (["--token", "Secret(file:/dev/zero)"], "the secret file:/dev/zero cannot be had: /dev/zero is no file"),
+    (["--token", "Secret(file:pipe)"], "the secret file:pipe cannot be had: pipe is no file"),
     (["--token", "Secret(file:binary)"], "the secret file:binary cannot be had: the file binary is no text"),
     (["--token", "Secret(file:long)"], "the secret file:long cannot be had: it is longer than 32 KiB"),
     (["--token", "Secret(env:SHORT)"], "the secret env:SHORT cannot be had: it has fewer than 6 characters, "
@@ -553,6 +620,7 @@ def test_what_is_printed_at_import_is_masked_and_stands_where_it_belongs(firexli
 ])
 def test_what_cannot_be_kept_secret_is_refused_in_a_sentence_and_nothing_is_made(
         words: list[str], said: str, tmp_path: Path, warm: Warm) -> None:
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(b"\xff" * 20)
     (tmp_path / "long").write_text("x" * (LONGEST + 1))
     (tmp_path / "broken.py").write_text("import os\nraise RuntimeError('no ' + os.environ['CANARY'])")
@@ -575,6 +643,46 @@ def use(token, late=Secret("env:LATE")): raise SystemExit("it ran")
 
     assert (ended.code, ended.out, ended.err) == (2, "", f"firexlite: {said}\n")
     assert not (tmp_path / "home").exists()
+
+
+def test_the_value_of_a_default_may_not_stand_in_the_command_line_either(tmp_path: Path, warm: Warm) -> None:
+    (tmp_path / "services.py").write_text("""
+from firexlite import Secret, app
+
+@app.task
+def use(token, late=Secret("env:LATE")): raise SystemExit("it ran")
+""")
+
+    ended = warm("submit", "--plugins", "services.py", "--chain", "use", "--token", f"x{KEY}",
+                 env={"FIREXLITE_HOME": str(tmp_path / "home"), "LATE": KEY}, folder=str(tmp_path))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == ("firexlite: the value of env:LATE stands in the command line, which the journal keeps and other users "
+                         "can see; pass --token 'Secret(env:LATE)' in its place\n")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_folder_may_have_the_name_of_a_secret_and_a_resume_is_refused_that_tells_one(
+        firexlite: Command, monkeypatch) -> None:
+    folder = firexlite.folder / KEY
+    folder.mkdir()
+    (folder / "services.py").write_text("""
+from firexlite import app
+
+@app.task
+def fail(): raise ValueError
+""")
+    monkeypatch.setattr(firexlite, "folder", folder)
+
+    failed = firexlite("submit", "--plugins", "services.py", "--chain", "fail", "--redact", "DIGITS", DIGITS=KEY)
+    before = digest_of(firexlite.home)
+    refused = firexlite("resume", failed.firex_id, "--json_file", f"{KEY}.json", DIGITS=KEY)
+
+    assert failed.code == 1, failed.err
+    assert leaks(firexlite.home) == {}
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("firexlite: the value of env:DIGITS stands in the command line, ")
+    assert digest_of(firexlite.home) == before
 
 
 # --- values of the journal ----------------------------------------------------------------------------------------------
@@ -760,6 +868,14 @@ def test_texts_without_a_secret_are_left_alone(canary: str) -> None:
         assert masked(text) == text
         assert encode(text) == json.dumps(text)
     assert masked(f"{PLAIN} {CANARY}") == f"{PLAIN} [secret env:CANARY]"
+
+
+def test_of_several_values_the_longest_is_masked_and_none_needs_the_space_around_it() -> None:
+    needles = Needles({"env:A": "abcdef", "env:B": "abcdefghi", "env:C": "  padded by space\t"})
+
+    assert needles.mask("abcdefghi") == "[secret env:B]"
+    assert needles.mask("xabcdefgh") == "x[secret env:A]gh"
+    assert needles.mask("(padded by space)") == "([secret stripped(env:C)])"
 
 
 def test_a_secret_is_no_argument_of_any_other_form() -> None:
