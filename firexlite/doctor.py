@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -14,7 +15,8 @@ from . import lodging, soundness
 from .errors import FirexliteError, JournalUnusable
 from .history import History
 from .holders import Holder, command_of, have_open, holders
-from .home import RunDirectory, durability, home_and_its_source, open_own_file, owner_name
+from .home import RunDirectory, durability, home_and_its_source, owner_name
+from .own_files import open_own_file
 from .schema import SCHEMA
 
 _FREED_OF_THE_RACE = ((3, 44, 6), (3, 50, 7))  # releases of older lines that have the correction of 3.51.3
@@ -63,7 +65,7 @@ def _examined(history: History) -> Iterator[Section]:
     yield Section("integrity", f"whole (quick_check), schema {SCHEMA}")
     shapes = [*soundness.faults_of_rows(history), *soundness.name_fault(history)]
     if shapes:
-        yield Section("rows", f"{len(shapes)} are not as firexlite writes them", shapes)
+        yield Section("rows", f"{len(shapes)} {'is' if len(shapes) == 1 else 'are'} not as firexlite writes them", shapes)
         return
     broken = list(soundness.faults_of_rules(history))
     [(tasks, attempts, events)] = history.execute(
@@ -123,14 +125,17 @@ def _files(directory: RunDirectory) -> Section:
         faults.append(str(error))
     total, open_to_others = 0, []
     for path in _everything_in(directory.path):
-        mode = os.lstat(path).st_mode
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:  # the run goes on, and has removed it meanwhile
+            continue
         total += 1
         if not stat.S_ISLNK(mode) and not stat.S_ISSOCK(mode) and mode & 0o077:
             open_to_others.append(path)
     owner = owner_name(os.stat(directory.path).st_uid)
     found = f"{_count(total, 'file and folder', 'files and folders')} of {owner}, "
     found += "for nobody else" if not open_to_others else (
-        f"{len(open_to_others)} of them open to others (chmod -R go= {directory.path})")
+        f"{len(open_to_others)} of them open to others (chmod -R go= {shlex.quote(str(directory.path))})")
     return Section("modes", found, faults)
 
 

@@ -20,8 +20,9 @@ from .binding import EXTRA, Bog, Parameters, as_flow
 from .codec import display, display_error
 from .codec_errors import is_machinery
 from .errors import InvalidChainArgsException, JournalUnusable, NotReadable
-from .home import RunDirectory, open_own_file, task_uuid
+from .home import FIREX_ID, RunDirectory, task_uuid
 from .logs import read_stretch
+from .own_files import open_own_file
 from .schema import (
     ERRORS,
     SCHEMA,
@@ -176,8 +177,8 @@ _TASK_COLUMNS = (Task.id, Task.parent, Task.parent_retry, Task.chain, Task.last,
 LOCKED_S = 1.0  # how long to wait for another program that has locked the journal
 
 # What rows can make of code that trusts them.
-OF_STRANGE_DATA = (NotReadable, ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError,
-                   ValueError)
+OF_STRANGE_DATA = (NotReadable, ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+                   TypeError, ValueError)
 
 
 class History:
@@ -192,6 +193,7 @@ class History:
 
     def __enter__(self) -> History:
         """Connect. Raises JournalUnusable for what is no journal of ours, is damaged, locked, or not to be read."""
+        self.directory.refuse_strange_parts()
         try:
             self._connect()
             if version(self._db) < SCHEMA:
@@ -208,7 +210,7 @@ class History:
     def _connect(self) -> None:
         journal = self.directory.journal
         try:
-            self._open(f"file:{quote(str(journal))}?mode=ro")
+            self._open(f"file:{quote(os.fsencode(journal))}?mode=ro")
         except ERRORS as error:
             # A journal in WAL mode has a file written beside it even to be read; and an unfinished one is to be recovered.
             if ("readonly" not in str(error) and "unable to open" not in str(error)) or not _may_be_copied(journal):
@@ -222,6 +224,13 @@ class History:
         for caution in ("trusted_schema = OFF", "cell_size_check = ON"):
             self._db.execute_sql(f"PRAGMA {caution}")
         refuse_foreign(self._db, self.directory.journal)
+        self._refuse_misnamed()
+
+    def _refuse_misnamed(self) -> None:
+        """Raise JournalUnusable if the run is called what no run is called: it would stand in commands to be copied."""
+        for (name,) in self.execute("SELECT firex_id FROM run"):
+            if type(name) is not str or not FIREX_ID.match(name):
+                raise JournalUnusable(f"{self.directory.journal} names its run {str(name)[:80]!r}, which is not a FireX ID")
 
     def _read_private_copy(self) -> None:
         """Read a journal that lies where this user cannot write, from a copy in memory."""
@@ -230,7 +239,7 @@ class History:
         with tempfile.TemporaryDirectory(prefix="firexlite-") as folder:
             copy = Path(folder) / "journal.sqlite3"
             _copy_at_rest(self.directory.journal, copy)
-            self._open(f"file:{quote(str(copy))}")
+            self._open(f"file:{quote(os.fsencode(copy))}")
             self._db = _in_memory(self._db)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -252,21 +261,25 @@ class History:
             raise why_unreadable(worse, self.directory.journal) from worse
         if found:
             raise JournalUnusable(f"{self.directory.journal} holds what firexlite never writes: {found}") from error
+        if isinstance(error, MemoryError):
+            raise JournalUnusable(f"{self.directory.path} holds more than there is memory for") from error
 
     def refuse_damaged(self) -> None:
         """Raise JournalUnusable if the file is damaged anywhere, or what nobody can go on without is not as it must be.
 
-        It is looked through as a whole, which takes some 10 ms for 10,000 tasks.
+        It is looked through as a whole, all but the texts in it, which takes some 200 ms for 10,000 tasks.
         """
         if found := self.damage():
             raise JournalUnusable(f"{self.directory.journal} is damaged ({found[0]}); "
                                   "a copy of the run's directory from before can take its place")
-        from .soundness import blobs_of, faults_of_run
-        for fault in faults_of_run(self):
-            raise JournalUnusable(f"{self.directory.journal} holds what firexlite never writes: {fault}")
+        from .soundness import blobs_of, faults_of_rules, faults_of_run, faults_of_types
+        for faults in (faults_of_run, faults_of_types, faults_of_rules):  # each stumbles over what the one before finds
+            for fault in faults(self):
+                raise JournalUnusable(f"{self.directory.journal} holds what firexlite never writes: {fault}")
         for name in blobs_of(self):
+            self.directory.refuse_blob_name(name)
             if not self.directory.has_blob(name):
-                raise JournalUnusable(f"{self.directory.path}: the payload blobs/{name[:80]} is missing; bring it back")
+                raise JournalUnusable(f"{self.directory.path}: the payload blobs/{name} is missing; bring it back")
 
     def damage(self) -> list[str]:
         """What SQLite finds broken in the file; nothing if it is whole."""
@@ -504,7 +517,7 @@ def _copy_at_rest(journal: Path, copy: Path) -> None:
     """
     def parts() -> dict[str, tuple[int, int, int]]:
         found = {}
-        for suffix in ("", "-wal", "-journal"):
+        for suffix in ("", "-wal"):  # no -journal, which would be rolled back: see `refuse_strange_parts`
             with contextlib.suppress(FileNotFoundError):
                 about = os.stat(f"{journal}{suffix}")
                 found[suffix] = about.st_ino, about.st_size, about.st_mtime_ns
@@ -560,11 +573,17 @@ def interrupted_by(error: str | None) -> str | None:
     while link is not None:
         attributes = link["attributes"]
         if link["name"] in ("ChainInterruptedException", "ChainRevokedException", "ChainRevokedPreRunException"):
-            return attributes.get("task_id")
+            return _if_text(attributes.get("task_id"))
         if link["name"] == "MultipleFailuresException":
-            return next(iter(attributes.get("task_ids") or ()), None)
+            uuids = attributes.get("task_ids")
+            return _if_text(uuids[0]) if uuids and isinstance(uuids, (list, tuple)) else None
         link = link["cause"]
     return None
+
+
+def _if_text(value: object) -> str | None:
+    """A service may raise an error of such a name with anything in it."""
+    return value if isinstance(value, str) else None
 
 
 def innermost(error: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import secrets
 import shlex
 import shutil
 import stat
@@ -21,6 +22,7 @@ from . import faults, lodging
 from .errors import BadInput, DiskFull, JournalUnusable, RunActive, StorageFailure, nearest
 from .holders import have_open
 from .lodging import fsync_directory
+from .own_files import read_own_file, refuse_strange_parts
 
 FIREX_ID = re.compile(r"(?!.*\.\.)FireX-(?P<user>[\w.+-]{1,64}?)-(?P<stamp>\d{6}-\d{6})-(?P<number>\d{1,10})\Z", re.ASCII)
 SPILL_BYTES = 64 * 1024  # a larger payload goes to a blob file; measured: rows and files cost the same there
@@ -28,6 +30,7 @@ _BLOB_MARK = "blob:"     # JSON never starts with it
 _BLOB_NAME = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _DRAFT = lodging.DRAFT   # before the name of a directory whose run is not durable yet
 _DRAFT_S = 60.0          # far longer than it takes to make one
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
 
 
 def home() -> Path:
@@ -38,14 +41,22 @@ def home() -> Path:
 def home_and_its_source() -> tuple[Path, str]:
     """The directory that holds all runs, and what chose it: the name of a variable, or `default`."""
     if chosen := os.environ.get("FIREXLITE_HOME"):
-        return Path(chosen).absolute(), "FIREXLITE_HOME"
+        return _absolute(chosen, "FIREXLITE_HOME"), "FIREXLITE_HOME"
     if chosen := os.environ.get("XDG_STATE_HOME"):
-        return Path(chosen).absolute() / "firexlite", "XDG_STATE_HOME"
+        return _absolute(chosen, "XDG_STATE_HOME") / "firexlite", "XDG_STATE_HOME"
     state = os.path.expanduser("~/.local/state")
     if not os.path.isabs(state):
         raise BadInput(f"user {os.getuid()} has no home directory to keep runs in; "
                        "set FIREXLITE_HOME to a directory that you may write to")
     return Path(state) / "firexlite", "default"
+
+
+def _absolute(path: str, variable: str) -> Path:
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError as error:
+        raise BadInput(f"{variable} is '{path}', and the working directory, from which that is looked for, is not there any "
+                       "more; change to one that is") from error
 
 
 def durability() -> str:
@@ -137,8 +148,8 @@ def all_runs() -> list[RunDirectory]:
     at_home = {run.firex_id for run in runs}
     runs += [RunDirectory(pointer.path) for pointer in lodging.pointers(home())
              if pointer.firex_id not in at_home and pointer.leads_here()]
-    return sorted((run for run in runs if os.path.lexists(run.journal) or not os.access(run.path, os.X_OK)),
-                  key=_began, reverse=True)
+    return sorted((run for run in runs if run.path.is_dir()
+                   and (os.path.lexists(run.journal) or not os.access(run.path, os.X_OK))), key=_began, reverse=True)
 
 
 def _began(run: RunDirectory) -> tuple[str, int]:
@@ -226,6 +237,24 @@ class RunDirectory:
                               (self.write_lock, stat.S_ISREG), (self.logs, stat.S_ISDIR), (self.blobs, stat.S_ISDIR)):
             self._refuse_unsafe(path, is_kind)
 
+        self._refuse_links()
+
+    def refuse_strange_parts(self) -> None:
+        """Raise JournalUnusable unless SQLite may open the journal, whoever laid it there with what is beside it."""
+        refuse_strange_parts(self.journal)
+
+    def _refuse_links(self) -> None:
+        """Refuse what leads out of the run: a resume writes to these files, or removes them."""
+        self.refuse_strange_parts()
+        for path, is_kind in ((self.wake, stat.S_ISDIR), (self.run_json, stat.S_ISREG)):
+            if os.path.lexists(path):
+                self._refuse_unsafe(path, is_kind)
+        for folder in (self.logs, self.blobs):
+            for entry in os.scandir(folder):
+                if not entry.is_file(follow_symlinks=False):
+                    raise JournalUnusable(f"{entry.path} is no regular file, and a run has nothing else there; remove it, "
+                                          "and ask who put it there")
+
     def _refuse_unsafe(self, path: Path, is_kind: Callable[[int], bool]) -> None:
         kind, shown = "directory" if is_kind is stat.S_ISDIR else "file", shlex.quote(str(path))
         try:
@@ -238,7 +267,7 @@ class RunDirectory:
             raise JournalUnusable(f"{path} is a symbolic link, and a run is resumed only where it really lies: "
                                   f"{os.path.realpath(path)}")
         if not is_kind(found.st_mode):
-            raise JournalUnusable(f"{path} is no {kind}, as it is in a run that firexlite made")
+            raise JournalUnusable(f"{path} should be a {kind}, as in every run that firexlite made, and is none")
         if found.st_uid != os.geteuid():
             raise JournalUnusable(
                 f"{path} belongs to {owner_name(found.st_uid)}; look at it freely, or make a copy of your own with "
@@ -262,7 +291,8 @@ class RunDirectory:
         if not target.exists():
             draft = self.blobs / f".{name}.{os.getpid()}"
             with storage(draft):
-                fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+                draft.unlink(missing_ok=True)  # of an earlier process of this number; or a link that leads elsewhere
+                fd = os.open(draft, _NEW_FILE, 0o600)
                 with os.fdopen(fd, "wb") as file:
                     file.write(data)
                     file.flush()
@@ -274,6 +304,11 @@ class RunDirectory:
             fsync_directory(self.blobs)  # also for one that is there: its maker may have died before this
         return _BLOB_MARK + name
 
+    def refuse_blob_name(self, name: str) -> None:
+        """Raise JournalUnusable for a name that no payload has; it might lead out of the folder."""
+        if not _BLOB_NAME.match(name):
+            raise JournalUnusable(f"{self.path}: a payload is said to lie in blobs/{name[:80]}, which is no name of a blob")
+
     def has_blob(self, name: str) -> bool:
         """Whether there is a file for a payload of this name; whether it is unchanged, `unspill` tells."""
         return bool(_BLOB_NAME.match(name)) and os.path.lexists(self.blobs / name)
@@ -283,8 +318,7 @@ class RunDirectory:
         if not text.startswith(_BLOB_MARK):
             return text
         name = text.removeprefix(_BLOB_MARK)
-        if not _BLOB_NAME.match(name):
-            raise JournalUnusable(f"{self.path}: a payload is said to lie in blobs/{name[:80]}, which is no name of a blob")
+        self.refuse_blob_name(name)
         try:
             data = read_own_file(self.blobs / name)
         except OSError as error:
@@ -321,7 +355,7 @@ class RunDirectory:
         Raises RunActive, naming the holder, if another incarnation lives, JournalUnusable if nothing can be written here.
         """
         try:
-            fd = os.open(self.alive_lock, os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(self.alive_lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
             raise JournalUnusable(
                 f"{self.path} cannot be written to: {error.strerror}; look at it freely, or resume a copy of your own: "
@@ -411,26 +445,12 @@ def make_private_folders(path: Path) -> list[Path]:
     return made
 
 
-def open_own_file(path: Path) -> int:
-    """Open a regular file for reading; never what a symbolic link or a pipe of its name leads to. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return fd
-
-
-def read_own_file(path: Path) -> bytes:
-    """The bytes of a regular file. Raises OSError."""
-    with os.fdopen(open_own_file(path), "rb") as file:
-        return file.read()
-
-
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """Replace a file as a whole, so that a reader sees the old text or the new, or a full disk leaves the old."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # Others may write to the folder, so they must not know the name of the draft before it is there.
+    draft = path.with_name(f".{path.name[:50]}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode)
+        fd = os.open(draft, _NEW_FILE, mode)
         with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
         os.replace(draft, path)

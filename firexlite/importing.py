@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import sqlite3
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from . import host, soundness
 from .doctor import in_words
 from .errors import BadInput, JournalUnusable
 from .history import History
-from .home import FIREX_ID, RunDirectory, home, open_own_file, storage
+from .home import FIREX_ID, RunDirectory, home, storage
 from .lodging import fsync_directory
+from .own_files import open_own_file
 from .runner import bring_home, write_run_json
 
 _BLOB = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
@@ -30,7 +30,7 @@ _SHARE = 2  # a run takes at most one in so many of the bytes that are free
 
 @dataclass(frozen=True)
 class Imported:
-    """A run that is this user's now. plugins: as the run recorded them, absolute."""
+    """A run that is this user's now. plugins: those that the other user chose, absolute."""
 
     directory: RunDirectory
     state: str
@@ -61,7 +61,7 @@ def import_run(path: Path) -> Imported:
             except JournalUnusable as error:  # of the copy, of which nobody knows
                 raise JournalUnusable(str(error).replace(str(draft.journal), str(source.journal))
                                       .replace(str(draft.path), str(source.path))) from error
-            _forget_what_is_not_ours(draft)
+            _distrust_what_is_not_ours(draft)
             directory = _publish(draft)
             write_run_json(directory)
             directory = bring_home(directory)  # on a network file system, where only what has ended may lie
@@ -78,10 +78,7 @@ def _source(path: Path) -> RunDirectory:
             run.journal = real
         elif not run.is_there():
             raise BadInput(f"{path} holds no run: there is no {run.journal.name} in it")
-        for part in ("", "-wal", "-shm", "-journal"):
-            with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISREG(os.lstat(f"{run.journal}{part}").st_mode):
-                    raise JournalUnusable(f"{run.journal}{part} is no regular file, as it is in a run that firexlite made")
+        run.refuse_strange_parts()
     except (OSError, RuntimeError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise BadInput(f"{str(path)!r} cannot be imported: {why}") from error
@@ -171,14 +168,20 @@ def _refuse_unsound(draft: RunDirectory) -> None:
         raise JournalUnusable(f"{draft.journal} holds what firexlite never writes: {found[0]}{more}")
 
 
-def _forget_what_is_not_ours(draft: RunDirectory) -> None:
-    """Drop the file to which the other user wanted a copy of the outcome: it is not for a stranger to say where we write."""
+def _distrust_what_is_not_ours(draft: RunDirectory) -> None:
+    """It is not for a stranger to say where we write, nor what we execute.
+
+    The file to which he wanted a copy of the outcome is dropped, and his plugins are marked as another person's choice:
+    a resume loads none of them by itself.
+    """
     db = sqlite3.connect(draft.journal)
     try:
         db.execute("PRAGMA trusted_schema = OFF")
-        [(options,)] = db.execute("SELECT options FROM run")
+        [(text,)] = db.execute("SELECT options FROM run")
+        options = json.loads(text)
+        plugins = [{**plugin, "foreign": True} for plugin in options["plugins"]]
         with db:
-            db.execute("UPDATE run SET options = ?", (json.dumps({**json.loads(options), "json_file": None}),))
+            db.execute("UPDATE run SET options = ?", (json.dumps({**options, "json_file": None, "plugins": plugins}),))
     finally:
         db.close()
 

@@ -167,6 +167,7 @@ class Journal:
     def open(self) -> Journal:
         """Connect. Raises JournalUnusable for a file that is no journal of ours, and as `transaction` if the disk fails."""
         self._opened_by, self._is_durable = os.getpid(), None
+        self.directory.refuse_strange_parts()
         self._lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
         self.db.init(str(self.directory.journal), timeout=1, check_same_thread=False)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)

@@ -51,6 +51,7 @@ from urllib.parse import quote
 
 from . import faults
 from .errors import BadInput, JournalUnusable, RunActive
+from .own_files import read_own_file, refuse_strange_parts
 
 MOUNTINFO = "/proc/self/mountinfo"
 NETWORK = frozenset({
@@ -66,6 +67,7 @@ _TOKEN = "lodging"                                     # the file with the token
 _AT_REST = ".journal-at-rest"
 _POINTER = ".elsewhere"
 _JOURNAL, _LOCK = "journal.sqlite3", "alive.lock"
+_NOTE_BYTES = 64 * 1024                                 # of a pointer or a token, far more than one has
 
 
 # --- file systems ------------------------------------------------------------------------------------------------
@@ -163,7 +165,7 @@ def pointer_to(home: Path, firex_id: str) -> Pointer | None:
     """The pointer of a run; None if there is none. Raises JournalUnusable if it says nothing that firexlite wrote."""
     file = pointer_file(home, firex_id)
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = json.loads(read_own_file(file, _NOTE_BYTES))
         found = Pointer(firex_id, *(told[name] for name in ("host", "path", "token")))
         path = Path(found.path)
         if not path.is_absolute() or path.name != firex_id or not re.fullmatch("[0-9a-f]{32}", found.token):
@@ -206,7 +208,7 @@ def follow(home: Path, firex_id: str) -> Path | None:
 def token_in(directory: Path) -> str | None:
     """The token of a run that lodges in this directory; None if none does."""
     with contextlib.suppress(OSError, ValueError):
-        return (directory / _TOKEN).read_text(encoding="ascii").strip()
+        return read_own_file(directory / _TOKEN, _NOTE_BYTES).decode("ascii").strip()
     return None
 
 
@@ -305,11 +307,13 @@ def _journal_at_rest(directory: Path) -> Iterator[Path]:
     """
     import sqlite3
 
+    refuse_strange_parts(directory / _JOURNAL)
     copy = directory / _AT_REST
     copy.unlink(missing_ok=True)
     os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    uri = f"file:{quote(os.fsencode(directory / _JOURNAL))}?mode=ro"
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(directory / _JOURNAL))}?mode=ro", uri=True)) as source, \
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as source, \
                 contextlib.closing(sqlite3.connect(copy)) as target:
             source.backup(target)
             target.execute("PRAGMA journal_mode = DELETE")

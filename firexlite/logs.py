@@ -20,6 +20,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
 import termios
 import threading
@@ -132,7 +133,13 @@ def _is_open(fd: int) -> bool:
 
 def _open_log(path: Path) -> int:
     try:
-        return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # Neither through a link nor into a pipe, which a stranger may have put there.
+        fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        os.set_blocking(fd, True)  # for the commands of services, which inherit it
+        return fd
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise

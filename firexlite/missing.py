@@ -191,7 +191,7 @@ class _Survey:
 
     def above(self, num: int) -> Iterator[int]:
         """The tasks that enqueued a task, and those that enqueued them."""
-        while (parent := self.tasks[num].parent) is not None:
+        while (parent := self.tasks[num].parent) is not None and parent < num:  # else a circle, which a stranger made
             yield parent
             num = parent
 

@@ -315,7 +315,10 @@ def bring_home(directory: RunDirectory) -> RunDirectory:
 
 
 def _remove_folder(folder: Path) -> None:
-    if folder.exists():
+    """Remove a folder of files. What a link in its place leads to is none of ours."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         for left_over in folder.iterdir():
             left_over.unlink()
         folder.rmdir()

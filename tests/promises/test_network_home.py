@@ -13,9 +13,10 @@ import sys
 import pytest
 from conftest import NOTE, Command, kill_all, states, wait_until
 from journals import opened, run_directory, submit
+from spoilt import leave_rollback_journal
 
 from firexlite import lodging
-from firexlite.errors import RunActive
+from firexlite.errors import JournalUnusable, RunActive
 from firexlite.home import RunDirectory
 
 ON_A_NETWORK = "import sys, firexlite.lodging as l; l.MOUNTINFO = sys.argv.pop(1); from firexlite.__main__ import main; main()"
@@ -313,6 +314,26 @@ def test_a_pointer_that_says_nothing_is_named(firexlite, killed):
     assert refused.code == 4
     assert refused.err == f"firexlite: {firexlite.pointer()} should say where the run lies, and does not\n"
     assert firexlite("runs").code == 0
+
+
+@pytest.mark.parametrize("name", ["pointer", "token"])
+def test_a_pipe_in_the_place_of_a_pointer_or_a_token_holds_nobody_up(firexlite, killed, name):
+    path = {"pointer": firexlite.pointer(), "token": killed.path / "lodging"}[name]
+    path.unlink()
+    os.mkfifo(path)
+
+    assert firexlite("runs").code == 0
+    assert firexlite("flame", killed.firex_id).code == 4
+
+
+def test_a_journal_with_a_rollback_journal_is_not_copied_home(firexlite, killed, tmp_path):
+    (tmp_path / "precious.txt").write_text("a file of the user")
+    leave_rollback_journal(killed, tmp_path / "precious.txt")
+
+    with pytest.raises(JournalUnusable, match="-journal lies beside the journal, and firexlite never leaves such a file"):
+        lodging.move_home(firexlite.home, killed.path)
+
+    assert (tmp_path / "precious.txt").exists()
 
 
 # --- a kill after any step ---------------------------------------------------------------------------------------

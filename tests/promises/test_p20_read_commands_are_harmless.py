@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, states, wait_until
-from spoilt import alter, copy_of, digest_of
+from spoilt import alter, copy_of, digest_of, leave_rollback_journal
 from warm import STRANGER, Warm
 
-from firexlite.history import History
+from firexlite.errors import JournalUnusable
+from firexlite.history import History, _copy_at_rest
 from firexlite.home import RunDirectory
+from firexlite.journal import Journal
 
 pytest_plugins = ["sound_runs"]
 
@@ -164,3 +166,19 @@ def test_a_reader_holds_no_lock_between_its_looks(killed_run: RunDirectory, tmp_
         writer.execute("COMMIT")
         assert writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0  # not busy
         writer.close()
+
+
+def test_no_look_and_no_writer_rolls_back_what_a_stranger_left(sound_run: RunDirectory, tmp_path: Path) -> None:
+    """The name in it is that of any file of who looks: SQLite would remove that."""
+    run, victim = copy_of(sound_run, tmp_path / "home"), tmp_path / "precious.txt"
+    victim.write_text("mine")
+    leave_rollback_journal(run, victim)
+
+    for opened in (History(run), Journal(run, 1)):
+        with pytest.raises(JournalUnusable, match="-journal lies beside the journal, and firexlite never leaves such a file"), \
+                opened:
+            pass
+    _copy_at_rest(run.journal, tmp_path / "copy")
+
+    assert victim.exists()
+    assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy"]
