@@ -5,6 +5,7 @@ The command line turns a `FirexliteError` into one sentence on stderr and its `e
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 
 
@@ -18,6 +19,9 @@ class BadInput(FirexliteError):
     """What the user asked for cannot be done as asked; nothing was created."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return with_short_words(super().__str__())
 
 
 class RunActive(FirexliteError):
@@ -57,6 +61,14 @@ class DiskFull(StorageFailure):
 
     def __str__(self) -> str:
         return f"{self.path} could not be written: {self.reason}"
+
+
+_QUOTED = re.compile(r"(?<!\w)'([^']{200})[^']+'(?!\w)")
+
+
+def with_short_words(sentence: str) -> str:
+    """A sentence in which whatever it quotes of somebody's words is cut after 200 characters."""
+    return _QUOTED.sub(r"'\1...'", sentence)
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

@@ -17,13 +17,14 @@ from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUC
 from .version import __version__
 
 SCHEMA = "firexlite.flame/1"
+MOST_LOG_BYTES = 64 * 1024 * 1024  # of one task's output; a log with a hole may claim any size
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 
 
 def model_of(history: History, log_bytes: int | None = None, now_s: float | None = None) -> dict[str, Any]:
     """The model of a run, from one snapshot of its journal.
 
-    log_bytes: of each task's output, the last so many; None: all of it.
+    log_bytes: of each task's output, the last so many; None: as much as is ever read.
     """
     now = time.time() if now_s is None else now_s
     with history.snapshot():
@@ -70,12 +71,12 @@ class _Builder:
     def run(self) -> dict[str, Any]:
         run, options = self.record, self.record.options
         is_over = run.state not in (RUN_RUNNING, RUN_INTERRUPTED)
-        return {"id": run.firex_id, "firex_id": run.firex_id, "chain": run.chain, "state": run.state,
+        return {"id": self.firex_id, "firex_id": self.firex_id, "chain": run.chain, "state": run.state,
                 "started": run.created, "ended": run.ended if is_over else None, "root": 1, "inputs": run.inputs,
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
                 "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
                 "truncated": {}, "redacted": 0,
-                "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {run.firex_id}"}
+                "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}"}
 
     def tasks(self) -> list[dict[str, Any]]:
         records = list(self.history.tasks())
@@ -141,7 +142,7 @@ class _Builder:
     def _log(self, attempts: Sequence[AttemptRecord]) -> dict[str, Any] | None:
         """The output of the last attempt that wrote anything."""
         for attempt in reversed(attempts):
-            limit = self.log_bytes if self.log_bytes is not None else 1 << 62
+            limit = MOST_LOG_BYTES if self.log_bytes is None else self.log_bytes
             text, left_out = self.history.log(attempt, limit)
             if text:
                 lines = text.splitlines()

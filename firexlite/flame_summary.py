@@ -23,7 +23,8 @@ TRACEBACK_LINES = 40
 EXCEPTION_LINES = 6
 
 # What would be invisible, or turn the text around it: shown as its code.
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+                    "\U000e0000-\U000e007f]")
 COLOURS = re.compile("\x1b\\[[0-9;]*m")  # of a terminal
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -197,7 +198,7 @@ def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
     try:
         vault.begin_run(run.options.get("secrets", ()), redacted(request.redact))
     except SecretUnavailable as error:
-        raise BadInput(f"{run.firex_id} was not resumed: {error}") from error
+        raise BadInput(f"{request.firex_id} was not resumed: {error}") from error
     vault.refuse_in(request.argv)
 
 
@@ -226,13 +227,18 @@ def _recorded(files: Sequence[Plugin]) -> list[dict[str, str]]:
 
 
 def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
-    """Paths of the plugins to load. Raises BadInput if one that the run recorded is not there."""
+    """Paths of the plugins to load. Raises BadInput if one that the run recorded is not there, or is a stranger's choice."""
     if request.plugins is not None:
         return request.plugins
+    if foreign := [os.path.basename(plugin["path"]) for plugin in run.options["plugins"] if plugin.get("foreign")]:
+        names = ",".join(shlex.quote(name) for name in foreign)
+        raise BadInput(f"{request.firex_id} was imported, and the plugins that it names are another person's choice "
+                       f"({', '.join(foreign)}); look at them and say which to load: "
+                       f"firexlite resume {request.firex_id} --plugins {names}")
     paths = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
     if gone := [path for path in paths if not os.path.exists(path)]:
-        raise BadInput(f"{run.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another place "
-                       f"with `firexlite resume {run.firex_id} --plugins FILES`")
+        raise BadInput(f"{request.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another "
+                       f"place with `firexlite resume {request.firex_id} --plugins FILES`")
     return paths
 
 

@@ -7,7 +7,7 @@ import shlex
 import stat
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -63,13 +63,25 @@ def _existing(name: str) -> Path:
         raise BadInput(f"plugin '{name}' {what}; --plugins takes Python files, looked for from {os.getcwd()}")
     if path.suffix != ".py":
         raise BadInput(f"plugin '{name}' is no Python file; its name must end in .py")
-    while path.is_symlink():  # who may write to a folder may turn the link in it elsewhere
-        _refuse_writable_by_all(name, path.parent.absolute())
-        path = path.parent / os.readlink(path)
     found = path.resolve()
-    for place in (found, found.parent):
+    for place in (*_folders_of_links(path), found, *found.parents):
         _refuse_writable_by_all(name, place)
     return found
+
+
+def _folders_of_links(path: Path) -> Iterator[Path]:
+    """The folders in which the links lie that lead to a file: who may write to one may turn its link elsewhere."""
+    at, left = Path("/"), [*path.absolute().parts[1:]]
+    while left:  # the file is there, so the links come to an end
+        step = at / left.pop(0)
+        if step.name == "..":
+            at = at.parent
+        elif step.is_symlink():
+            yield at
+            target = Path(os.readlink(step))
+            at, left = (Path("/") if target.is_absolute() else at), [part for part in target.parts if part != "/"] + left
+        else:
+            at = step
 
 
 def _refuse_writable_by_all(name: str, place: Path) -> None:

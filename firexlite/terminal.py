@@ -5,10 +5,15 @@ import re
 
 # Control characters (C0 but for \n and \t, DEL, C1), which a terminal obeys; what turns the direction of the text
 # around it; what takes no space; and the line breaks that are none to a shell.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+                     "\U000e0000-\U000e007f]")
 
 
 def visible(text: str) -> str:
     """``text`` with each character that a terminal would obey instead of showing it written as its code: ``\\x1b``."""
-    return _OBEYED.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] <= "\x9f"
-                       else f"\\u{ord(found[0]):04x}", text)
+    return _OBEYED.sub(lambda found: _code_of(found[0]), text)
+
+
+def _code_of(char: str) -> str:
+    number = ord(char)
+    return f"\\x{number:02x}" if number <= 0x9f else f"\\u{number:04x}" if number <= 0xffff else f"\\U{number:08x}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, Finished, query
-from spoilt import UNUSABLE, LockedJournals, copy_of, digest_of
+from spoilt import UNUSABLE, LockedJournals, alter, copy_of, digest_of
 from warm import Call, Ended, Warm
 
 from firexlite.home import RunDirectory
@@ -139,6 +139,30 @@ REFUSED = {
                                                "--workers takes a whole number from 1 to 1000, not '1.5'"),
     "an import timeout of nothing": ("submit --chain nop --import_timeout 0",
                                      "--import_timeout takes a number of seconds above 0, not '0'"),
+    "a full wait without end": ("submit --chain nop --full-wait inf",
+                                "--full-wait takes a number of seconds from 0 on, below 1e9, not 'inf'"),
+    "a full wait that no journal may hold": ("submit --chain nop --full-wait 1e9",
+                                             "--full-wait takes a number of seconds from 0 on, below 1e9, not '1e9'"),
+    "a number of runs that is none": ("runs -n x", "--limit takes a whole number from 1 on, not 'x'"),
+    "a secret by value": ("submit --chain nop --redact A=B",
+                          "--redact takes the NAME of an environment variable, whose value it looks up itself, not 'A=B'"),
+    "a secret without a name": ("submit --chain nop --redact=",
+                                "--redact takes the NAME of an environment variable, whose value it looks up itself, not ''"),
+    "a task beyond all numbers to restart": (f"resume {NOWHERE} --restart-task {2 ** 63}",
+                                             f"--restart-task takes the number of a task, not '{2 ** 63}'"),
+    "a task beyond all numbers that is done": (
+        f"resume {NOWHERE} --mark-done {2 ** 63} {{}}",
+        "--mark-done takes the number of a task and a JSON object of what it returns, by name, "
+        f"not '{2 ** 63}' for a number"),
+    "returned values that nest without end": (
+        f"resume {NOWHERE} --mark-done 2 {'[' * 100_000}",
+        "--mark-done takes the number of a task and a JSON object of what it returns, by name; "
+        f"'{'[' * 200}...' is no JSON: it is nested too deeply"),
+    "a json_file of a name that no file can have": (
+        f"submit --chain nop --json_file {'a' * 300}",
+        f"--json_file '{'a' * 200}...' could not be written: File name too long"),
+    "a service of a name without end": (f"submit --chain {'a' * 100_000}",
+                                        f"there is no service '{'a' * 200}...'. {LIST_SHOWS}"),
     "a flag that is neither true nor false": ("submit --chain nop --sync=maybe",
                                               "the option --sync takes true or false, or no value, not 'maybe'"),
     "a json_file in a folder that is not there": (
@@ -432,6 +456,19 @@ def _a_link(run: RunDirectory) -> None:
     run.path.symlink_to("really")
 
 
+def _linked_out(name: str) -> Callable[[RunDirectory], None]:
+    """A link to a file or a folder of who resumes."""
+    def spoil(run: RunDirectory) -> None:
+        outside = run.path.parent / "outside"
+        (outside / "folder").mkdir(parents=True)
+        (outside / "folder" / "precious.txt").write_text("kept")
+        path = run.path / name
+        path.unlink(missing_ok=True)
+        path.symlink_to(outside / "folder" if name == "wake" else outside / "folder" / "precious.txt")
+
+    return spoil
+
+
 # A run that another could have changed, or that is not whole: it may be looked at and imported, and is not resumed.
 UNSAFE: dict[str, tuple[Callable[[RunDirectory], object], str]] = {
     "a link": (_a_link, "{run} is a symbolic link, and a run is resumed only where it really lies: .*/really"),
@@ -440,6 +477,13 @@ UNSAFE: dict[str, tuple[Callable[[RunDirectory], object], str]] = {
     "with a journal open to all": (lambda run: run.journal.chmod(0o606), "others may write to {journal}; .*"),
     "with a log folder that is a link": (lambda run: [shutil.rmtree(run.logs), run.logs.symlink_to("/tmp")],
                                          "{run}/logs is a symbolic link, .*"),
+    "with a link for the wake folder": (_linked_out("wake"), "{run}/wake is a symbolic link, .*"),
+    "with a link for run.json": (_linked_out("run.json"), "{run}/run.json is a symbolic link, .*"),
+    "with a link for the next log": (_linked_out("logs/2-0.log"), "{run}/logs/2-0.log is no regular file, .*"),
+    "with a link among its payloads": (_linked_out("blobs/more"), "{run}/blobs/more is no regular file, .*"),
+    "with a payload folder open to the group": (lambda run: run.blobs.chmod(0o770), "others may write to {run}/blobs; .*"),
+    "with a file for a log folder": (lambda run: [shutil.rmtree(run.logs), run.logs.touch()],
+                                     "{run}/logs should be a directory, as in every run that firexlite made, and is none"),
     "without alive.lock": (lambda run: run.alive_lock.unlink(),
                            "{run}/alive.lock is missing .*make it again with `touch {run}/alive.lock`"),
     "without write.lock": (lambda run: run.write_lock.unlink(), "{run}/write.lock is missing .*"),
@@ -518,7 +562,7 @@ def in_spoilt_homes(place: Path, sound: RunDirectory, spoil: Callable[[RunDirect
 def as_pattern(sentence: str, place: Path, firex_id: str) -> str:
     run = f"{place}/(?:[0-9]+|sent)/{firex_id}"
     pattern = sentence.replace("{journal}", f"{run}/journal.sqlite3").replace("{run}", run)
-    return f"(?:[0-9]+ things are wrong with {firex_id}, the first: )?(?:{pattern})"  # the doctor finds more
+    return f"(?:[0-9]+ things are wrong with {firex_id}|{pattern})"  # the doctor may find more
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)
@@ -578,4 +622,23 @@ def test_runs_lists_a_run_that_cannot_be_read_as_such(warm: Warm, sound_run: Run
 
     ended = [warm("runs", env={"FIREXLITE_HOME": str(tmp_path / kind)}) for kind in kinds]
 
-    assert {(one.code, one.err, one.out.split()[-1]) for one in ended} == {(0, "", "UNREADABLE")}
+    row = f"{sound_run.firex_id}  UNREADABLE                  `firexlite doctor {sound_run.firex_id}` says why"
+    assert {(one.code, one.err, one.out.splitlines()[-1]) for one in ended} == {(0, "", row)}
+
+
+def test_runs_passes_over_a_file_that_has_the_name_of_a_run(warm: Warm, tmp_path: Path) -> None:
+    (tmp_path / NOWHERE).write_text("no run")
+
+    listed = warm("runs", env={"FIREXLITE_HOME": str(tmp_path)})
+
+    assert (listed.code, listed.out) == (0, f"There are no runs in {tmp_path} yet.\n")
+
+
+def test_a_journal_cannot_add_a_row_to_the_list_of_runs(warm: Warm, sound_run: RunDirectory, tmp_path: Path) -> None:
+    run = copy_of(sound_run, tmp_path / "home")
+    alter(run, "UPDATE run SET chain = 'nop' || char(10) || 'FireX-li-261123-101500-4711  SUCCEEDED'")
+
+    listed = warm("runs", env={"FIREXLITE_HOME": str(tmp_path / "home")})
+
+    assert "nop\\x0aFireX-li" in listed.out
+    assert len(listed.out.splitlines()) == 3

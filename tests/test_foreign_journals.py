@@ -65,7 +65,7 @@ def test_an_imported_run_is_shown_and_resumed(sent: RunDirectory, bring, tmp_pat
         "Imported: interrupted, 1 of 2 tasks succeeded.",
         f"Look at it with: firexlite flame {sent.firex_id} > out.html",
         f"Resume it with: firexlite resume {sent.firex_id} --plugins services.py",
-        f"Without --plugins it would load what it recorded: {recorded}/services.py"]
+        f"Another person chose these plugins, so look at them first: {recorded}/services.py"]
     assert [task["state"] for task in shown["tasks"]] == ["succeeded", "running"]
     assert (done.code, done.out.splitlines()[-2]) == (0, "  length  100000"), done.err
     assert faults_of(imported(tmp_path, sent)) == []
@@ -141,6 +141,32 @@ def test_where_a_stranger_wanted_a_copy_of_the_outcome_is_forgotten(sent: RunDir
 
     assert bring(sent.path).code == 0
     assert json.loads(query(imported(tmp_path, sent), "SELECT options FROM run")[0][0])["json_file"] is None
+
+
+def test_the_plugins_of_a_stranger_are_loaded_when_they_were_named_and_not_before(
+        sent: RunDirectory, bring, tmp_path: Path, firexlite: Command) -> None:
+    evil = firexlite.folder / "evil.py"
+    evil.write_text(f"open('was here', 'w')\n{SERVICES}")
+    alter(sent, f"""UPDATE run SET options = json_set(options, '$.plugins', json('[{{"path": "{evil}", "digest": ""}}]'))""")
+    (firexlite.folder / "services.py").write_text(SERVICES)
+    bring(sent.path)
+    firexlite.home = tmp_path / "home" / "mine"
+    firexlite.env["FIREXLITE_HOME"] = str(firexlite.home)
+    before = digest_of(firexlite.home)
+
+    refused = firexlite("resume", sent.firex_id)
+    unchanged = digest_of(firexlite.home) == before
+    done = firexlite("resume", sent.firex_id, "--plugins", "services.py")
+    [(options,)] = query(imported(tmp_path, sent), "SELECT options FROM run")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        f"firexlite: {sent.firex_id} was imported, and the plugins that it names are another person's choice (evil.py); "
+        f"look at them and say which to load: firexlite resume {sent.firex_id} --plugins evil.py\n")
+    assert unchanged
+    assert done.code == 0, done.err
+    assert not (firexlite.folder / "was here").exists()
+    assert [(plugin["path"], "foreign" in plugin) for plugin in json.loads(options)["plugins"]] == [("services.py", False)]
 
 
 REFUSED = {

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-from ..errors import FirexliteError
+from ..errors import BadInput, FirexliteError, with_short_words
 from ..terminal import visible
 from ..version import __version__
 
@@ -22,6 +22,9 @@ COMMANDS = {
     "list": "List the services.",
     "info": "Show what a service takes and returns.",
 }
+
+
+IMPORT_SERVICES = ("submit", "resume", "list", "info")
 
 
 class Commands(click.Group):
@@ -45,6 +48,8 @@ class Commands(click.Group):
             from ..errors import nearest
             raise click.UsageError(f"there is no command '{args[0]}'.{nearest(args[0], COMMANDS)} "
                                    "`firexlite --help` lists them.")
+        if args and args[0] in IMPORT_SERVICES:
+            _refuse_a_lost_folder()
         return super().resolve_command(context, args)
 
 
@@ -78,9 +83,17 @@ def run(argv: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _refuse_a_lost_folder() -> None:
+    """Whoever imports services has plugins and relative paths looked for from the working directory."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise BadInput("the working directory is not there any more; change to one that is") from error
+
+
 def fail(sentence: str, code: int) -> None:
     """Say one sentence on stderr and exit."""
-    click.echo(visible(f"firexlite: {' '.join(sentence.split())}"), err=True)
+    click.echo(visible(f"firexlite: {with_short_words(' '.join(sentence.split()))}"), err=True)
     sys.exit(code)
 
 

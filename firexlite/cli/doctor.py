@@ -24,11 +24,10 @@ def doctor_command(firex_id: str, as_json: bool) -> None:
     """
     directory = find_run(firex_id)
     sections = list(examine(directory))
-    faults = [fault for section in sections for fault in section.faults]
+    faults = list(dict.fromkeys(fault for section in sections for fault in section.faults))
     answer(_as_json(firex_id, sections, faults) if as_json else _as_text(sections, faults))
     if faults:
-        raise JournalUnusable(faults[0] if len(faults) == 1 else
-                              f"{len(faults)} things are wrong with {firex_id}, the first: {faults[0]}")
+        raise JournalUnusable(faults[0] if len(faults) == 1 else f"{len(faults)} things are wrong with {firex_id}")
 
 
 def _as_text(sections: list[Section], faults: list[str]) -> str:

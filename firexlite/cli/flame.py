@@ -12,7 +12,7 @@ from ..history import History
 from ..home import find_run, write_where_told
 from .screen import write_out
 
-PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; --json has all
+PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; --json has as much as is ever read
 
 
 @click.command("flame")

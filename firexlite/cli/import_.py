@@ -34,6 +34,6 @@ def _what_can_be_done(imported: Imported) -> list[str]:
     if imported.state != "succeeded":
         names = ",".join(shlex.quote(os.path.basename(place)) for place in imported.plugins)
         lines.append(f"Resume it with: firexlite resume {firex_id}" + (f" --plugins {names}" if names else ""))
-        if there := [place for place in imported.plugins if os.path.exists(place)]:
-            lines.append(f"Without --plugins it would load what it recorded: {', '.join(there)}")
+        if imported.plugins:
+            lines.append(f"Another person chose these plugins, so look at them first: {', '.join(imported.plugins)}")
     return lines

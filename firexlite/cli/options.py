@@ -10,6 +10,7 @@ import click
 
 from ..errors import BadInput
 from ..front import IMPORT_TIMEOUT_S
+from ..soundness import FULL_WAIT_BELOW_S
 
 
 class Number(click.ParamType):
@@ -26,7 +27,7 @@ class Number(click.ParamType):
         except ValueError:
             number = None
         if number is None or not self.fits(number):
-            option = parameter.opts[0] if parameter else "this option"
+            option = next((name for name in parameter.opts if name.startswith("--")), "") if parameter else "this option"
             raise BadInput(f"{option} takes {self.what}, not '{value}'")
         return number
 
@@ -35,11 +36,21 @@ def _in_a_writable_folder(context: click.Context, parameter: click.Parameter, va
     """Refuse at once what could not be written hours later."""
     if value is not None:
         folder = Path(value).absolute().parent
-        if not value or Path(value).is_dir():
-            raise BadInput(f"--json_file takes the name of a file, and '{value}' is a folder")
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise BadInput(f"--json_file '{value}' could not be written: {folder} is no folder that you may write to")
+        try:
+            if not value or Path(value).is_dir():
+                raise BadInput(f"--json_file takes the name of a file, and '{value}' is a folder")
+            if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+                raise BadInput(f"--json_file '{value}' could not be written: {folder} is no folder that you may write to")
+        except OSError as error:  # of a name that is too long for the file system, say
+            raise BadInput(f"--json_file '{value}' could not be written: {error.strerror}") from error
     return value
+
+
+def _names_of_variables(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for name in values:
+        if not name or "=" in name:
+            raise BadInput(f"--redact takes the NAME of an environment variable, whose value it looks up itself, not '{name}'")
+    return values
 
 
 plugins_option = click.option(
@@ -54,12 +65,13 @@ json_file_option = click.option(
 
 
 full_wait_option = click.option(
-    "--full-wait", "--full_wait", type=Number("a number of seconds from 0 on", float, lambda n: n >= 0), metavar="SECONDS",
+    "--full-wait", "--full_wait", metavar="SECONDS",
+    type=Number("a number of seconds from 0 on, below 1e9", float, lambda n: 0 <= n < FULL_WAIT_BELOW_S),
     help="How long to wait for space when the disk is full, before the run is stopped.  [default: 60]")
 
 
 redact_option = click.option(
-    "--redact", metavar="NAME", multiple=True,
+    "--redact", metavar="NAME", multiple=True, callback=_names_of_variables,
     help="Mask the value of this environment variable wherever it would be written. May be repeated.")
 
 

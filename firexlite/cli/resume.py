@@ -10,6 +10,7 @@ from ..errors import BadInput
 from ..launch import ResumeRequest, resume
 from .jobs import run_job
 from .options import (
+    Number,
     full_wait_option,
     import_timeout_option,
     json_file_option,
@@ -19,6 +20,8 @@ from .options import (
     workers_option,
 )
 
+LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
+
 
 @click.command("resume")
 @click.argument("firex_id")
@@ -27,7 +30,8 @@ from .options import (
 @json_file_option
 @click.option("--accept-new", is_flag=True, help="Where a task ran again and asked for other children than before: keep "
               "those that match, and run the new ones.")
-@click.option("--restart-task", "restart", type=int, multiple=True, metavar="N",
+@click.option("--restart-task", "restart", multiple=True, metavar="N",
+              type=Number("the number of a task", int, lambda n: 1 <= n <= LAST_TASK),
               help="Run task N afresh; its old children stay visible. May be repeated.")
 @click.option("--mark-done", "done", nargs=2, multiple=True, metavar="N JSON",
               help="Take task N for done, with these returned values: --mark-done 7 '{\"greeting\": \"Hello\"}'.")
@@ -58,12 +62,13 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
 def _decided(task: str, text: str) -> tuple[int, dict[str, object]]:
     """The number and the returned values that `--mark-done` was given."""
     takes = "--mark-done takes the number of a task and a JSON object of what it returns, by name"
-    if not (task.isascii() and task.isdigit() and int(task)):
+    if not (task.isascii() and task.isdigit() and len(task) < 20 and 1 <= int(task) <= LAST_TASK):
         raise BadInput(f"{takes}, not '{task}' for a number")
     try:
         returned = json.loads(text)
-    except ValueError as error:
-        raise BadInput(f"{takes}; '{text}' is no JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise BadInput(f"{takes}; '{text}' is no JSON: {why}") from error
     if not isinstance(returned, dict):
         raise BadInput(f"{takes}; '{text}' is no object, as in '{{\"greeting\": \"Hello\"}}'")
     return int(task), returned

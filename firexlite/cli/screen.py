@@ -174,8 +174,8 @@ def _failure_lines(history: History) -> list[str]:
             lines.append(_cut(f"{title}: {', '.join(names)}"))
     if stopped or cut_off or any(cause.task.unsure for cause in causes):
         return [*lines, "It goes on when you have decided: the commands above may be given as one, with all their options."]
-    return [*lines, f"Look at it with: firexlite flame {run.firex_id} > out.html",
-            f"Resume it with: firexlite resume {run.firex_id}"]
+    firex_id = history.directory.firex_id
+    return [*lines, f"Look at it with: firexlite flame {firex_id} > out.html", f"Resume it with: firexlite resume {firex_id}"]
 
 
 def _told(counts: dict[str, int]) -> str:

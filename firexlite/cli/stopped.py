@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,9 +40,10 @@ def ways_to_decide(history: History, task: TaskRecord) -> list[str]:
     """The commands for a task that may have done its work."""
     firex_id = history.directory.firex_id
     returns = [name for name in history.services[task.service].returns or () if name != DYNAMIC_RETURN]
-    example = "{" + ", ".join(f"{json.dumps(name)}: VALUE" for name in returns) + "}"  # no JSON, so not to be pasted as it is
+    # No JSON, so not to be pasted as it is; but what a service calls its values might end the quotes.
+    example = shlex.quote("{" + ", ".join(f"{json.dumps(name)}: VALUE" for name in returns) + "}")
     return [f"  If it has not: firexlite resume {firex_id} --restart-task {task.num}",
-            f"  If it has:     firexlite resume {firex_id} --mark-done {task.num} '{example}'"]
+            f"  If it has:     firexlite resume {firex_id} --mark-done {task.num} {example}"]
 
 
 def _mismatch_lines(history: History, task: TaskRecord, name: str, found: dict, cut: Callable[[str], str]) -> list[str]:

@@ -101,8 +101,7 @@ def test_what_a_journal_holds_cannot_command_the_terminal(sound_run: RunDirector
     run = copy_of(sound_run, tmp_path / "home")
     text = COMMANDING.replace("'", "''")
     alter(run, f"UPDATE run SET chain = 'greet{text}'", f"UPDATE incarnation SET host = '{text}'")
-    falsify(run, f"UPDATE task SET service = '{text}' WHERE id = 2", f"UPDATE event SET move = '{text}' WHERE id = 5",
-            f"UPDATE run SET firex_id = '{text}'")
+    falsify(run, f"UPDATE task SET service = '{text}' WHERE id = 2", f"UPDATE event SET move = '{text}' WHERE id = 5")
     home = {"env": {"FIREXLITE_HOME": str(tmp_path / "home")}}
 
     ended = [warm("runs", **home), warm("doctor", run.firex_id, **home), warm("flame", run.firex_id, **home),

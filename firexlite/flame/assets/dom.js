@@ -17,7 +17,7 @@ function el(tag, attributes = {}, ...children) {
 const byId = (id) => document.getElementById(id);
 
 // What would be invisible, or turn the text around it, is shown as its code.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
 const TERMINAL_COLOURS = /\u001b\[[0-9;]*m/g;
 
 function visible(text) {
