@@ -33,6 +33,7 @@ from . import codec_errors
 from .codec_errors import class_attribute, class_name, loaded_class, text_of
 from .codec_standard import CODEC_OF, CODECS, Codec, make_bytes, make_timezone, type_name
 from .errors import BadInput, NotReadable, NotStorable, SecretUnavailable
+from .own_files import LARGEST_PAYLOAD
 from .secrets import MASK, Needles, Secret, mask_of, vault
 from .signatures import Literal
 
@@ -45,6 +46,8 @@ FACTORIES = {cls.__name__: cls for cls in (list, dict, set, int, str, float, tup
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # in a str; as JSON it would become one character
+
+LARGEST_VALUE = LARGEST_PAYLOAD // 2  # bytes: what is written must be read again
 
 Where = tuple  # (where the container stands, how its part is written, the part's key); the outermost is (path,)
 
@@ -61,6 +64,9 @@ def encode(value: object, path: str = "value") -> str:
         text = _Writer(needles=known).text(value, path)
         if vault.known is not known:  # it held a Secret, whose value may stand in what was written before
             return encode(value, path)
+    if len(text) > LARGEST_VALUE:
+        raise NotStorable(path, type_name(value), f"it takes {len(text)} bytes, and at most {LARGEST_VALUE} would be read; "
+                                                  "write it to a file, and pass a firexlite.File")
     return text
 
 

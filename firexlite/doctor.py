@@ -65,7 +65,8 @@ def _examined(history: History) -> Iterator[Section]:
     yield Section("integrity", f"whole (quick_check), schema {SCHEMA}")
     shapes = [*soundness.faults_of_rows(history), *soundness.name_fault(history)]
     if shapes:
-        yield Section("rows", f"{len(shapes)} {'is' if len(shapes) == 1 else 'are'} not as firexlite writes them", shapes)
+        wrong = "1 is not as firexlite writes it" if len(shapes) == 1 else f"{len(shapes)} are not as firexlite writes them"
+        yield Section("rows", wrong, shapes)
         return
     broken = list(soundness.faults_of_rules(history))
     [(tasks, attempts, events)] = history.execute(

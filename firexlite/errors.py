@@ -132,7 +132,8 @@ class SecretUnavailable(BadInput, NotReadable):
         super().__init__(reference, reason)
 
     def __str__(self) -> str:
-        return f"the secret {self.reference} cannot be had: {self.reason}"
+        shown = self.reference if len(self.reference) <= 200 else f"{self.reference[:200]}..."
+        return f"the secret {shown} cannot be had: {self.reason}"
 
 
 class TaskError(Exception):

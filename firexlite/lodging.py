@@ -173,6 +173,8 @@ def pointer_to(home: Path, firex_id: str) -> Pointer | None:
     except FileNotFoundError:
         return None
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of a home of a name that none can have; whoever looks there says so
+            return None
         raise JournalUnusable(f"{file}, which says where the run lies, cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise JournalUnusable(f"{file} should say where the run lies, and does not") from error

@@ -679,3 +679,14 @@ def test_a_codec_that_never_ends_is_refused(registry):
 
     with pytest.raises(NotStorable, match="too deeply nested"):
         encode(Money(1))
+
+
+def test_a_value_that_could_not_be_read_again_is_not_written(monkeypatch):
+    monkeypatch.setattr(codec, "LARGEST_VALUE", 10)
+
+    with pytest.raises(NotStorable) as caught:
+        encode("eleven char", "arguments of greet: name")
+
+    assert str(caught.value) == (
+        "arguments of greet: name is a str, which the journal cannot store (it takes 13 bytes, and at most 10 would be read; "
+        "write it to a file, and pass a firexlite.File); pass plain data, or register a codec with firexlite.register_codec")

@@ -1,6 +1,7 @@
 """A run that someone sent: it is shown, or refused in a sentence, whatever it holds; `firexlite import` makes it one's own."""
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -14,7 +15,10 @@ from conftest import Command, query
 from spoilt import alter, copy_of, digest_of, falsify
 from warm import Call, Ended, Warm
 
+from firexlite import importing, missing
 from firexlite.doctor import faults_of
+from firexlite.flame_graph import MOST_LOG_BYTES, model_of
+from firexlite.history import History, interrupted_by
 from firexlite.home import RunDirectory
 
 pytest_plugins = ["sound_runs"]
@@ -293,3 +297,143 @@ def test_whatever_stands_in_a_row_it_is_shown_or_refused_in_a_sentence(seed: int
         if one.code == 4:
             assert one.err.startswith("firexlite: "), (changes, call.words)
             assert one.err.count("\n") == 1, (changes, call.words)
+
+
+# --- what passes for a journal of ours ---------------------------------------------------------------------------------
+
+NO_PAYLOADS = {
+    "run.options": "UPDATE run SET options = '{mark}'",
+    "run.inputs": "UPDATE run SET inputs = '{mark}'",
+    "service.about": "UPDATE service SET about = '{mark}'",
+    "incarnation.about": "UPDATE incarnation SET about = '{mark}'",
+    "task.stopped": "UPDATE task SET stopped = '{mark}' WHERE id = 2",
+    "flame.value": "INSERT INTO flame VALUES (1, 'k', 'html', '{mark}', 1)",
+    "noted.value": "INSERT INTO noted (task, retry, name, number, value) VALUES (1, 0, 'n', 0, '{mark}')",
+}
+
+
+@pytest.mark.parametrize("column", NO_PAYLOADS)
+def test_only_a_payload_is_looked_for_among_the_files(column: str, sent: RunDirectory, tmp_path: Path, warm: Warm,
+                                                      bring) -> None:
+    """A check that looks there for more than the readers do takes a journal for sound that they stumble over."""
+    table, _, name = column.partition(".")
+    [(text, *_), *_] = [*query(sent, f"SELECT {name} FROM {table} WHERE {name} IS NOT NULL"), ("{}",)]
+    blob = hashlib.sha256(text.encode()).hexdigest()
+    (sent.blobs / blob).write_text(text)
+    falsify(sent, NO_PAYLOADS[column].format(mark=f"blob:{blob}"))
+    looks = [warm(*words, env={"FIREXLITE_HOME": str(sent.path.parent)})
+             for words in (("runs",), ("flame", sent.firex_id), ("flame", "--json", sent.firex_id))]
+
+    assert faults_of(sent) != []
+    assert bring(sent.path).code == 4
+    assert looks[0].code == 0
+    assert [one.err for one in looks if "Traceback" in one.err or one.code not in (0, 4)] == []
+
+
+CONTRADICTIONS = {
+    "an epoch beyond all numbers": ("UPDATE run SET epoch = 9223372036854775807",
+                                    "the run is in epoch 9223372036854775807, and its incarnations are 1, up to 1"),
+    "a task above itself": ("UPDATE task SET parent = 2 WHERE id = 2",
+                            "task 2 is in the chain of task 1 and differs from it"),
+    "a number that is a text": ("UPDATE task SET depth = 'x' WHERE id = 2",
+                                "1 row of the table task with a depth of another type"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_a_journal_that_contradicts_itself_is_not_resumed(kind: str, sent: RunDirectory, warm: Warm) -> None:
+    statement, fault = CONTRADICTIONS[kind]
+    falsify(sent, statement)
+
+    ended = warm("resume", sent.firex_id, env={"FIREXLITE_HOME": str(sent.path.parent)})
+
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.err == f"firexlite: {sent.journal} holds what firexlite never writes: {fault}\n"
+
+
+def test_a_circle_of_tasks_is_walked_once(sent: RunDirectory) -> None:
+    falsify(sent, "UPDATE task SET parent = 2 WHERE id = 2")
+
+    with History(sent) as history:
+        assert list(missing._Survey(history).above(2)) == []
+
+
+def test_a_payload_that_claims_any_size_is_refused_before_it_is_read(sent: RunDirectory, warm: Warm) -> None:
+    [blob] = sent.blobs.iterdir()
+    os.truncate(blob, 1 << 42)  # a hole: it takes no space here
+
+    ended = warm("flame", sent.firex_id, env={"FIREXLITE_HOME": str(sent.path.parent)})
+
+    assert (ended.code, ended.out) == (4, "")
+    assert ended.err == (f"firexlite: {sent.path}: the payload blobs/{blob.name} cannot be read: "
+                         f"it has {1 << 42} bytes, and at most {1 << 30} are read\n")
+
+
+def test_of_a_log_that_claims_any_size_only_the_end_is_read(sent: RunDirectory) -> None:
+    [(epoch, worker)] = query(sent, "SELECT epoch, worker FROM attempt WHERE task = 1")
+    falsify(sent, f"UPDATE attempt SET log_start = 0, log_end = {1 << 42} WHERE task = 1")
+    sent.log_file(epoch, worker).touch()
+    os.truncate(sent.log_file(epoch, worker), 1 << 42)
+
+    with History(sent) as history:
+        task = model_of(history)["tasks"][0]
+
+    assert task["log"]["bytes_before"] == (1 << 42) - MOST_LOG_BYTES
+
+
+def test_an_error_may_name_anything_in_the_place_of_a_task() -> None:
+    """A service may raise what it likes, so this is no fault of the journal."""
+    told = {"name": "ChainInterruptedException", "attributes": {"task_id": [1]}}
+    many = {"name": "MultipleFailuresException", "attributes": {"task_ids": {"a": 1}}}
+
+    assert [interrupted_by(_error(**one)) for one in (told, many)] == [None, None]
+
+
+def _error(name: str, attributes: dict) -> str:
+    raised = {"$type": "raised", "type": f"m:{name}", "name": name, "text": "t", "args": None, "attributes": attributes,
+              "traceback": "t", "where": None, "cause": None, "explicit": False}
+    return json.dumps({"$type": "exceptions", "table": [raised], "value": {"$type": "exception", "value": 0}})
+
+
+# --- how an import copies ------------------------------------------------------------------------------------------------
+
+def test_all_that_is_imported_is_durable_before_it_has_its_name(sent: RunDirectory, tmp_path: Path,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIREXLITE_HOME", str(tmp_path / "mine"))
+    [(epoch, worker)] = query(sent, "SELECT epoch, worker FROM attempt WHERE task = 1")
+    sent.log_file(epoch, worker).write_text("some output")
+    synced, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+
+    importing.import_run(sent.path)
+
+    draft = tmp_path / "mine" / f".draft-{sent.firex_id}"
+    [blob] = sent.blobs.iterdir()
+    assert {str(path) for path in (draft, draft / "blobs", draft / "logs", draft / "blobs" / blob.name,
+                                   draft / "logs" / sent.log_file(epoch, worker).name)} <= set(synced)
+
+
+def test_of_a_file_that_grows_while_it_is_copied_as_much_is_taken_as_there_is_room_for(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"x" * 10)
+
+    class Growing:
+        def take(self, size: int) -> None:
+            assert size == 10
+            with open(tmp_path / "log", "ab") as file:
+                file.write(b"y" * 1000)
+
+    with open(tmp_path / "log", "rb") as source:
+        importing._copy(source.fileno(), tmp_path / "copy", Growing())  # type: ignore[arg-type]
+
+    assert (tmp_path / "copy").read_bytes() == b"x" * 10
+
+
+def test_a_run_that_lies_on_another_host_is_not_imported_once_more(sent: RunDirectory, bring, tmp_path: Path) -> None:
+    home = tmp_path / "home" / "mine"
+    home.mkdir(parents=True)
+    (home / f"{sent.firex_id}.elsewhere").write_text("{}")
+
+    ended = bring(sent.path)
+
+    assert ended.code == 2
+    assert f"{sent.firex_id} is in {home} already" in ended.err

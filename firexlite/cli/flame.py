@@ -1,6 +1,7 @@
 """`firexlite flame`: the report of a run."""
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import click
@@ -34,6 +35,6 @@ def flame_command(firex_id: str, as_json: bool, output: str) -> None:
     try:
         write_where_told(Path(output), text, mode=0o666)
     except OSError as error:
-        if isinstance(error, (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)):
+        if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
             raise BadInput(f"the report cannot be written to '{output}': {error.strerror}") from error
         raise StorageFailure(f"the report could not be written to '{output}': {error.strerror}") from error

@@ -235,7 +235,10 @@ _in("home.py",
     ("a payload is believed whatever its blob holds now",
      "        if hashlib.sha256(data).hexdigest() != name:", "        if not data:", only(JOURNAL, "damaged_blob")),
     ("run.json is written in place",
-     '    draft = path.with_name(f".{path.name}.{os.getpid()}")', "    draft = path", only(SEEN, "whole")),
+     '    draft = path.with_name(f".{path.name[:50]}.{os.getpid()}.{secrets.token_hex(4)}")\n    try:\n'
+     "        fd = os.open(draft, _NEW_FILE, mode)",
+     "    draft = path\n    try:\n        fd = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode)",
+     only(SEEN, "whole")),
     )
 _in("launch.py",
     ("a run is published before its journal is durable",
@@ -898,4 +901,53 @@ _in("logs.py",
 _in("worker.py",
     ("the last words of a worker are not waited for", "            worker.log.size()  #", "            pass  #",
      only(SECRETS, "last_words")),
+    )
+
+# --- what a stranger may have laid into a run ---------------------------------------------------------------------------------
+
+PRIVATE = "tests/promises/test_p18_privacy_of_files.py"
+HARMLESS = "tests/promises/test_p20_read_commands_are_harmless.py"
+FOREIGN = "tests/test_foreign_journals.py"
+_in("own_files.py",
+    ("a rollback journal is left to SQLite",
+     'if part == "-journal" and found.st_size:', 'if part == "-journal" and not found.st_size:', only(HARMLESS, "rolls_back")),
+    ("who looks waits for whoever writes into a pipe",
+     "os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK", "os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW",
+     only(HARMLESS, "pipe")),
+    ("a payload of any size is read",
+     "if (size := os.fstat(file.fileno()).st_size) > limit:", "if (size := os.fstat(file.fileno()).st_size) < 0:",
+     only(FOREIGN, "claims_any_size_is_refused")),
+    )
+_in("home.py",
+    ("a lock that a link leads to is believed",
+     "fd = os.open(self.alive_lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)",
+     "fd = os.open(self.alive_lock, os.O_RDONLY | os.O_CLOEXEC)", only(HARMLESS, "lock_that_a_link")),
+    ("payloads that others may write are gone on with",
+     "(self.logs, stat.S_ISDIR), (self.blobs, stat.S_ISDIR)):", "(self.logs, stat.S_ISDIR)):",
+     only("tests/test_bad_input.py", "payload_folder or payload and folder")),
+    ("a file is replaced by way of a link that lies there",
+     '{os.getpid()}.{secrets.token_hex(4)}")', '{os.getpid()}")', only(PRIVATE, "replaced_by_way")),
+    )
+_in("history.py",
+    ("SQLite runs what a journal brings along",
+     '        for caution in ("trusted_schema = OFF", "cell_size_check = ON"):', "        for caution in ():",
+     only(HARMLESS, "not_trusted")),
+    ("a journal is shown as it stood at no moment",
+     "        if parts() == before:\n", "        if True:\n", only(HARMLESS, "written_to_while")),
+    ("a log is read wherever it lies",
+     "return stat.S_ISREG(os.lstat(path).st_mode) and stat.S_ISDIR(os.lstat(path.parent).st_mode)",
+     "return stat.S_ISREG(os.lstat(path).st_mode)", only(HARMLESS, "folder_of_another")),
+    )
+_in("importing.py",
+    ("what is imported is not durable",
+     "        file.flush()\n        os.fsync(file.fileno())\n", "", only(FOREIGN, "durable_before")),
+    ("the names of what is imported are not durable",
+     "            fsync_directory(folder)\n", "            pass\n", only(FOREIGN, "durable_before")),
+    ("more is imported than there is room for",
+     "while size > 0 and (chunk := os.read(fd, min(size, 1 << 20))):", "while chunk := os.read(fd, 1 << 20):",
+     only(FOREIGN, "grows")),
+    ("a run is imported over a pointer to it",
+     ' or os.path.lexists(home() / f"{firex_id}.elsewhere")', "", only(FOREIGN, "another_host")),
+    ("the plugins of a stranger are loaded",
+     '[{**plugin, "foreign": True} for plugin', "[{**plugin} for plugin", only(FOREIGN, "plugins_of_a_stranger")),
     )

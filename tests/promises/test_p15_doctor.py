@@ -67,6 +67,9 @@ FALSE = {
                               "the table of legal moves is another than that of this firexlite"),
     "a text in the place of a time": ("UPDATE task SET moved = 'soon' WHERE id = 2",
                                       "1 row of the table task with a moved of another type"),
+    "a wait for space that is longer than any": (
+        "UPDATE run SET options = json_set(options, '$.full_wait_s', 1e9)",
+        "the options of run 1: full_wait_s is 1000000000.0"),
     "arguments that are no JSON": ("UPDATE task SET arguments = '{' WHERE id = 2", "the arguments of task 2: .*"),
     "the name of another run": ("UPDATE run SET firex_id = 'FireX-li-261123-101500-4712'",
                                 "the journal is that of FireX-li-261123-101500-4712, and its directory is called .*"),
@@ -176,6 +179,15 @@ def test_modes_that_let_others_in_are_named_with_the_way_out(sound_run: RunDirec
 
     assert f"1 of them open to others (chmod -R go= {run.path})" in json.loads(ended.out)["found"]["modes"]
     assert ended.code == 0
+
+
+def test_what_its_group_may_read_is_open_to_others(sound_run: RunDirectory, tmp_path: Path, warm: Warm) -> None:
+    run = copy_of(sound_run, tmp_path / "my home")
+    run.journal.chmod(0o640)
+
+    ended = warm("doctor", run.firex_id, "--json", env={"FIREXLITE_HOME": str(tmp_path / "my home")})
+
+    assert f"1 of them open to others (chmod -R go= '{run.path}')" in json.loads(ended.out)["found"]["modes"]
 
 
 def test_who_is_at_work_is_named(firexlite: Command, plugin) -> None:

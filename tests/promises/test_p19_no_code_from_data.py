@@ -175,6 +175,30 @@ def test_a_link_is_judged_by_every_folder_that_it_leads_through(tree: Path, warm
     assert ended == {"open/greet.py": 2, "through.py": 2, "link.py": 0}
 
 
+def test_a_plugin_is_judged_by_every_folder_above_it(tree: Path, warm: Warm) -> None:
+    (tree / "open" / "below").mkdir(parents=True)
+    (tree / "open").chmod(0o777)
+    (tree / "greet.py").rename(tree / "open" / "below" / "greet.py")
+
+    ended = warm("list", "--plugins", "open/below/greet.py", folder=str(tree))
+
+    assert (ended.code, ended.err) == (2, "firexlite: plugin 'open/below/greet.py' is not loaded, since any user may write to "
+                                          f"{tree}/open; if you trust what is there: chmod o-w {tree}/open\n")
+
+
+def test_a_folder_on_the_way_that_is_a_link_is_judged_too(tree: Path, warm: Warm) -> None:
+    for name in ("open", "safe"):
+        (tree / name).mkdir()
+    (tree / "open").chmod(0o777)
+    (tree / "greet.py").rename(tree / "safe" / "greet.py")
+    (tree / "open" / "link").symlink_to("../safe")
+    (tree / "link").symlink_to(tree / "safe")
+
+    ended = {name: warm("list", "--plugins", name, folder=str(tree)).code for name in ("open/link/greet.py", "link/greet.py")}
+
+    assert ended == {"open/link/greet.py": 2, "link/greet.py": 0}
+
+
 def test_a_plugin_in_a_sticky_folder_is_loaded(tree: Path, warm: Warm) -> None:
     tree.chmod(0o1777)
 

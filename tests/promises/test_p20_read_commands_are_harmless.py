@@ -2,6 +2,8 @@
 and needs no right to write."""
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import shutil
 import tempfile
@@ -10,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Command, states, wait_until
-from spoilt import alter, copy_of, digest_of, leave_rollback_journal
+from spoilt import alter, copy_of, digest_of, falsify, leave_rollback_journal
 from warm import STRANGER, Warm
 
 from firexlite.errors import JournalUnusable
-from firexlite.history import History, _copy_at_rest
+from firexlite.history import History, _copy_at_rest, _in_memory
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
 
@@ -182,3 +184,60 @@ def test_no_look_and_no_writer_rolls_back_what_a_stranger_left(sound_run: RunDir
 
     assert victim.exists()
     assert sorted(path.name for path in tmp_path.glob("copy*")) == ["copy"]
+
+
+def test_what_stands_in_a_journal_is_not_trusted_by_sqlite(sound_run: RunDirectory, tmp_path: Path) -> None:
+    with History(copy_of(sound_run, tmp_path / "home")) as history:
+        assert [history.execute(f"PRAGMA {caution}") for caution in ("trusted_schema", "cell_size_check")] == [[(0,)], [(1,)]]
+        in_memory = _in_memory(history._db)
+        assert in_memory.execute_sql("PRAGMA trusted_schema").fetchall() == [(0,)]
+        in_memory.close()
+
+
+def test_a_journal_that_is_written_to_while_it_is_copied_is_not_shown(sound_run: RunDirectory, tmp_path: Path,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copy_of(sound_run, tmp_path / "home")
+    times = itertools.count(1)
+
+    def copied_while_another_writes(source, target) -> None:
+        target.write(source.read())
+        os.utime(run.journal, ns=(next(times), next(times)))
+
+    monkeypatch.setattr(shutil, "copyfileobj", copied_while_another_writes)
+
+    with pytest.raises(JournalUnusable, match="is being written by another user"):
+        _copy_at_rest(run.journal, tmp_path / "copy")
+
+
+def test_a_lock_that_a_link_leads_to_says_nothing_of_a_run(sound_run: RunDirectory, tmp_path: Path) -> None:
+    run = copy_of(sound_run, tmp_path / "home")
+    with open(tmp_path / "held", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        run.alive_lock.unlink()
+        run.alive_lock.symlink_to(tmp_path / "held")
+
+        assert not run.is_alive()
+
+
+def test_a_pipe_in_the_place_of_a_lock_or_a_payload_holds_nobody_up(sound_run: RunDirectory, tmp_path: Path,
+                                                                    firexlite: Command) -> None:
+    run = copy_of(sound_run, firexlite.home)
+    [blob] = run.blobs.iterdir()
+    for path in (run.alive_lock, blob):
+        path.unlink()
+        os.mkfifo(path)
+
+    assert firexlite("runs", timeout=20).code == 0
+    assert firexlite("flame", run.firex_id, timeout=20).code == 4
+
+
+def test_output_that_lies_in_the_folder_of_another_is_not_shown(sound_run: RunDirectory, tmp_path: Path) -> None:
+    run = copy_of(sound_run, tmp_path / "home")
+    run.logs.rename(tmp_path / "elsewhere")
+    run.logs.symlink_to(tmp_path / "elsewhere")
+    for log in (tmp_path / "elsewhere").iterdir():
+        log.write_text("what only I may read")
+    falsify(run, "UPDATE attempt SET log_end = 10")
+
+    with History(run) as history:
+        assert {history.log(attempt) for attempt in history.attempts()} == {("", 0)}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import Command
+from conftest import ROOT, Command
 from spoilt import alter, copy_of, digest_of, falsify
 from warm import Call, Warm
 
 from firexlite.cli import COMMANDS
+from firexlite.flame_summary import text as as_html
 from firexlite.home import RunDirectory
 from firexlite.terminal import visible
 
@@ -61,6 +64,9 @@ HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028
 
 def test_what_a_terminal_would_obey_is_shown_as_its_code() -> None:
     assert visible(COMMANDING) == (r"\x1b]0;mine\x07\x1b[2J\x9b31m\x0d\x08\x7f\u202edne\u2066\u200f\u2028\ufeff")
+    hidden = "\xad\u061c\u180e\u200b\u200e\u2028\u202e\u2060\u2065\u2066\u2069\u206a\u206f\ufeff\U000e0000\U000e007f"
+    assert not any(char in text for text in (visible(hidden), as_html(hidden)) for char in hidden)
+    assert visible("\xad\U000e0001") == r"\u00ad\U000e0001"
     assert visible("two\n\tlines, größer \u4e16\u754c \U0001f600") == "two\n\tlines, größer \u4e16\u754c \U0001f600"
 
 
@@ -119,3 +125,48 @@ def test_an_id_and_an_option_cannot_command_the_terminal(warm: Warm, tmp_path: P
         ended = warm(*words, env={"FIREXLITE_HOME": str(tmp_path / "home")}, folder=str(tmp_path))
         assert ended.code == 2, words
         assert not HARMFUL.search(ended.err), words
+
+
+def test_a_working_directory_that_was_removed_is_told(firexlite: Command) -> None:
+    for words in (("submit", "--chain", "nop"), ("resume", "FireX-li-261123-101500-4711"), ("list",), ("runs",)):
+        gone = firexlite.folder / "gone"
+        gone.mkdir()
+        code = ("import os, sys; os.rmdir(os.getcwd()); "
+                "os.execv(sys.executable, [sys.executable, '-m', 'firexlite', *sys.argv[1:]])")
+        home = {"FIREXLITE_HOME": "relative"} if words == ("runs",) else {}
+        env = {**firexlite.env, "PYTHONPATH": str(ROOT), **home}
+        done = subprocess.run([sys.executable, "-c", code, *words], cwd=gone, env=env, timeout=60, capture_output=True,
+                              text=True)
+
+        assert (done.returncode, done.stdout) == (2, ""), words
+        assert re.fullmatch("firexlite: .*the working directory.* is not there any more; change to one that is\n", done.stderr)
+    assert not firexlite.home.exists()
+
+
+def test_a_home_of_any_bytes_keeps_runs(firexlite: Command) -> None:
+    firexlite.home = firexlite.folder / os.fsdecode(b"\xff home")
+    firexlite.env["FIREXLITE_HOME"] = str(firexlite.home)
+
+    done = firexlite("submit", "--chain", "nop")
+
+    assert done.code == 0, done.err
+    assert firexlite("flame", done.firex_id).code == firexlite("doctor", done.firex_id).code == 0
+    imported = firexlite("import", firexlite.home / done.firex_id, FIREXLITE_HOME=str(firexlite.folder / "another"))
+    assert imported.code == 0, imported.err
+
+
+def test_a_home_of_a_name_that_none_can_have_is_refused(firexlite: Command) -> None:
+    home = {"FIREXLITE_HOME": str(firexlite.folder / ("a" * 300))}
+
+    for words in (("submit", "--chain", "nop"), ("runs",), ("flame", "FireX-li-261123-101500-4711")):
+        done = firexlite(*words, **home)
+
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), words
+        assert "File name too long; set FIREXLITE_HOME to a directory" in done.err
+
+
+def test_a_report_for_a_file_of_a_name_that_none_can_have_is_refused(sound_run: RunDirectory, warm: Warm) -> None:
+    ended = warm("flame", sound_run.firex_id, "-o", "a" * 300, env={"FIREXLITE_HOME": str(sound_run.path.parent)})
+
+    assert (ended.code, ended.out, ended.err) == (
+        2, "", f"firexlite: the report cannot be written to '{'a' * 200}...': File name too long\n")
