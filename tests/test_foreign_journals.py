@@ -351,6 +351,15 @@ def test_a_journal_that_contradicts_itself_is_not_resumed(kind: str, sent: RunDi
     assert ended.err == f"firexlite: {sent.journal} holds what firexlite never writes: {fault}\n"
 
 
+def test_a_payload_of_a_name_that_none_has_is_not_asked_for(sent: RunDirectory, warm: Warm) -> None:
+    falsify(sent, "UPDATE task SET result = 'blob:../../x' WHERE id = 1")
+
+    ended = warm("resume", sent.firex_id, env={"FIREXLITE_HOME": str(sent.path.parent)})
+
+    assert (ended.code, ended.err) == (4, f"firexlite: {sent.path}: a payload is said to lie in blobs/../../x, "
+                                          "which is no name of a blob\n")
+
+
 def test_a_circle_of_tasks_is_walked_once(sent: RunDirectory) -> None:
     falsify(sent, "UPDATE task SET parent = 2 WHERE id = 2")
 

@@ -256,7 +256,7 @@ def test_what_is_imported_lies_at_home_if_it_has_ended_and_on_the_local_disk_if_
     shutil.rmtree(firexlite.home / killed.firex_id)
     imported = firexlite("import", interrupted)
     assert (imported.code, firexlite.everything()) == (0, {("home", "pointer"), ("local", "run")}), imported.err
-    resumed = firexlite("resume", killed.firex_id)
+    resumed = firexlite("resume", killed.firex_id, "--plugins", "services.py")
     assert (resumed.code, firexlite.everything()) == (0, {("home", "run")}), resumed.err
 
 

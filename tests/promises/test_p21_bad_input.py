@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,11 @@ from spoilt import alter, copy_of, digest_of, falsify
 from warm import Call, Warm
 
 from firexlite.cli import COMMANDS
+from firexlite.cli.screen import _failure_lines
+from firexlite.cli.stopped import ways_to_decide
+from firexlite.flame_graph import model_of
 from firexlite.flame_summary import text as as_html
+from firexlite.history import History
 from firexlite.home import RunDirectory
 from firexlite.terminal import visible
 
@@ -170,3 +175,29 @@ def test_a_report_for_a_file_of_a_name_that_none_can_have_is_refused(sound_run: 
 
     assert (ended.code, ended.out, ended.err) == (
         2, "", f"firexlite: the report cannot be written to '{'a' * 200}...': File name too long\n")
+
+
+# --- commands that are shown to be copied ---------------------------------------------------------------------------------
+
+def test_a_command_to_be_copied_names_the_directory_of_the_run_and_not_what_its_journal_says(
+        sound_run: RunDirectory, tmp_path: Path) -> None:
+    run = copy_of(sound_run, tmp_path / "home")
+    alter(run, "UPDATE run SET firex_id = 'FireX-li-261123-101500-4712'")
+
+    with History(run) as history:
+        shown = [model_of(history)["run"]["resume"], *_failure_lines(history)[-2:]]
+
+    assert shown == [f"firexlite resume {run.firex_id}", f"Look at it with: firexlite flame {run.firex_id} > out.html",
+                     f"Resume it with: firexlite resume {run.firex_id}"]
+
+
+def test_a_command_to_be_copied_is_one_to_a_shell_whatever_a_service_calls_its_values(
+        sound_run: RunDirectory, tmp_path: Path) -> None:
+    run = copy_of(sound_run, tmp_path / "home")
+    alter(run, """UPDATE service SET about = json_set(about, '$.returns', json('["a''; rm -rf ~; #"]'))""")
+
+    with History(run) as history:
+        [*_, if_it_has] = ways_to_decide(history, history.task(2))
+
+    assert shlex.split(if_it_has.partition(": ")[2]) == [
+        "firexlite", "resume", run.firex_id, "--mark-done", "2", """{"a'; rm -rf ~; #": VALUE}"""]
