@@ -431,7 +431,7 @@ def test_a_producer_that_fails_leaves_the_run_as_it_was(firexlite, build, plugin
 
 def test_a_run_of_many_tasks_without_files_is_looked_through_quickly(tmp_path):
     journal = opened(tmp_path)
-    journal.submit(firex_id="x", chain="a", inputs="{}", options="{}", digest="d", pid=1, host="h",
+    journal.submit(firex_id=journal.directory.firex_id, chain="a", inputs="{}", options="{}", digest="d", pid=1, host="h",
                    members=new_tasks(*["greet"] * 10_000))
     journal.close()
     with History(journal.directory) as history:
