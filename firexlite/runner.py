@@ -58,7 +58,8 @@ class Runner:
         self.json_file, self.full_wait_s = incarnation.json_file, incarnation.full_wait_s
         self.board, self.load_services = board, load_services
         self.workers: dict[int, int] = {}            # pid -> number
-        self.revoking: dict[int, float] = {}         # pid -> when it is killed if it still runs what was revoked
+        # pid -> (the (task, attempt) that was revoked under it, when it is killed if it still runs that)
+        self.revoking: dict[int, tuple[tuple[int, int], float]] = {}
         self.stop_signal: int | None = None
         self.stop_asked = self.stop_by = 0.0         # monotonic
         self.next_look = 0.0                         # monotonic
@@ -233,13 +234,15 @@ class Runner:
     def _interrupt_revoked(self) -> None:
         """Let bodies end whose task was revoked; kill those that have not after the grace."""
         for pid, number in self.workers.items():
-            if self.board.revoked(number) == (0, 0):
+            revoked = self.board.revoked(number)
+            known, kill_at = self.revoking.get(pid, ((0, 0), 0.0))
+            if revoked == (0, 0):
                 self.revoking.pop(pid, None)
-            elif pid not in self.revoking:
-                self.revoking[pid] = time.monotonic() + GRACE_S
+            elif revoked != known:  # another one than at the last look has a grace of its own
+                self.revoking[pid] = revoked, time.monotonic() + GRACE_S
                 os.kill(pid, signal.SIGTERM)
                 self.address.send(number)
-            elif time.monotonic() > self.revoking[pid]:
+            elif time.monotonic() > kill_at:
                 os.kill(pid, signal.SIGKILL)
 
     # --- the end -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import json
 import os
+import select
 import signal
 import sqlite3
 import stat
@@ -671,13 +672,74 @@ def test_a_revoked_body_that_does_not_end_is_killed_after_its_grace(tmp_path, mo
     board.mark_revoked(0, 7, 1)
     try:
         runner._interrupt_revoked()
-        wait_until(lambda: time.monotonic() > runner.revoking[deaf.pid])
+        wait_until(lambda: time.monotonic() > runner.revoking[deaf.pid][1])
         runner._interrupt_revoked()
 
         assert deaf.wait(20) == -signal.SIGKILL
     finally:
         deaf.kill()
         deaf.communicate()
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """A runner with one worker, and what counts the requests to end that reached the worker."""
+    runner = runner_of(tmp_path, Board())
+    worker = subprocess.Popen([sys.executable, "-c", """
+import signal
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+print("there", flush=True)
+while True: signal.pause()
+"""], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout.readline() == "there\n"
+    runner.workers[worker.pid] = 0
+    yield runner, worker
+    worker.kill()
+    worker.communicate()
+
+
+def was_asked(worker: subprocess.Popen) -> bool:
+    """Whether the worker was asked to end once more; it is waited for a moment."""
+    return bool(select.select([worker.stdout], [], [], 0.5)[0]) and worker.stdout.readline() == "asked\n"
+
+
+def test_a_second_revocation_under_one_worker_has_a_request_and_a_grace_of_its_own(asked):
+    runner, worker = asked
+    runner.board.mark_revoked(0, 7, 1)
+    runner._interrupt_revoked()
+    assert was_asked(worker)
+    runner._interrupt_revoked()
+    assert not was_asked(worker)  # the same one is asked for once
+
+    runner.board.mark_revoked(0, 0, 0)  # that body ended, and the next is revoked before the runner looks
+    runner.board.mark_revoked(0, 8, 1)
+    runner.revoking[worker.pid] = (runner.revoking[worker.pid][0], time.monotonic() - 1)
+    runner._interrupt_revoked()
+
+    assert was_asked(worker) and worker.poll() is None
+
+
+def test_a_revoked_body_is_not_killed_before_its_grace(asked):
+    runner, worker = asked
+    runner.board.mark_revoked(0, 7, 1)
+
+    runner._interrupt_revoked()
+    assert was_asked(worker)
+    runner._interrupt_revoked()
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(0.2)
+
+
+def test_a_body_that_ended_is_not_waited_for_as_if_it_were_revoked(asked):
+    runner, worker = asked
+    runner.board.mark_revoked(0, 7, 1)
+    runner._interrupt_revoked()
+
+    runner.board.mark_revoked(0, 0, 0)
+    runner._interrupt_revoked()
+
+    assert runner.revoking == {}
 
 
 # --- how a run ends ---------------------------------------------------------------------------------------------------------
@@ -1012,6 +1074,37 @@ def runner_of_existing(run: RunDirectory) -> Runner:
     runner = Runner(Incarnation(run, 1, 2, []), Board(), None)
     runner._prepare_wake_folder()
     return runner
+
+
+def child_that_ends() -> int:
+    """The pid of a child that has ended and waits to be reaped."""
+    if not (pid := os.fork()):
+        os._exit(3)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+
+
+def test_a_worker_that_died_is_waited_for_no_more(new_run):
+    runner = runner_of_existing(new_run("one").directory)
+    pid = child_that_ends()
+    runner.workers[pid], runner.revoking[pid] = 0, ((7, 1), 0.0)
+
+    assert runner._reap()
+
+    assert runner.workers == {} and runner.revoking == {}
+    assert runner.board.status(0) == NOBODY
+
+
+def test_only_workers_that_end_in_a_row_before_they_begin_are_counted(new_run):
+    runner = runner_of_existing(new_run("one").directory)
+
+    def dies(status: int) -> int:
+        runner.workers[child_that_ends()] = 0
+        runner.board.set_status(0, status)
+        runner._reap()
+        return runner.barren
+
+    assert [dies(status) for status in (COMES, COMES, WORKS, COMES)] == [1, 2, 0, 1]
 
 
 def test_a_runner_that_is_stuck_is_killed_when_it_had_its_time(monkeypatch):
