@@ -1,9 +1,11 @@
 """The tables of a journal, and the triggers by which SQLite itself holds the rules of `states`."""
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
+import resource
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable
@@ -350,11 +352,28 @@ def why_unusable(error: Exception, path: Path) -> FirexliteError:
     name, text = _told_by_sqlite(error)
     # SQLite opens a journal read-only if it cannot make the files beside it, for want of an inode say.
     has_no_room = "readonly" in text and os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    if (name.startswith("SQLITE_CANTOPEN") or "unable to open" in text) and (limit := _lacks_descriptors()):
+        return JournalUnusable(f"{path} could not be opened: this process may have no more than {limit} files open; "
+                               "raise that limit (`ulimit -n`)")
     if has_no_room or name.startswith(_FULL) or (not name and ("disk is full" in text or "unable to open" in text)):
         return DiskFull(path, text)
     if name.startswith("SQLITE_IOERR") or (not name and "disk I/O error" in text):
         return StorageFailure(f"{path} could not be written or read ({text}); nothing that was journaled is lost")
     return JournalUnusable(f"{path} {_what_is_wrong(text, path)}")
+
+
+def _lacks_descriptors() -> int:
+    """How many files this process may have open if they are all taken, or so many that a journal finds no place; else 0."""
+    taken: list[int] = []
+    try:
+        while len(taken) < 4:  # the journal, its log, its index, and a folder to sync
+            taken.append(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] if error.errno in (errno.EMFILE, errno.ENFILE) else 0
+    finally:
+        for fd in taken:
+            os.close(fd)
+    return 0
 
 
 def why_unreadable(error: Exception, path: Path) -> FirexliteError:
