@@ -21,8 +21,8 @@ STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING, BROKEN, WANT
 INTACT, NO_SPACE, DISK_FAILED = range(3)
 _COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
 _HEADER = 16
-# Of each worker: what it is, and the attempt that was revoked under it.
-_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _WIDTH = 0, 1, 2, 4
+# Of each worker: what it is, the attempt that was revoked under it, and whether it has imported the services.
+_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _IMPORTED, _WIDTH = 0, 1, 2, 3, 4
 NOBODY, COMES, RESTS, WORKS = range(4)
 CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
 
@@ -86,7 +86,7 @@ class Board:
 
     def forked(self, worker: int) -> None:
         """A worker that `Doorbell.ring` promised, and counted, is about to be there."""
-        self.cells[self._at(worker, _STATUS)] = COMES
+        self.cells[self._at(worker, _STATUS)], self.cells[self._at(worker, _IMPORTED)] = COMES, 0
 
     def never_came(self, worker: int) -> None:
         """It could not be forked; the next `recount` forgets the promise."""
@@ -96,6 +96,13 @@ class Board:
         """Set the two counts from the statuses of the workers that live; what was promised and never came is forgotten."""
         statuses = [self.status(worker) for worker in workers]
         self.cells[IDLE], self.cells[COMING] = statuses.count(RESTS), statuses.count(COMES)
+
+    def has_imported(self, worker: int) -> None:
+        self.cells[self._at(worker, _IMPORTED)] = 1
+
+    def is_importing(self, worker: int) -> bool:
+        """Whether a worker that imports the services itself is not done with it."""
+        return not self.cells[self._at(worker, _IMPORTED)]
 
     def mark_revoked(self, worker: int, task: int, attempt: int) -> None:
         self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)] = task, attempt
@@ -155,6 +162,10 @@ class Counter(Bell):
         self.board = board
 
     @property
+    def stopping(self) -> bool:
+        return self.board.stopping
+
+    @property
     def is_broken(self) -> bool:
         return bool(self.board.broken)
 
@@ -175,10 +186,6 @@ class Doorbell(Counter):
     def __init__(self, board: Board, address: Address) -> None:
         super().__init__(board)
         self.address = address
-
-    @property
-    def stopping(self) -> bool:
-        return self.board.stopping
 
     def give_up(self, is_full: bool) -> None:
         super().give_up(is_full)

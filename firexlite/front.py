@@ -15,14 +15,14 @@ from . import host
 from .board import Board
 from .errors import BadInput, FirexliteError
 from .home import RunDirectory
+from .interrupts import STOPPING, take_back_signals
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .logs import terminal
-from .runner import GRACE_S, SAME_REQUEST_S
+from .runner import GRACE_S, IMPORT_TIMEOUT_S, SAME_REQUEST_S
 
-IMPORT_TIMEOUT_S = 10.0
 REFRESH_S = 0.2
+STOPPED = 130      # how a job ends that is stopped before it has begun a run
 PATIENCE_S = 4.0   # that a runner has to end after its workers had to
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Screen:
@@ -58,27 +58,32 @@ class Front:
         self._asked = self._kill_at = 0.0      # monotonic
         self._has_said_stopping = False
         self._pid = 0
+        self._not_ours: set[int] = set()       # children of the shell script that became this process by `exec`
 
     def run(self, job: Job) -> int:
         """Fork the job and stay with it to its end; returns the exit code.
 
         Raises FirexliteError as the job raised it, and BadInput for an import that hangs or crashes.
         """
+        if os.getpid() != 1:  # there they are orphans, which are ours to end
+            self._not_ours = set(host.children(os.getpid()))
         host.adopt_orphans()
         self._listen_to_signals()
         status = self._run_one(job)
         while self._next_job is not None and self._signal is None:
             job, self._next_job = self._next_job, None
             status = self._run_one(job)
-        host.end_descendants()
+        host.end_descendants(self._not_ours)
         if self._alive is not None:
             os.close(self._alive)  # nothing of the run lives any more
+        code = os.waitstatus_to_exitcode(status)
+        if self._signal is not None and (code < 0 or code == STOPPED or self._next_job is not None):
+            return 128 + self._signal  # however the job ended: it was the signal that was obeyed
         if self._refusal is not None:
             raise _Refused(*self._refusal)
         if self._importing is not None and self._signal is None:
             raise BadInput(f"importing '{self._importing}' ended the process by {host.how_it_died(status)}")
-        code = os.waitstatus_to_exitcode(status)
-        if code < 0 and self._signal is None:
+        if code < 0:
             print(f"firexlite: the runner died of {host.how_it_died(status)}", file=sys.stderr)
         return 128 - code if code < 0 else code
 
@@ -89,7 +94,7 @@ class Front:
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal does not end a run
-        for stopping in _STOPPING:
+        for stopping in STOPPING:
             signal.signal(stopping, self._pass_on)
 
     def _pass_on(self, number: int, frame: object) -> None:
@@ -97,6 +102,7 @@ class Front:
         now = time.monotonic()
         if self._signal is None:
             self._signal, self._asked, self._kill_at = number, now, now + GRACE_S + PATIENCE_S
+            self.board.stop()  # also for a job that does not hear of it, since what it imports catches signals
         elif now - self._asked > SAME_REQUEST_S:
             self._kill_at = now + PATIENCE_S
         if self._pid:
@@ -108,12 +114,14 @@ class Front:
         sys.stdout.flush()
         sys.stderr.flush()
         front = os.getpid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)  # or one between fork and assignment would reach nobody
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # or one between fork and assignment would reach nobody
         self._pid = os.fork()
         if not self._pid:
             ours.close()
             _be_the_job(job, self.board, theirs, front)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        if self._signal is not None:  # it came before the job was there
+            os.kill(self._pid, self._signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         theirs.close()
         try:
             return self._stay_with_it(ours)
@@ -141,8 +149,10 @@ class Front:
                     poll.unregister(channel)
                 else:
                     self._take_note(*heard)
-            if not ended:
-                ended, status = os.waitpid(self._pid, os.WNOHANG)
+            for pid, how in host.ended_children():  # orphans among them
+                self._not_ours.discard(pid)
+                if pid == self._pid:
+                    ended, status = pid, how
             if ended and not (listening and select.select([channel], [], [], 0)[0]):
                 return status
             if self._signal is not None and not ended and time.monotonic() > self._kill_at:
@@ -159,23 +169,21 @@ class Front:
     def _take_note(self, message: dict, fds: list[int]) -> None:
         what = message.pop("what")
         if fds:
+            if self._alive is not None:
+                os.close(self._alive)
             self._alive = fds[0]
         if what == "importing":
             self._importing, self._import_by = message["path"], time.monotonic() + self.import_timeout_s
             return
         self._importing = None
         if what == "started":
-            if self.directory is None:
-                self.directory = RunDirectory(Path(message["path"]))
-                self.screen.started(self.directory)
-            if self._resumed is not None:
-                self.screen.resumed(**self._resumed)
+            self._has_begun(message["path"])
         elif what == "resumed":
             self._resumed = message
         elif what == "threads":
-            directory = RunDirectory(Path(message.pop("path")))
-            incarnation, alive = Incarnation(directory, **message), fds[0]
-            self._next_job = lambda board, channel: drive_without_services(incarnation, alive, board, channel)
+            self._has_begun(path := message.pop("path"))
+            incarnation = Incarnation(RunDirectory(Path(path)), **message, alive=fds[0], import_timeout_s=self.import_timeout_s)
+            self._next_job = lambda board, channel: drive_without_services(incarnation, board, channel)
         elif what == "again":
             request, held = ResumeRequest(**message["request"]), self._alive
             self._next_job = lambda board, channel: resume(request, board, channel, held)
@@ -183,18 +191,41 @@ class Front:
         elif what == "refused":
             self._refusal = (message["sentence"], message["code"])
 
+    def _has_begun(self, path: str) -> None:
+        if self.directory is None:
+            self.directory = RunDirectory(Path(path))
+            self.screen.started(self.directory)
+        if self._resumed is not None:
+            self.screen.resumed(**self._resumed)
+            self._resumed = None
+
 
 def run_detached(job: Job, import_timeout_s: float) -> RunDirectory:
     """Run a job below a front of its own in the background; returns as soon as its run is durable and has begun.
 
-    Raises FirexliteError as the job raised it before that.
+    Raises FirexliteError as the job raised it before that, or if a signal stopped it.
     """
     ours, theirs = Channel.pair()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork():
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # the front below opens them when it listens
+    if pid := os.fork():
         theirs.close()
+        signals: list[int] = []
+
+        def pass_on(number: int, frame: object) -> None:
+            signals.append(number)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+        before = [signal.signal(stopping, pass_on) for stopping in STOPPING]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         heard = ours.hear()
+        if signals:
+            os.waitpid(pid, 0)
+            raise _Refused(_how_it_was_stopped(heard[0] if heard else {}), 128 + signals[0])
+        for stopping, handler in zip(STOPPING, before, strict=True):
+            signal.signal(stopping, handler)
         message: dict = heard[0] if heard else {"sentence": "the run ended before it began", "code": 1}
         if "path" not in message:
             raise _Refused(message["sentence"], message["code"])
@@ -211,6 +242,13 @@ def run_detached(job: Job, import_timeout_s: float) -> RunDirectory:
         theirs.tell("refused", sentence=str(error), code=error.exit_code)
     finally:
         os._exit(code)
+
+
+def _how_it_was_stopped(message: dict) -> str:
+    if "path" not in message:
+        return "stopped before the run began; nothing was created"
+    firex_id = RunDirectory(Path(message["path"])).firex_id
+    return f"{firex_id} was stopped; `firexlite resume {firex_id}` goes on"
 
 
 class _Herald(Screen):
@@ -235,11 +273,7 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
     """The forked side; does not return. What services print at import goes to stderr."""
     code = 1
     try:
-        signal.set_wakeup_fd(-1)
-        for default in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):  # else shell commands would inherit what we ignore
-            signal.signal(default, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        take_back_signals()  # else shell commands would inherit what we ignore
         os.setsid()  # the terminal's Ctrl-C reaches the front alone, which passes it on
         host.die_with_parent(front, signal.SIGTERM)
         os.dup2(2, 1)
@@ -248,7 +282,7 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
         channel.tell("refused", sentence=str(error), code=error.exit_code)
         code = error.exit_code
     except KeyboardInterrupt:
-        code = 130
+        code = STOPPED
     except BaseException:
         import traceback
         traceback.print_exc()

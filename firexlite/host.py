@@ -5,9 +5,11 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+OF_OTHERS_S = 0.5  # that processes of another user, as `sudo` makes them, have to end when all around them has ended
 
 
 @functools.cache
@@ -25,7 +27,7 @@ def adopt_orphans() -> None:
 def die_with_parent(parent: int, signal_number: int) -> None:
     """Be sent a signal when the parent process ends. To be called in a child, from its main thread, with its parent's pid.
 
-    Without PR_SET_PDEATHSIG a worker learns of it by the end of its wake-ups: see `worker.Worker.rest`.
+    The kernel forgets it when the process changes its user or group, as a service may: then it is to be called again.
     """
     with contextlib.suppress(AttributeError, OSError):
         _libc().prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)  # type: ignore[attr-defined]
@@ -78,19 +80,54 @@ def descendants(pid: int) -> Iterator[int]:
         yield from descendants(child)
 
 
-def kill_descendants() -> None:
-    """SIGKILL whatever lives below this process."""
-    for pid in list(descendants(os.getpid())):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def kill_descendants(spared: Collection[int] = ()) -> bool:
+    """SIGKILL whatever lives below this process; returns whether that was allowed: a process may be another user's.
+
+    spared: children that are left alone, with all below them.
+    """
+    is_allowed = True
+    for child in children(os.getpid()):
+        if child in spared:
+            continue
+        for pid in [child, *descendants(child)]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                is_allowed = False
+    return is_allowed
 
 
-def end_descendants() -> None:
-    """Kill and reap whatever lives below this process; with a subreaper that is all it ever started."""
+def end_descendants(spared: Collection[int] = ()) -> None:
+    """Kill and reap whatever lives below this process; with a subreaper that is all it ever started.
+
+    What may not be killed is let go after `OF_OTHERS_S`.
+    """
+    give_up = None
     with contextlib.suppress(ChildProcessError):
         while True:
-            kill_descendants()  # again each time: one that died may have left us children of its own
-            os.waitpid(-1, 0)
+            ours = [child for child in children(os.getpid()) if child not in spared]
+            if spared and not ours:
+                return
+            awaited = ours[0] if spared else -1
+            if kill_descendants(spared):  # again each time: one that died may have left us children of its own
+                os.waitpid(awaited, 0)
+                continue
+            give_up = time.monotonic() + OF_OTHERS_S if give_up is None else give_up
+            while not os.waitpid(awaited, os.WNOHANG)[0]:
+                if time.monotonic() > give_up:
+                    return
+                time.sleep(0.01)
+
+
+def ended_children() -> list[tuple[int, int]]:
+    """``(pid, status)`` of the children that have ended, which are reaped by it."""
+    ended = []
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.append(found)
+    return ended
 
 
 def how_it_died(status: int) -> str:

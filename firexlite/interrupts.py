@@ -8,9 +8,19 @@ from types import FrameType
 from .board import Board
 from .errors import Interrupted, TaskRevoked
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # those by which a person, or a container engine, stops a run
 _CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
               signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO, signal.SIGPIPE}
 _AT_START = [(number, signal.SIG_DFL) for number in (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT)]
+
+
+def take_back_signals() -> None:
+    """Undo what the import of services may have done to the signals by which a run is stopped, or looked after."""
+    signal.set_wakeup_fd(-1)
+    for default in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(default, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 class Interrupts:

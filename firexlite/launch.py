@@ -4,6 +4,7 @@ It tells the front, over a channel, how far it is.
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ import shutil
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -20,9 +21,10 @@ from . import faults, host, lodging, missing
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
-from .errors import BadInput, SecretUnavailable, StorageFailure
+from .errors import BadInput, DiskFull, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
 from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
+from .interrupts import take_back_signals
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import terminal
 from .plugins import Plugin, helpers, load
@@ -33,12 +35,15 @@ from .submission import Prepared, Request, prepare, redacted
 from .takeover import Decisions, take_over
 from .version import __version__
 
+LONGEST = 8000  # characters of a sentence; twelve bytes each at most
+
 
 class Channel:
     """What a forked job tells its front: short messages, sometimes with a file descriptor."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self.front = os.getpid()  # of the process that made it
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -48,14 +53,16 @@ class Channel:
     def tell(self, what: str, fd: int | None = None, **details: object) -> None:
         if what == "refused":
             details = masked_data(details)
-        message = json.dumps({"what": what, **details}).encode()
+        message = json.dumps({"what": what, **{name: _cut(detail) for name, detail in details.items()}}).encode()
         terminal.settle()
         with suppress(BrokenPipeError):  # the front is dead, so we soon are
             socket.send_fds(self._socket, [message], [] if fd is None else [fd])
 
     def hear(self) -> tuple[dict, list[int]] | None:
         """The next message with its file descriptors; None at the end."""
-        message, fds, _, _ = socket.recv_fds(self._socket, 1 << 16, 1)
+        message, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 1)
+        for fd in fds:
+            os.set_inheritable(fd, False)  # as received, every command of a service would inherit the run's lock
         return (json.loads(message), list(fds)) if message else None
 
     def fileno(self) -> int:
@@ -63,6 +70,13 @@ class Channel:
 
     def close(self) -> None:
         self._socket.close()
+
+
+def _cut(detail: object) -> object:
+    """A text without its middle if it is so long that a message could not hold it: what users gave may be in it."""
+    if isinstance(detail, str) and len(detail) > LONGEST:
+        return f"{detail[:LONGEST // 2]} ... {detail[-LONGEST // 2:]}"
+    return detail
 
 
 Job = Callable[[Board, Channel], int]  # what a front forks; gives the exit code
@@ -96,12 +110,12 @@ class ResumeRequest:
 
 
 def begin(request: Request, board: Board, channel: Channel) -> int:
-    """Submit a run and drive it. Returns the exit code."""
+    """Submit a run and drive it. Returns the exit code. Raises KeyboardInterrupt if it is stopped before the run is there."""
     durability()  # refuses what it does not know, before anything is there
     firex_id = new_firex_id(time.time())
     vault.when_learned = terminal.mask
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
-    channel.tell("imported")
+    _imported(board, channel)
     options = {
         "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
         "workers": request.workers, "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
@@ -109,15 +123,35 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
         "secrets": prepared.secrets, **software(),
     }
     try:
-        directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board),
-                                          request.full_wait_s, Counter(board))
+        with _unless_stopped(board):
+            directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board),
+                                              request.full_wait_s, Counter(board))
     except StorageFailure as error:
         why = f"there was no space for it on the disk for {request.full_wait_s:g} s" if board.broken == NO_SPACE else error
         raise StorageFailure(f"no run was begun: {why}; nothing of it is left in {home()}") from error
     faults.reach("published")
     write_run_json(directory)
     return _drive(Incarnation(directory, 1, request.workers, [p.path for p in prepared.plugins], request.json_file,
-                              request.full_wait_s), alive, board, channel)
+                              request.full_wait_s, alive=alive, front=channel.front), board, channel)
+
+
+@contextlib.contextmanager
+def _unless_stopped(board: Board) -> Iterator[None]:
+    """Raise KeyboardInterrupt for a disk that is full, and not waited for because the run is to stop."""
+    try:
+        yield
+    except DiskFull as error:
+        if board.stopping:
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _imported(board: Board, channel: Channel) -> None:
+    """The services are there. Raises KeyboardInterrupt if we are to stop: an import may have caught what told us."""
+    take_back_signals()
+    if board.stopping or os.getppid() != channel.front:
+        raise KeyboardInterrupt
+    channel.tell("imported")
 
 
 def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: dict, board: Board) -> tuple[RunDirectory, int]:
@@ -169,7 +203,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         return 0
     _read_secrets(run, request)
     loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path))
-    channel.tell("imported")
+    _imported(board, channel)
     with History(directory) as history:
         _refuse_without_services(history, request, loaded)
         producers = _producers_of_missing_files(history, request)
@@ -179,7 +213,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
     changed = _changed_files(run, loaded)
-    with Journal(directory, slots, Counter(board), full_wait_s=full_wait_s) as journal:
+    with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
                           {service.name: (service.about, service.digest) for service in app}, decisions,
                           {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded))
@@ -189,7 +223,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
                  changed=changed + _changed_versions(run), decided=_told(decisions))
     return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
                               request.json_file or run.options["json_file"], full_wait_s,
-                              request.afterwards() if producers else None), alive, board, channel)
+                              request.afterwards() if producers else None, alive, channel.front), board, channel)
 
 
 def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
@@ -294,18 +328,18 @@ def _present(path: str, recorded_cwd: str) -> str:
     return path if os.path.exists(path) else os.path.join(recorded_cwd, path)
 
 
-def _drive(incarnation: Incarnation, alive: int, board: Board, channel: Channel) -> int:
+def _drive(incarnation: Incarnation, board: Board, channel: Channel) -> int:
     """Run workers to the end of the incarnation, here; or, if importing services left threads, in a fresh process.
 
     A fork would copy the locks that such threads hold at that instant, and nobody would ever release them.
     """
     directory = incarnation.directory
     if host.thread_count() > 1:
-        channel.tell("threads", fd=alive, path=str(directory.path), epoch=incarnation.epoch, slots=incarnation.slots,
-                     plugins=incarnation.plugins, json_file=incarnation.json_file, full_wait_s=incarnation.full_wait_s,
-                     again=incarnation.again, secrets=vault.of_run)
+        channel.tell("threads", fd=incarnation.alive, path=str(directory.path), epoch=incarnation.epoch,
+                     slots=incarnation.slots, plugins=incarnation.plugins, json_file=incarnation.json_file,
+                     full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run)
         return 0
-    channel.tell("started", path=str(directory.path), fd=alive)
+    channel.tell("started", path=str(directory.path), fd=incarnation.alive)
     return _supervise(incarnation, board, channel, load_services=None)
 
 
@@ -319,13 +353,12 @@ def _supervise(incarnation: Incarnation, board: Board, channel: Channel, load_se
     return code
 
 
-def drive_without_services(incarnation: Incarnation, alive: int, board: Board, channel: Channel) -> int:
-    """Drive a run in a process that has imported no service; each worker imports them after its fork.
-
-    alive: the file descriptor that holds the run's lock.
-    """
-    record_holder(alive, host.start_time)
+def drive_without_services(incarnation: Incarnation, board: Board, channel: Channel) -> int:
+    """Drive a run in a process that has imported no service; each worker imports them after its fork."""
+    assert incarnation.alive is not None
+    record_holder(incarnation.alive, host.start_time)
     vault.when_learned = terminal.mask
     vault.begin_run(*incarnation.secrets)
+    incarnation.front = channel.front
     channel.tell("started", path=str(incarnation.directory.path))
     return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins))

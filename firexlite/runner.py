@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import faults, host, lodging
-from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, Address, Board, Counter, Doorbell
+from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from .codec import decode_error, encode_error
-from .errors import JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure, Superseded, WorkerLost
+from .errors import BadInput, DiskFull, JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure, Superseded, WorkerLost
 from .history import History, summary
 from .home import RunDirectory, home, storage, write_atomically, write_where_told
 from .journal import FULL_WAIT_S, Journal, wait_for_space
@@ -31,6 +31,7 @@ from .worker import work
 
 GRACE_S = 8.0          # that bodies have to end after a request to stop; below the 10 s of container engines
 ALONE_S = 1.0          # the same when the front was killed: nobody waits for us, and nothing is to be left behind
+IMPORT_TIMEOUT_S = 10.0
 TICK_S = 1.0           # a safety net behind the wake-ups
 SAME_REQUEST_S = 1.0   # signals this close together are one request to stop, told by two senders
 BARREN = 5             # workers in a row that end before they can claim anything: no other will fare better
@@ -47,6 +48,9 @@ class Incarnation:
     json_file: str | None = None
     full_wait_s: float = FULL_WAIT_S
     again: dict | None = None    # the resume that follows this incarnation, in which only lost files are made
+    alive: int | None = None     # the file descriptor that holds the run's lock
+    front: int | None = None     # the pid of the front
+    import_timeout_s: float = IMPORT_TIMEOUT_S  # of workers that import the services themselves
     secrets: Sequence[Sequence[str]] = ((), ())  # as `vault.begin_run` takes them, if another process than this one read them
 
 
@@ -63,14 +67,18 @@ class Runner:
         self.stop_signal: int | None = None
         self.stop_asked = self.stop_by = 0.0         # monotonic
         self.next_look = 0.0                         # monotonic
-        self._front = os.getppid()
+        self._front = os.getppid() if incarnation.front is None else incarnation.front
+        self.incarnation = incarnation
+        self.import_by: dict[int, float] = {}        # pid -> when a worker that imports the services has to be done with it
         self.barren = 0                              # workers in a row that ended before their first claim
-        self.is_quiet = False
+        self.is_quiet = self.has_refused = False
 
     def supervise(self) -> int:
         """Run the incarnation to its end; returns the exit code of the run. Raises StorageFailure."""
         host.adopt_orphans()
         self._listen_to_signals()
+        if os.getppid() != self._front:
+            self._note_stop(signal.SIGTERM, None)  # that it died was told when services were imported, which may not heed it
         _let_go_of_output()
         gc.freeze()  # or each worker's first collection would copy what it shares with us
         try:
@@ -81,8 +89,10 @@ class Runner:
         except StorageFailure as error:
             self.board.stop()
             self._end_workers()
+            if self.stop_signal is not None and isinstance(error, DiskFull):
+                return 128 + self.stop_signal  # nobody waited for space, since the run was to stop
             raise self._storage_failure(error) from error
-        except Superseded:
+        except (Superseded, BadInput):
             self.board.stop()
             self._end_workers()
             raise
@@ -96,6 +106,7 @@ class Runner:
             is_told_quiet = self._answer_workers()
             if somebody_died or is_told_quiet or time.monotonic() >= self.next_look:
                 self._look()
+            self._refuse_to_hang_in_imports()
             self._interrupt_revoked()  # after the look: what is quiet may have bodies that were revoked and still end
         if self.board.broken:
             raise StorageFailure("a worker could not write")
@@ -138,6 +149,7 @@ class Runner:
         now = time.monotonic()
         if self.stop_signal is None:
             self.stop_signal, self.stop_asked, self.stop_by = number, now, now + GRACE_S
+            self.board.stop()  # at once: we may be waiting for space, and so may workers
         elif now - self.stop_asked > SAME_REQUEST_S:
             self.stop_by = now
         if os.getppid() != self._front:
@@ -188,6 +200,8 @@ class Runner:
             return
         if pid:
             self.workers[pid] = number
+            if self.load_services is not None:
+                self.import_by[pid] = time.monotonic() + self.incarnation.import_timeout_s
             return
         try:
             os.setsid()
@@ -198,7 +212,8 @@ class Runner:
             host.die_with_parent(runner, signal.SIGKILL)
             for end in (self._signals, self._wakeup, self.address.socket):
                 end.close()
-            work(self.directory, self.epoch, number, self.slots, self.board, self.full_wait_s, self.load_services)
+            work(self.directory, self.epoch, number, self.slots, self.board, self.full_wait_s, self.load_services,
+                 self.incarnation.alive)
         finally:
             os._exit(1)
 
@@ -208,9 +223,10 @@ class Runner:
         Returns whether there was any.
         """
         somebody_died = False
-        for pid, status in _ended_children():
+        for pid, status in host.ended_children():
             number = self.workers.pop(pid, None)
             self.revoking.pop(pid, None)
+            self.import_by.pop(pid, None)
             if number is None:
                 continue  # an orphan that was adopted
             somebody_died = True
@@ -231,6 +247,20 @@ class Runner:
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "it said nothing")
         print(f"firexlite: {BARREN} workers in a row ended before they could begin, at last by {how}: {last}", file=sys.stderr)
 
+    def _refuse_to_hang_in_imports(self) -> None:
+        """Raise BadInput if a worker has been importing the services for too long."""
+        for pid, by in list(self.import_by.items()):
+            if not self.board.is_importing(self.workers[pid]):
+                del self.import_by[pid]
+            elif time.monotonic() > by:
+                os.kill(pid, signal.SIGKILL)
+                self.has_refused = True
+                firex_id = self.directory.firex_id
+                raise BadInput(
+                    f"{firex_id} was stopped: importing {', '.join(map(repr, self.incarnation.plugins))} in a worker has not "
+                    f"finished after {self.incarnation.import_timeout_s:g} s; look for what it waits for, or give it longer "
+                    f"with --import_timeout SECONDS: `firexlite resume {firex_id}` goes on")
+
     def _interrupt_revoked(self) -> None:
         """Let bodies end whose task was revoked; kill those that have not after the grace."""
         for pid, number in self.workers.items():
@@ -250,7 +280,7 @@ class Runner:
     def _end_workers(self) -> None:
         """Let every worker end: those at rest at once, bodies within the grace; then kill what is left, orphans too."""
         self.board.stop()
-        bodies_end_early = self.stop_signal is not None or bool(self.board.broken)
+        bodies_end_early = self.stop_signal is not None or bool(self.board.broken) or self.has_refused
         if self.stop_signal is None:
             self.stop_by = time.monotonic() + (GRACE_S if bodies_end_early else 1.0)
         for pid, number in self.workers.items():
@@ -263,15 +293,22 @@ class Runner:
             poll.poll(max(1, (self.stop_by - time.monotonic()) * 1000))
             with suppress(BlockingIOError):
                 self._signals.recv(4096)
-            for pid, _ in _ended_children():
+            for pid, _ in host.ended_children():
                 self.workers.pop(pid, None)
+        self._say_what_is_killed()
         host.end_descendants()
         self.workers.clear()
         faults.reach("workers ended")
 
+    def _say_what_is_killed(self) -> None:
+        bodies = [number for number in self.workers.values() if self.board.status(number) == WORKS]
+        if bodies and self.stop_signal is not None:
+            with suppress(OSError):
+                print(f"firexlite: {len(bodies)} running service{'s were' if len(bodies) > 1 else ' was'} killed that had not "
+                      "ended", file=sys.stderr, flush=True)
+
     def _end_run(self) -> int:
-        # With this bell it waits for space, as long as nobody asked to stop: the workers' is to stop by now.
-        bell = self.bell if self.stop_signal is not None else Counter(self.board)
+        bell = _LastBell(self.board, lambda: self.stop_signal is not None)
         with Journal(self.directory, self.slots, bell, full_wait_s=self.full_wait_s, epoch=self.epoch) as journal:
             state = journal.finish(interrupted=self.stop_signal is not None or self.barren >= BARREN)
         self.address.close()
@@ -279,6 +316,18 @@ class Runner:
         if self.stop_signal is not None and state != RUN_SUCCEEDED:
             return 128 + self.stop_signal
         return 1 if self.barren >= BARREN else exit_code(self.directory, state)
+
+
+class _LastBell(Counter):
+    """The bell of a run's end, when the board says stop: it waits for space as long as no person asks to stop."""
+
+    def __init__(self, board: Board, is_asked: Callable[[], bool]) -> None:
+        super().__init__(board)
+        self._is_asked = is_asked
+
+    @property
+    def stopping(self) -> bool:
+        return self._is_asked()
 
 
 def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
@@ -336,14 +385,6 @@ def _let_go_of_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
             with suppress(Exception):
                 stream.flush()
-
-
-def _ended_children() -> list[tuple[int, int]]:
-    ended = []
-    with suppress(ChildProcessError):
-        while (found := os.waitpid(-1, os.WNOHANG))[0]:
-            ended.append(found)
-    return ended
 
 
 def exit_code(directory: RunDirectory, state: str) -> int:

@@ -24,7 +24,7 @@ from .codec import decode, decode_error, encode, encode_error, encode_named
 from .converters import ConverterRegister
 from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, Superseded, TaskRevoked
 from .home import RunDirectory, task_uuid
-from .interrupts import Interrupts
+from .interrupts import STOPPING, Interrupts
 from .journal import Journal, wait_for_space
 from .logs import WorkerLog
 from .replay import Replay, ReplayStopped
@@ -41,10 +41,14 @@ logger = logging.getLogger("firexlite")
 
 
 class Worker:
-    """One worker process. number: its place on the board, and the name of its log and its address."""
+    """One worker process. number: its place on the board, and the name of its log and its address.
+
+    alive: the file descriptor that holds the run's lock.
+    """
 
     def __init__(self, directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,
-                 full_wait_s: float) -> None:
+                 full_wait_s: float, alive: int | None = None) -> None:
+        self._runner, self._alive = os.getppid(), alive
         self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
         self.interrupts = Interrupts(board, number)
         self.log = WorkerLog(directory.log_file(epoch, number), self.interrupts)
@@ -67,15 +71,27 @@ class Worker:
         self.journal.open()
         claim = self.journal.claim(self.number, self.log.size())
         while not self.board.stopping:
+            self._end_with_runner()
             if claim is None:
                 self.address.wait(LOOK_AGAIN_S)
+                self._end_with_runner()
                 if not self.board.stopping:
                     claim = self.journal.claim(self.number, self.log.size())
             else:
                 claim = self.attempt(claim)
 
+    def _end_with_runner(self) -> None:
+        """End if the runner is dead, and with it from now on: a service that changes its user has the kernel forget that."""
+        host.die_with_parent(self._runner, signal.SIGKILL)
+
     def _leave_to_service(self) -> None:
-        """In a process that a service forks: it is none of ours, and ends when it is told to."""
+        """In a process that a service forks: it is none of ours, and ends when it is told to.
+
+        Nor does it count as one by which the run lives: it may survive us all, and nobody could resume then.
+        """
+        if self._alive is not None:
+            os.close(self._alive)
+            self._alive = None
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.journal.forget()
@@ -137,6 +153,8 @@ class Worker:
             self._listening = True
         try:
             self.address.wait(timeout_s)
+            if os.getppid() != self._runner:  # it died, and we did not: a body that changed its user had the kernel forget us
+                os._exit(128 + signal.SIGKILL)
         finally:
             with self._ears:
                 self._listening = False
@@ -375,17 +393,20 @@ def merge_flow(steps: Sequence[Step]) -> dict[str, object]:
 
 
 def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Board, full_wait_s: float,
-         load: Callable[[], object] | None) -> None:
+         load: Callable[[], object] | None, alive: int | None = None) -> None:
     """The whole life of a forked worker; does not return.
 
     load: imports the services, where the runner could not because they leave threads behind.
+    alive: the file descriptor that holds the run's lock.
     """
     code, worker = 1, None
     try:
         faults.reach("worker forked")
-        worker = Worker(directory, epoch, number, slots, board, full_wait_s)
+        worker = Worker(directory, epoch, number, slots, board, full_wait_s, alive)
         if load is not None:
             load()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            board.has_imported(number)
             gc.freeze()
         worker.work()
         code = 0

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -494,3 +496,16 @@ def test_a_run_goes_on_when_nobody_reads_its_output(firexlite, plugin):
     wait_until(lambda: process.poll() is not None)
     assert states(firexlite.only_run()) == {"succeeded": 1}
     process.stdout = process.stderr = None
+
+
+@pytest.mark.parametrize("limit", [9, 13])
+def test_a_process_that_may_open_no_more_files_says_so_at_once(firexlite, plugin, limit):
+    plugin("from firexlite import app\n\n@app.task(returns='x')\ndef one(): return 1\n")
+
+    done = subprocess.run(["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", sys.executable, "-m", "firexlite", "submit",
+                           "--plugins", "services.py", "--chain", "one"], cwd=firexlite.folder, env=firexlite.env,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+
+    assert done.returncode == 4, done.stderr
+    assert f"could not be opened: this process may have no more than {limit} files open; raise that limit (`ulimit -n`)" \
+        in done.stderr

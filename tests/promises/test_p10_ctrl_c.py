@@ -72,6 +72,7 @@ def test_a_second_ctrl_c_does_not_wait_for_bodies_to_end(firexlite, plugin, effe
     _, err = front.communicate(timeout=20)
 
     assert front.returncode == 130 and "firexlite resume" in err
+    assert "1 running service was killed that had not ended" in err
     assert time.monotonic() - asked_again < 3
     assert effects() == {"stubborn": 1, "asked": 1}
 
