@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import NOTE, Command, query, states, wait_until
@@ -346,6 +347,63 @@ others.kill()
     done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, timeout=30)
 
     assert done.stdout == "None True True\n", done.stderr
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------------
+
+def test_a_body_that_has_forked_still_hears_ctrl_c(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task
+def forks():
+    if not (pid := os.fork()):
+        os._exit(0)
+    os.waitpid(pid, 0)
+    try:
+        note("began")
+        wait_for_file("never")
+    finally:
+        note("cleaned up")
+""")
+    front = firexlite.start("submit", "--plugins", "services.py", "--chain", "forks")
+    wait_until(lambda: effects()["began"] == 1)
+
+    front.send_signal(signal.SIGINT)
+    front.communicate(timeout=20)
+
+    assert front.returncode == 130
+    assert effects() == {"began": 1, "cleaned up": 1}
+
+
+def test_the_front_holds_the_run_s_lock_as_long_as_it_may_have_to_clean_up(firexlite, plugin, effects):
+    plugin(NOTE + "@app.task\ndef waits():\n    note('began')\n    wait_for_file('go')\n")
+    front = firexlite.start("submit", "--plugins", "services.py", "--chain", "waits")
+    wait_until(lambda: effects()["began"] == 1)
+
+    held = [os.readlink(fd) for fd in Path(f"/proc/{front.pid}/fd").iterdir() if fd.is_symlink()]
+
+    assert str(firexlite.only_run().alive_lock) in held
+    (firexlite.folder / "go").touch()
+    assert front.wait(20) == 0
+
+
+def test_what_a_resume_asks_for_wins_over_what_the_run_recorded(firexlite, plugin):
+    plugin("from firexlite import app\n\n@app.task\ndef fails(): raise ValueError\n")
+    firexlite("submit", "--plugins", "services.py", "--chain", "fails", "--workers", "2", "--full-wait", "5",
+              "--json_file", "a")
+    resumes = """
+import sys
+from firexlite import cli, launch
+launch._drive = lambda incarnation, *_: print(incarnation.slots, incarnation.full_wait_s, incarnation.json_file) or 0
+cli.run(["resume", *sys.argv[1:]])
+"""
+
+    def resumed(*options: str) -> str:
+        done = subprocess.run([sys.executable, "-c", resumes, firexlite.only_run().firex_id, *options], cwd=firexlite.folder,
+                              env=firexlite.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        return done.stderr.splitlines()[0]
+
+    assert resumed() == "2 5.0 a"
+    assert resumed("--workers", "3", "--full-wait", "7", "--json_file", "b") == "3 7.0 b"
 
 
 # --- messages ---------------------------------------------------------------------------------------------------------------

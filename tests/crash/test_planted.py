@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import socket
 import sqlite3
 import stat
 import struct
@@ -28,12 +29,12 @@ from firexlite import home as home_module
 from firexlite import host
 from firexlite import journal as journal_module
 from firexlite import runner as runner_module
-from firexlite.board import COMES, COMING, IDLE, NOBODY, RUNNER, WORKS, Address, Board, Doorbell
+from firexlite.board import COMES, COMING, IDLE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from firexlite.claims import Failure, Recorded, Success
-from firexlite.errors import BadInput, ClaimLost, DiskFull, Interrupted, StorageFailure, TaskRevoked
+from firexlite.errors import BadInput, ClaimLost, DiskFull, Interrupted, StorageFailure, Superseded, TaskRevoked
 from firexlite.home import SPILL_BYTES, RunDirectory
 from firexlite.interrupts import Interrupts
-from firexlite.journal import Journal
+from firexlite.journal import Journal, wait_for_space
 from firexlite.replay import Replay
 from firexlite.runner import Incarnation, Runner
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
@@ -520,6 +521,52 @@ def test_the_board_keeps_a_revocation_for_the_attempt_that_it_meant(doorbell):
     assert bell.board.revoked(0) == (0, 0)
 
 
+def test_the_board_forgets_a_revocation_whose_worker_rests(doorbell):
+    bell, _ = doorbell
+    bell.work(0)
+    bell.interrupt([(0, 7, 1)])
+
+    bell.rest(0, quiet=False)
+
+    assert bell.board.revoked(0) == (0, 0)
+
+
+def test_the_board_has_the_place_of_a_dead_worker_again(doorbell):
+    bell, _ = doorbell
+    bell.work(0)
+
+    bell.gone(0)
+
+    assert bell.board.status(0) == NOBODY
+
+
+def test_the_board_counts_anew_who_rests(doorbell):
+    bell, _ = doorbell
+    bell.rest(0, quiet=False)
+    bell.work(1)
+    bell.board.cells[IDLE] = 5
+
+    bell.recount([0, 1])
+
+    assert bell.board.cells[IDLE] == 1
+
+
+@pytest.mark.parametrize("kind", [Counter, lambda board: Doorbell(board, None)], ids=["counter", "doorbell"])
+def test_space_is_not_waited_for_when_the_board_says_stop(kind):
+    board = Board()
+    tries = []
+
+    def full() -> None:
+        tries.append(1)
+        board.stop()
+        raise DiskFull(Path("somewhere"), "full")
+
+    with pytest.raises(DiskFull):
+        wait_for_space(full, 60, kind(board))
+
+    assert tries == [1]
+
+
 def test_the_board_wakes_who_is_unblocked_even_if_the_run_is_to_stop(doorbell):
     bell, worker = doorbell
     bell.board.stop()
@@ -609,6 +656,28 @@ def test_a_body_does_not_begin_when_the_run_is_to_stop(interrupts):
 
     with pytest.raises(Interrupted):
         interrupt.start(7, 1)
+
+
+def test_a_handler_of_the_service_before_is_not_kept(interrupts):
+    interrupt, board = interrupts
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    interrupt.start(7, 1)
+
+    board.mark_revoked(0, 7, 1)
+
+    with pytest.raises(TaskRevoked):
+        os.kill(os.getpid(), signal.SIGTERM)
+    interrupt.end()
+
+
+def test_signals_that_a_service_blocked_are_heard_by_the_next(interrupts):
+    interrupt, _ = interrupts
+    interrupt.start(7, 1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+
+    interrupt.end()
+
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 def test_a_revocation_meant_for_another_attempt_does_not_hit_before_its_body_ends(interrupts):
@@ -742,7 +811,82 @@ def test_a_body_that_ended_is_not_waited_for_as_if_it_were_revoked(asked):
     assert runner.revoking == {}
 
 
+@pytest.mark.parametrize("why", ["a signal", "a disk that failed", "neither"])
+def test_bodies_are_asked_to_end_for_a_reason_only(asked, monkeypatch, why):
+    runner, worker = asked
+    runner._signals, other_end = socket.socketpair()
+    runner._signals.setblocking(False)
+    monkeypatch.setattr(runner_module, "GRACE_S", 0.1)
+    monkeypatch.setattr(host, "end_descendants", lambda: None)
+    if why == "a signal":
+        runner.stop_signal, runner.stop_by = signal.SIGINT, time.monotonic() + 0.1
+    elif why == "a disk that failed":
+        runner.board.give_up(is_full=False)
+
+    runner._end_workers()
+
+    assert was_asked(worker) == (why != "neither")
+    other_end.close()
+    runner._signals.close()
+
+
+def test_a_revoked_body_has_time_to_clean_up_though_nothing_else_is_left_to_do(firexlite, plugin, effects):
+    plugin(NOTE + """
+@app.task
+def slow():
+    try:
+        note("began")
+        wait_for_file("never")
+    finally:
+        time.sleep(1.5)  # longer than a worker at rest has to end
+        note("cleaned up")
+
+@app.task(bind=True)
+def parent(self):
+    promise = self.enqueue_child(slow.s())
+    while not os.path.exists(os.environ["EFFECT_LOG"]):
+        time.sleep(0.01)
+    promise.revoke()
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "parent", "--workers", "2", timeout=20)
+
+    assert done.code == 0, done.err
+    assert effects() == {"began": 1, "cleaned up": 1}
+
+
 # --- how a run ends ---------------------------------------------------------------------------------------------------------
+
+def test_a_run_that_had_succeeded_when_it_was_stopped_ends_with_0(new_run, monkeypatch):
+    monkeypatch.setattr(runner_module, "leave_tidy", lambda directory, _: directory)
+    journal = new_run("one")
+    runner = runner_of_existing(journal.directory)
+    settle(journal, claimed(journal))
+    runner.stop_signal = signal.SIGINT
+
+    assert runner._end_run() == 0
+
+
+def test_a_runner_that_was_superseded_ends_its_workers(tmp_path, monkeypatch):
+    ended = tmp_path / "ended"
+    if not (pid := os.fork()):
+        code = 1
+        try:
+            runner = runner_of(tmp_path, Board())
+
+            def superseded() -> None:
+                raise Superseded("by another")
+
+            runner._schedule, runner._end_workers = superseded, ended.touch
+            try:
+                runner.supervise()
+            except Superseded:
+                code = 0 if runner.board.stopping else 2
+        finally:
+            os._exit(code)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert ended.exists()
+
 
 @pytest.mark.parametrize("ends, interrupted, state", [
     (["succeeded", "succeeded"], False, "succeeded"),
@@ -1012,7 +1156,9 @@ def is_alive(pid):
 @app.task(returns=["own_session", "adopted", "gone"])
 def dies():
     if not os.path.exists("shell"):
-        shell = subprocess.Popen(["sleep", "300"])
+        shell = subprocess.Popen(["sh", "-c", "trap '' TERM; touch deaf; exec sleep 300"])
+        while not os.path.exists("deaf"):
+            time.sleep(0.01)
         with open("shell", "w") as file:
             file.write(f"{shell.pid} {os.getppid()}")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -1217,4 +1363,3 @@ def test_after_a_disk_that_failed_nobody_writes_any_more(new_run):
         journal.claim(0, 0)
     assert states_of(journal) == ["ready", "waiting"]
     journal.bell = Chimes()
-

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import NOTE
@@ -138,3 +139,58 @@ def test_a_run_on_a_file_system_that_cannot_be_written_is_shown_and_not_resumed(
     assert "FAILED" in told
     assert "exit 4" in told and "Traceback" not in told
     assert " cannot be written to: Read-only file system; look at it freely, or resume a copy of your own: " in told
+
+
+DIES = FILLS + """
+@app.task
+def dies():
+    fill_the_disk()
+    with open("worker.part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename("worker.part", "worker")
+    os.kill(os.getpid(), 9)  # the runner cannot journal that
+"""
+UNTIL_THE_RUNNER_WAITS = """
+python -m firexlite submit --plugins services.py --chain dies --workers 1 & front=$!
+until [ -e worker ]; do sleep 0.02; done
+while [ -d /proc/$(cat worker) ]; do sleep 0.02; done
+runner=$(cat /proc/$front/task/$front/children)
+"""
+
+
+@pytest.mark.parametrize("name, code", [("INT", 130), ("TERM", 143)])
+def test_a_run_that_waits_for_space_can_be_stopped(on_a_small_disk, plugin, name, code):
+    plugin(DIES)
+
+    began = time.monotonic()
+    said = on_a_small_disk(UNTIL_THE_RUNNER_WAITS + f"kill -{name} $front; wait $front || echo ended with $?")
+
+    assert f"ended with {code}" in said and "Resume it with: firexlite resume" in said
+    assert time.monotonic() - began < 20  # of the 60 s for which it would have waited
+
+
+def test_a_run_that_waits_for_space_ends_with_its_front(on_a_small_disk, plugin):
+    plugin(DIES)
+
+    began = time.monotonic()
+    on_a_small_disk(UNTIL_THE_RUNNER_WAITS + """
+        kill -KILL $front
+        while [ -d /proc/$runner ] && ! grep -q "State:.Z" /proc/$runner/status; do sleep 0.02; done
+        """)
+
+    assert time.monotonic() - began < 20
+
+
+def test_a_submission_that_waits_for_space_can_be_stopped(on_a_small_disk, plugin, effects):
+    plugin(FILLS)
+
+    told = on_a_small_disk(f"""
+        dd if=/dev/zero of="$FIREXLITE_HOME/ballast" bs=4k 2> /dev/null || true
+        {SUBMIT} & front=$!
+        until ls -A "$FIREXLITE_HOME" | grep -q draft; do sleep 0.02; done
+        kill -INT $front
+        wait $front || echo "exit $?"
+        echo "left: $(ls -A "$FIREXLITE_HOME")" """)
+
+    assert "exit 130\nleft: ballast\n" in told
+    assert "FireX ID" not in told and effects() == {}
