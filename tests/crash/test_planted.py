@@ -715,6 +715,7 @@ def test_requests_to_stop_that_come_together_are_one_and_a_later_one_does_not_wa
 
     runner._note_stop(signal.SIGINT, None)
     runner._note_stop(signal.SIGINT, None)
+    assert runner.board.stopping
     assert (runner.stop_signal, runner.stop_by) == (signal.SIGINT, 100.0 + runner_module.GRACE_S)
     runner._note_stop(signal.SIGINT, None)
 
@@ -864,6 +865,20 @@ def test_a_run_that_had_succeeded_when_it_was_stopped_ends_with_0(new_run, monke
     runner.stop_signal = signal.SIGINT
 
     assert runner._end_run() == 0
+
+
+def test_a_runner_whose_front_is_dead_when_it_begins_to_listen_stops(tmp_path):
+    if not (pid := os.fork()):
+        code = 1
+        try:
+            runner = Runner(Incarnation(run_directory(tmp_path), 1, 2, [], front=os.getppid() + 1), Board(), None)
+            runner._schedule = runner._end_workers = lambda: None
+            runner._end_run = lambda: 0 if runner.stop_signal == signal.SIGTERM and runner.board.stopping else 2
+            code = runner.supervise()
+        finally:
+            os._exit(code)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_runner_that_was_superseded_ends_its_workers(tmp_path, monkeypatch):
