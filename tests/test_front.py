@@ -92,7 +92,7 @@ def test_a_run_is_not_begun_for_a_front_that_was_killed(firexlite, plugin, effec
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
 def test_a_detached_run_is_stopped_with_the_command_that_waits_for_its_beginning(firexlite, plugin, effects, number, code):
     plugin(IMPORT_WAITS % "wait_for_file('go')\n")
-    command = firexlite.start("submit", "--plugins", "services.py", "--chain", "never", "--detach")
+    command = firexlite.start("submit", "--plugins", "services.py", "--chain", "never", "--detach", "--import_timeout", "60")
     wait_until(lambda: is_there(firexlite, "importing"))
     below = list(host.descendants(command.pid))
 
