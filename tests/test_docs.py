@@ -214,4 +214,4 @@ def test_the_table_of_exit_codes_is_that_of_the_code():
     of_errors = {error.exit_code for error in vars(errors).values()
                  if isinstance(error, type) and issubclass(error, errors.FirexliteError)}
 
-    assert {int(code) for code, _ in table("code")} == {0, *of_errors, 128 + 2, 128 + 15}
+    assert {int(code) for code, _ in table("code")} == {0, *of_errors, 128 + 2, 128 + 9, 128 + 15}
