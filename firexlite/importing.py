@@ -17,12 +17,12 @@ from pathlib import Path
 
 from . import host, soundness
 from .doctor import in_words
+from .ending import bring_home, write_run_json
 from .errors import BadInput, JournalUnusable
 from .history import History
 from .home import FIREX_ID, RunDirectory, home, storage
 from .lodging import fsync_directory
 from .own_files import open_own_file
-from .runner import bring_home, write_run_json
 
 _BLOB = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _SHARE = 2  # a run takes at most one in so many of the bytes that are free

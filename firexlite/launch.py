@@ -21,6 +21,7 @@ from . import faults, host, lodging, missing
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
+from .ending import leave_tidy, write_run_json
 from .errors import BadInput, DiskFull, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
 from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
@@ -28,7 +29,7 @@ from .interrupts import take_back_signals
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import terminal
 from .plugins import Plugin, helpers, load
-from .runner import Incarnation, Runner, leave_tidy, write_run_json
+from .runner import Incarnation, Runner
 from .secrets import masked_data, vault
 from .states import RUN_SUCCEEDED
 from .submission import Prepared, Request, prepare, redacted

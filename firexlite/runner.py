@@ -6,7 +6,6 @@ Services run only in workers.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import select
 import signal
@@ -16,17 +15,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from . import faults, host, lodging
+from . import faults, host
 from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
-from .codec import decode_error, encode_error
-from .errors import BadInput, DiskFull, JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure, Superseded, WorkerLost
-from .history import History, summary
-from .home import RunDirectory, home, storage, write_atomically, write_where_told
+from .codec import encode_error
+from .ending import exit_code, leave_tidy, remove_folder
+from .errors import BadInput, DiskFull, StorageFailure, Superseded, WorkerLost
+from .home import RunDirectory, storage
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import read_stretch
-from .states import RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED
+from .states import RUN_SUCCEEDED
 from .worker import work
 
 GRACE_S = 8.0          # that bodies have to end after a request to stop; below the 10 s of container engines
@@ -126,7 +124,7 @@ class Runner:
                               f"`firexlite resume {firex_id}` goes on")
 
     def _prepare_wake_folder(self) -> None:
-        _remove_folder(self.directory.wake)
+        remove_folder(self.directory.wake)
         with storage(self.directory.wake):
             self.directory.wake.mkdir(mode=0o700)
         self.address = Address(self.directory.wake, RUNNER)
@@ -330,52 +328,6 @@ class _LastBell(Counter):
         return self._is_asked()
 
 
-def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
-    """What remains to be done when the journal says how a run ended; a kill may have prevented it, so it is idempotent.
-
-    A full disk does not change how the run ended, so it is no failure here. Returns where the run lies now.
-    """
-    if not lodging.is_network(directory.path):  # what lies there was folded before it came there
-        with suppress(StorageFailure), Journal(directory, slots=0, full_wait_s=0) as journal:
-            journal.fold()
-    _remove_folder(directory.wake)
-    write_run_json(directory)
-    faults.reach("tidied")
-    directory = bring_home(directory)
-    if json_file:
-        try:
-            write_where_told(Path(json_file).absolute(), directory.run_json.read_text(), mode=0o600)
-        except OSError as error:
-            print(f"firexlite: {json_file} could not be written: {error.strerror}", file=sys.stderr)
-    return directory
-
-
-def bring_home(directory: RunDirectory) -> RunDirectory:
-    """Move a run that has ended home if it lodges elsewhere; returns where it lies. A home that is full is no failure."""
-    if lodging.token_in(directory.path) is None:
-        return directory
-    with History(directory) as history:
-        if history.run().state in (RUN_RUNNING, RUN_INTERRUPTED):
-            return directory
-    try:
-        return RunDirectory(lodging.move_home(home(), directory.path))
-    except (OSError, JournalUnusable) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        print(f"firexlite: {directory.firex_id} could not be moved to {home()}: {why}; it stays in {directory.path}, where "
-              "every command finds it, until a resume moves it", file=sys.stderr)
-        return directory
-
-
-def _remove_folder(folder: Path) -> None:
-    """Remove a folder of files. What a link in its place leads to is none of ours."""
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        for left_over in folder.iterdir():
-            left_over.unlink()
-        folder.rmdir()
-
-
 def _let_go_of_output() -> None:
     """Write out what services printed at import, or forget it if nobody reads: else each fork would write it again."""
     for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
@@ -385,27 +337,3 @@ def _let_go_of_output() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
             with suppress(Exception):
                 stream.flush()
-
-
-def exit_code(directory: RunDirectory, state: str) -> int:
-    """The exit code of a run in this state: 0, 5 for a replay that stopped, the code a service chose, else 1."""
-    if state == RUN_SUCCEEDED:
-        return 0
-    if state == RUN_INTERRUPTED:
-        return ReplayMismatch.exit_code
-    with suppress(StorageFailure), History(directory) as history:  # no room for the index that a reader makes: 1
-        for task in history.submitted_tasks():
-            if task.error is not None:
-                error = decode_error(task.error)
-                if isinstance(error, ReturnCodeError):
-                    code = error.firex_returncode  # a run that failed never ends with 0, nor with what becomes it
-                    return code if isinstance(code, int) and 0 < code < 256 else 1
-                break
-    return 1
-
-
-def write_run_json(directory: RunDirectory) -> None:
-    """Write the run's `run.json`, with the fields of FireX's, as the journal stands; on a full disk it stays as it was."""
-    with suppress(OSError, StorageFailure), History(directory) as history:
-        write_atomically(directory.run_json, json.dumps(summary(history), indent=1) + "\n")
-    faults.reach("run.json written")

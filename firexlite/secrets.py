@@ -249,7 +249,6 @@ class _Finder(Generic[AnyStr]):
                     begin = min(begin, len(data) - size)
         return begin
 
-
     def begun_by(self, beginning: AnyStr) -> str:
         """The label of a needle that begins like this."""
         return next(label for needle, label in self._labels.items() if needle.startswith(beginning))

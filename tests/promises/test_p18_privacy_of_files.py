@@ -15,7 +15,7 @@ from conftest import Command, kill_all, query, states, wait_until
 from spoilt import copy_of
 from warm import STRANGER, Warm
 
-from firexlite import logs, runner
+from firexlite import ending, logs
 from firexlite.home import SPILL_BYTES, RunDirectory, write_atomically
 
 pytest_plugins = ["sound_runs"]
@@ -283,6 +283,6 @@ def test_output_goes_neither_through_a_link_nor_into_a_pipe(tmp_path: Path, prec
 def test_a_link_in_the_place_of_the_wake_folder_is_removed_and_not_what_it_leads_to(tmp_path: Path, precious: Path) -> None:
     (tmp_path / "wake").symlink_to(precious.parent)
 
-    runner._remove_folder(tmp_path / "wake")
+    ending.remove_folder(tmp_path / "wake")
 
     assert (os.path.lexists(tmp_path / "wake"), precious.exists()) == (False, True)

@@ -1,0 +1,85 @@
+"""How a run is left when its last process ends: one file, no sockets, a `run.json`, at home, and an exit code."""
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from . import faults, lodging
+from .codec import decode_error
+from .errors import JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure
+from .history import History, summary
+from .home import RunDirectory, home, write_atomically, write_where_told
+from .journal import Journal
+from .states import RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED
+
+
+def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
+    """What remains to be done when the journal says how a run ended; a kill may have prevented it, so it is idempotent.
+
+    A full disk does not change how the run ended, so it is no failure here. Returns where the run lies now.
+    """
+    if not lodging.is_network(directory.path):  # what lies there was folded before it came there
+        with suppress(StorageFailure), Journal(directory, slots=0, full_wait_s=0) as journal:
+            journal.fold()
+    remove_folder(directory.wake)
+    write_run_json(directory)
+    faults.reach("tidied")
+    directory = bring_home(directory)
+    if json_file:
+        try:
+            write_where_told(Path(json_file).absolute(), directory.run_json.read_text(), mode=0o600)
+        except OSError as error:
+            print(f"firexlite: {json_file} could not be written: {error.strerror}", file=sys.stderr)
+    return directory
+
+
+def bring_home(directory: RunDirectory) -> RunDirectory:
+    """Move a run that has ended home if it lodges elsewhere; returns where it lies. A home that is full is no failure."""
+    if lodging.token_in(directory.path) is None:
+        return directory
+    with History(directory) as history:
+        if history.run().state in (RUN_RUNNING, RUN_INTERRUPTED):
+            return directory
+    try:
+        return RunDirectory(lodging.move_home(home(), directory.path))
+    except (OSError, JournalUnusable) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        print(f"firexlite: {directory.firex_id} could not be moved to {home()}: {why}; it stays in {directory.path}, where "
+              "every command finds it, until a resume moves it", file=sys.stderr)
+        return directory
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder of files. What a link in its place leads to is none of ours."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        for left_over in folder.iterdir():
+            left_over.unlink()
+        folder.rmdir()
+
+
+def exit_code(directory: RunDirectory, state: str) -> int:
+    """The exit code of a run in this state: 0, 5 for a replay that stopped, the code a service chose, else 1."""
+    if state == RUN_SUCCEEDED:
+        return 0
+    if state == RUN_INTERRUPTED:
+        return ReplayMismatch.exit_code
+    with suppress(StorageFailure), History(directory) as history:  # no room for the index that a reader makes: 1
+        for task in history.submitted_tasks():
+            if task.error is not None:
+                error = decode_error(task.error)
+                if isinstance(error, ReturnCodeError):
+                    code = error.firex_returncode  # a run that failed never ends with 0, nor with what becomes it
+                    return code if isinstance(code, int) and 0 < code < 256 else 1
+                break
+    return 1
+
+
+def write_run_json(directory: RunDirectory) -> None:
+    """Write the run's `run.json`, with the fields of FireX's, as the journal stands; on a full disk it stays as it was."""
+    with suppress(OSError, StorageFailure), History(directory) as history:
+        write_atomically(directory.run_json, json.dumps(summary(history), indent=1) + "\n")
+    faults.reach("run.json written")
