@@ -409,9 +409,9 @@ cli.run(["resume", *sys.argv[1:]])
 # --- messages ---------------------------------------------------------------------------------------------------------------
 
 def test_a_sentence_that_is_too_long_for_a_message_is_told_without_its_middle(firexlite, plugin):
-    plugin(ONE)
+    plugin("raise RuntimeError('a' * 300_000)\n")
 
-    refused = firexlite("submit", "--plugins", "services.py", "--chain", "a" * 70_000)
+    refused = firexlite("submit", "--plugins", "services.py", "--chain", "nop")
 
     assert refused.code == 2
     assert refused.err.startswith("firexlite: ") and "aaa ... " in refused.err and len(refused.err) < LONGEST + 100

@@ -139,9 +139,10 @@ class Course:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """A digest of each file below a run's directory, logs too."""
+    """A digest of each file below a run's directory, logs too; but not of the memory that connections share, where each
+    look of the run itself leaves a mark."""
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.rglob("*")) if path.is_file()}
+            for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith("-shm")}
 
 
 def _effects(place: Path) -> int:

@@ -700,7 +700,7 @@ def test_what_is_held_back_in_a_transaction_comes_after_it(interrupts, by_anothe
         if by_another_thread:
             interrupt.on_signal(signal.SIGTERM, None)  # Python runs handlers in the main thread, whoever got the signal
         else:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
         reached.append("the end of the transaction")
 
     interrupt.end()
