@@ -52,6 +52,8 @@ def crash(budget: float | None, only: tuple[str, ...], seed: int, wanted: int, e
     if failures:
         FAILURES.write_text("\n\n".join(failures) + "\n")
         click.echo("\n" + "\n\n".join(failures[:SHOWN]) + f"\n\nAll {len(failures)} failures: {FAILURES.name}", err=True)
+    if any(row.left for row in rows):
+        sys.exit(130)
     sys.exit(0 if all(row.tally.is_clean for row in rows) else 1)
 
 
@@ -106,7 +108,10 @@ class Row:
 
 
 def run_all(names: list[str], jobs: int, options: list[str]) -> list[Row]:
-    """Run the shares of all parts, ``jobs`` at a time; each row has its tally then. options: for each job."""
+    """Run the shares of all parts, ``jobs`` at a time; each row has its tally then, or by Ctrl-C what it has so far.
+
+    options: for each job.
+    """
     rows, waiting = [], []
     for name in names:
         part = find_part(name)
@@ -129,6 +134,10 @@ def run_all(names: list[str], jobs: int, options: list[str]) -> list[Row]:
                 running.remove(job)
                 bar.ended(job)
             bar.draw(running)
+    except KeyboardInterrupt:
+        for row in rows:
+            if row.left:
+                row.tally.notes.append(f"cut short by Ctrl-C: {row.left} of its shares did not end")
     finally:
         bar.clear()
         for job in running:
