@@ -9,18 +9,16 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from firexlite.history import History
 from firexlite.soundness import faults_of_rules
 
 from .actors import Broken, Program, Step, World, endings_of, make_directory
-from .parts import Part, Report, Tally
+from .parts import Part, Report, Tally, new_folder
 
 ENOUGH = 3       # problems to be told of one program
 LIMIT_S = 90.0   # for the walk through one program, in the long set
@@ -276,7 +274,7 @@ def explore(name: str, program: Program, deaths: int = 1, thorough: bool = False
 
 def _explored(name: str, program: Program, *how: Any) -> Explored:
     """how: as Exploration takes it."""
-    folder = Path(tempfile.mkdtemp(prefix="interleavings-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    folder = new_folder("interleavings-")
     try:
         with contextlib.closing(World(make_directory(folder), program)) as world:
             world.submit()

@@ -17,7 +17,6 @@ import shutil
 import signal
 import sqlite3
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from firexlite import cli, codec, doctor, faults, host, runner, soundness, worke
 from firexlite.home import RunDirectory
 
 from . import bodies, programs
-from .parts import Tally
+from .parts import Tally, new_folder
 
 LIMIT_S = 30.0       # for one command
 GONE_S = 3.0         # until nothing of a command lives any more, after its front is gone
@@ -112,9 +111,7 @@ class Lab:
     def __init__(self) -> None:
         host.adopt_orphans()
         _import_all()
-        # In memory: nobody cuts the power here, and an fsync that costs nothing makes more trials.
-        place = "/dev/shm" if os.access("/dev/shm", os.W_OK) and shutil.disk_usage("/dev/shm").free > 1 << 28 else None
-        self.folder = Path(tempfile.mkdtemp(prefix="crash-", dir=place))
+        self.folder = new_folder("crash-")  # in memory: nobody cuts the power here
         self._numbers = itertools.count(1)
         gc.collect()
         gc.freeze()  # or the first collection of each fork would copy all that it shares with us

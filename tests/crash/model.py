@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import hypothesis
 from hypothesis import strategies as st
@@ -28,7 +26,7 @@ from firexlite.states import OPEN
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
 
 from .actors import ABOUT, FIREX_ID, OPTIONS, RAISED, make_directory, result_of
-from .parts import Part, Report, Tally
+from .parts import Part, Report, Tally, new_folder
 
 SUFFERS = 1  # deaths of workers that a task survives
 WORKERS = 3  # so many at the most
@@ -277,7 +275,7 @@ class JournalAndModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="model-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.folder = new_folder("model-")
         self.now = 1000.0
         self.number_of_waits = 0
         self.looks = self.resumed_at = 0

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .parts import Part, Report, Tally
+from .parts import PLACE, Part, Report, Tally
 from .planted import BUGS, Bug, only
 
 PROJECT = Path(__file__).parents[2]
@@ -64,13 +64,14 @@ class Copy:
 
         Raises RuntimeError if they could not be run at all.
         """
-        said = self.folder / "said"
+        said, lab, temp = (self.folder / name for name in ("said", "lab", "temp"))
+        lab.mkdir()
         with open(said, "w") as output:
             process = subprocess.Popen(
                 [sys.executable, "-c", _GUARD, PROJECT, sys.executable, "-c", _RUN, *shlex.split(tests), "-n", "0", "-x", "-q",
-                 "-p", "no:cacheprovider", "--basetemp", str(self.folder / "temp")],
+                 "-p", "no:cacheprovider", "--basetemp", str(temp)],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'tests'}"})
+                env={**os.environ, PLACE: str(lab), "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'tests'}"})
             try:
                 code: int | None = process.wait(limit_s)
             except subprocess.TimeoutExpired:
@@ -78,7 +79,8 @@ class Copy:
             finally:
                 process.terminate()
                 process.wait()
-        shutil.rmtree(self.folder / "temp", ignore_errors=True)
+        for left in (lab, temp):
+            shutil.rmtree(left, ignore_errors=True)
         text = said.read_text(errors="replace")
         if code not in (0, 1, None) and code >= 0:
             raise RuntimeError(f"`pytest {tests}` ends with {code}:\n{text[-2000:]}")

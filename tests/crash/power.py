@@ -15,7 +15,6 @@ import os
 import random
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +29,7 @@ from firexlite.home import RunDirectory
 from firexlite.journal import Journal
 
 from .actors import Broken, ListeningBell, Program, World, endings_of, make_directory
-from .parts import Part, Report, Tally
+from .parts import Part, Report, Tally, new_folder
 
 SECTOR = 512
 FATES = ("kept", "dropped", "torn")  # of what was not synced
@@ -251,7 +250,7 @@ def _recorded_os(recording: Recording) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="power-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    folder = new_folder("power-")
     try:
         yield folder
     finally:
