@@ -159,6 +159,7 @@ class Journal:
         self._startable = 0
         self._told: list[Callable[[], None]] = []
         self._is_durable: bool | None = None  # whether this connection's commits are
+        self._is_read_only = False            # SQLite could not make a file beside the journal when it connected
         self.clock = time.time
         # One connection for all threads of a service; the mutex keeps them apart.
         self.db = SqliteDatabase(None, autoconnect=False, thread_safe=False)
@@ -166,23 +167,13 @@ class Journal:
     @patient
     def open(self) -> Journal:
         """Connect. Raises JournalUnusable for a file that is no journal of ours, and as `transaction` if the disk fails."""
-        self._opened_by, self._is_durable = os.getpid(), None
+        self._opened_by = os.getpid()
         self.directory.refuse_strange_parts()
         self._lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
         self.db.init(str(self.directory.journal), timeout=1, check_same_thread=False)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
-            self.db.connect()
-            self.execute("PRAGMA trusted_schema = OFF")
-            is_new = not self.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # it is about to be made a journal
-            if not is_new:
-                schema.refuse_foreign(self.db, self.directory.journal)
-            if self.execute("PRAGMA journal_mode") != [("wal",)]:
-                self.execute(_NO_ROLLBACK_FILE)
-                self.execute("PRAGMA journal_mode = WAL")
-            if not is_new and schema.version(self.db) < schema.SCHEMA:
-                self._migrate()
-            self.execute("PRAGMA journal_size_limit = 16777216")
+            self._connect()
         except BaseException as error:
             self.close()
             if isinstance(error, schema.ERRORS):
@@ -190,6 +181,22 @@ class Journal:
             raise
         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         return self
+
+    def _connect(self) -> None:
+        """Connect anew, under the lock."""
+        self.db.close()
+        self.db.connect()
+        self._is_durable, self._is_read_only = None, False
+        self.execute("PRAGMA trusted_schema = OFF")
+        is_new = not self.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # it is about to be made a journal
+        if not is_new:
+            schema.refuse_foreign(self.db, self.directory.journal)
+        if self.execute("PRAGMA journal_mode") != [("wal",)]:
+            self.execute(_NO_ROLLBACK_FILE)
+            self.execute("PRAGMA journal_mode = WAL")
+        if not is_new and schema.version(self.db) < schema.SCHEMA:
+            self._migrate()
+        self.execute("PRAGMA journal_size_limit = 16777216")
 
     def _migrate(self) -> None:
         """Bring a journal of an older firexlite to the present schema; as it was it stays beside it, for that firexlite."""
@@ -204,6 +211,7 @@ class Journal:
     def _unusable(self, error: Exception) -> FirexliteError:
         """What to raise for an error of SQLite; after a failure of the disk nobody may write any more."""
         found = schema.why_unusable(error, self.directory.journal)
+        self._is_read_only = self._is_read_only or (isinstance(found, DiskFull) and "readonly" in found.reason)
         if isinstance(found, StorageFailure) and not isinstance(found, DiskFull):
             # The kernel may have dropped pages that a failed fsync should have written: none may build upon them.
             self.bell.give_up(is_full=False)
@@ -255,6 +263,12 @@ class Journal:
                 faults.reach(operation, "locked")
                 if self.bell.is_broken:
                     raise StorageFailure(f"{self.directory.path} is not written to any more, since writing failed")
+                if self._is_read_only:  # and it stays so, though there may be room by now
+                    try:
+                        self._connect()
+                    except schema.ERRORS as error:
+                        self._is_read_only = True
+                        raise self._unusable(error) from error
                 if self.db.connection().in_transaction:
                     self.db.connection().rollback()  # a handler of the service raised here, by way of another thread
                 self._unblocked, self._interrupted, self._startable, self._told = [], [], 0, []

@@ -293,8 +293,8 @@ def _was_hit(place: Place, point: Point, fault: str) -> bool:
     lines = [line for call, line in place.calls() if call == point.call]
     if fault == KILL:
         return len(lines) >= point.number
-    injected = next((line for line in lines if "(INJECTED)" in line), "")
-    return _makes_a_file(injected) if point.call == "openat" else bool(injected) and _is_on_disk(injected)
+    injected = [line for line in lines if "(INJECTED)" in line]
+    return bool(injected) and all(map(_makes_a_file if point.call == "openat" else _is_on_disk, injected))
 
 
 def _is_on_disk(line: str) -> bool:

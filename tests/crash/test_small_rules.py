@@ -488,3 +488,10 @@ def test_after_the_log_was_trimmed_a_lock_is_waited_for_as_long_as_before(new_ru
     journal.trim()
 
     assert journal.execute("PRAGMA busy_timeout") == before == [(1000,)]
+
+
+def test_who_found_no_room_as_he_connected_writes_when_there_is(new_run):
+    journal = new_run("one")
+    journal.execute("PRAGMA query_only = ON")  # as SQLite has it for want of an inode
+
+    assert claimed(journal).service == "one"
