@@ -446,7 +446,8 @@ def test_an_unreadable_journal_does_not_hide_the_other_runs(firexlite: Command) 
 def test_a_stopped_run_tells_what_is_left_and_how_to_go_on(firexlite: Command, plugin) -> None:
     plugin(HOLDING)
     process = firexlite.start("submit", "--plugins", "services.py", "--chain", "nop,hold,nop", "--until", "never")
-    wait_until(lambda: firexlite.runs() and states(firexlite.only_run()).get("running"), what="running service")
+    wait_until(lambda: firexlite.runs() and states(firexlite.only_run()) == {"succeeded": 1, "running": 1, "waiting": 1},
+               what="hold to run")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=20)
 
