@@ -105,6 +105,7 @@ class Row:
     tally: Tally = field(default_factory=Tally)
     seconds: float = 0.0     # of all its shares together
     left: int = 0            # shares that have not ended
+    is_alone: bool = False   # nothing else runs beside it
 
 
 def run_all(names: list[str], jobs: int, options: list[str]) -> list[Row]:
@@ -120,14 +121,14 @@ def run_all(names: list[str], jobs: int, options: list[str]) -> list[Row]:
             row.tally.notes.append("there is no such part yet")
         else:
             waiting += [(row, f"{name}:{share}") for share in range(part.shares)]
-            row.left = part.shares
+            row.left, row.is_alone = part.shares, part.is_alone
         rows.append(row)
     total = len(waiting)
     running: list[Job] = []
     bar = Bar(total)
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
+            while waiting and len(running) < jobs and not (running and (running[0].row.is_alone or waiting[0][0].is_alone)):
                 row, told = waiting.pop(0)
                 running.append(start(row, told, options))
             for job in listen(running):

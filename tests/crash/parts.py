@@ -66,6 +66,7 @@ class Part:
     name: str = ""           # for `--only`, and the first column of the table
     shares: int = 1          # into how many jobs it divides; `share` says which one is to be done
     share: int = 0
+    is_alone: bool = False   # it measures something, so nothing else is to run beside it
     is_random: bool = False  # `--budget` shortens such parts, and no others
     wanted: int = 0          # how many trials to do instead of the usual number, if not 0: about so many, in a quick set
 

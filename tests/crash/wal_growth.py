@@ -105,6 +105,7 @@ class LogGrowth(Part):
     """Ten minutes of load, or as many seconds as are wanted, beside two readers; each task of the load is a trial."""
 
     name = "log growth"
+    is_alone = True
 
     def trials(self, budget_s: float, seed: int, report: Report) -> Tally:
         seconds = self.wanted or SECONDS
