@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from journals import opened, submit
 
 from firexlite import host
 from firexlite.home import RunDirectory
+from firexlite.journal import Journal
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -178,3 +180,16 @@ def struck(tmp_path: Path) -> Callable[[str], dict[str, str]]:
                 "FIREXLITE_FAULT_LOG": str(tmp_path / f"moments{next(numbers)}")}
 
     return environment
+
+
+@pytest.fixture
+def new_run(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
+    """Makes a run of the given services, of which ``slots`` may run at once; gives its open journal. No process runs it."""
+    with contextlib.ExitStack() as made:
+        def make(*services: str, slots: int = 1, **more: object) -> Journal:
+            journal = opened(tmp_path, slots)
+            made.callback(journal.close)
+            submit(journal, *services, **more)
+            return journal
+
+        yield make

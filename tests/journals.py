@@ -7,11 +7,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from firexlite.claims import Bell, Claim, NewTask
+from firexlite.claims import Bell, Claim, Failure, NewTask, Success
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
 
 FIREX_ID = "FireX-li-261123-101500-4711"
+MAIN, SECOND, THIRD = 0, 1, 2  # numbers of workers
+DONE = Success("{}", "{}")
+BROKEN = Failure('"broken"')
 
 
 class Chimes(Bell):
@@ -86,6 +89,11 @@ def claimed(journal: Journal, worker: int = 0) -> Claim:
     claim = journal.claim(worker, 0)
     assert claim is not None, "there is nothing to claim"
     return claim
+
+
+def settle(journal: Journal, claim: Claim, outcome: Success | Failure = DONE, worker: int = MAIN, is_parent: bool = False,
+           claims_next: bool = True) -> Claim | None:
+    return journal.settle(claim, outcome, worker, 0, is_parent=is_parent, claims_next=claims_next)
 
 
 def states(journal: Journal) -> list[str]:

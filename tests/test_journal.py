@@ -12,7 +12,12 @@ from collections.abc import Callable
 
 import pytest
 from journals import (
+    BROKEN,
+    DONE,
     FIREX_ID,
+    MAIN,
+    SECOND,
+    THIRD,
     Chimes,
     attempts,
     claimed,
@@ -21,11 +26,10 @@ from journals import (
     error_after,
     moves,
     new_tasks,
-    opened,
     run_directory,
+    settle,
     state,
     states,
-    submit,
 )
 
 from firexlite.claims import Failure, Recorded, Success
@@ -34,31 +38,6 @@ from firexlite.home import SPILL_BYTES, RunDirectory
 from firexlite.journal import Journal
 from firexlite.schema import SCHEMA
 from firexlite.takeover import take_over
-
-DONE = Success("{}", "{}")
-BROKEN = Failure('"broken"')
-MAIN, SECOND, THIRD = 0, 1, 2  # numbers of workers
-
-
-@pytest.fixture
-def new_run(tmp_path):
-    """Makes a run of the given services, of which ``slots`` may run at once; gives its open journal."""
-    made = []
-
-    def make(*services: str, slots: int = 1, **more: object) -> Journal:
-        journal = opened(tmp_path, slots)
-        made.append(journal)
-        submit(journal, *services, **more)
-        return journal
-
-    yield make
-    for journal in made:
-        journal.close()
-
-
-def settle(journal: Journal, claim, outcome=DONE, worker: int = MAIN, is_parent: bool = False, **more):
-    return journal.settle(claim, outcome, worker, 0, is_parent=is_parent, **more)
-
 
 # --- submit, claim, settle -------------------------------------------------------------------------------------------
 

@@ -21,7 +21,21 @@ from pathlib import Path
 
 import pytest
 from conftest import NOTE, kill_all, query, states, wait_until
-from journals import FIREX_ID, Chimes, claimed, column, enqueue, error_after, moves, new_tasks, opened, run_directory, submit
+from journals import (
+    BROKEN,
+    FIREX_ID,
+    Chimes,
+    claimed,
+    column,
+    enqueue,
+    error_after,
+    moves,
+    new_tasks,
+    opened,
+    run_directory,
+    settle,
+    submit,
+)
 from journals import states as states_of
 
 from firexlite import front as front_module
@@ -39,29 +53,6 @@ from firexlite.replay import Replay
 from firexlite.runner import Incarnation, Runner
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
 from firexlite.worker import Worker
-
-DONE = Success("{}", "{}")
-BROKEN = Failure('"broken"')
-
-
-@pytest.fixture
-def new_run(tmp_path):
-    """Makes a run of the given services; gives its open journal."""
-    made = []
-
-    def make(*services: str, slots: int = 1, **more: object) -> Journal:
-        made.append(opened(tmp_path, slots))
-        submit(made[0], *services, **more)
-        return made[0]
-
-    yield make
-    for journal in made:
-        journal.close()
-
-
-def settle(journal, claim, outcome=DONE, worker=0, is_parent=False, **more):
-    return journal.settle(claim, outcome, worker, 0, is_parent=is_parent, **more)
-
 
 # --- what a power cut must not take ------------------------------------------------------------------------------------
 
@@ -90,6 +81,18 @@ def test_what_must_be_durable_is_committed_with_a_sync(operation, new_run):
     journal.clock = lambda: seen.append(journal.execute("PRAGMA synchronous")[0][0]) or 1.0
 
     DURABLE[operation](journal, claim)
+
+    assert seen[0] == FULL
+
+
+def test_what_follows_a_commit_that_was_not_durable_can_be(new_run):
+    journal = new_run("one")
+    with Journal(journal.directory, 1, Chimes()) as worker:
+        claim = claimed(worker)
+        seen: list[int] = []
+        worker.clock = lambda: seen.append(worker.execute("PRAGMA synchronous")[0][0]) or 1.0
+
+        settle(worker, claim)
 
     assert seen[0] == FULL
 
@@ -1235,6 +1238,27 @@ def runner_of_existing(run: RunDirectory) -> Runner:
     runner = Runner(Incarnation(run, 1, 2, []), Board(), None)
     runner._prepare_wake_folder()
     return runner
+
+
+def test_a_worker_dies_with_its_runner_from_its_first_moment_on(new_run, monkeypatch):
+    directory = new_run("one").directory
+    said, says = os.pipe()
+    monkeypatch.setattr(runner_module, "work", lambda *_: (os.write(says, b"%d" % os.getpid()), signal.pause()))
+    if not (pid := os.fork()):
+        with contextlib.suppress(BaseException):
+            runner = runner_of_existing(directory)
+            runner._listen_to_signals()
+            runner._fork_worker()
+            signal.pause()
+        os._exit(1)
+    os.close(says)
+    worker = int(os.read(said, 20))
+    os.close(said)
+
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+    wait_until(lambda: host.start_time(worker) is None)
 
 
 def child_that_ends() -> int:

@@ -10,39 +10,28 @@ import sqlite3
 import peewee
 import pytest
 from conftest import FIXTURES
-from journals import claimed, column, enqueue, error_after, opened, run_directory, states, submit
+from journals import (
+    BROKEN,
+    MAIN,
+    SECOND,
+    THIRD,
+    claimed,
+    column,
+    enqueue,
+    error_after,
+    run_directory,
+    settle,
+    states,
+)
 
 from firexlite import home as home_module
 from firexlite import host, schema
 from firexlite import journal as journal_module
-from firexlite.claims import Failure, Recorded, Success
+from firexlite.claims import Recorded, Success
 from firexlite.errors import BadInput, DiskFull, RunActive, StorageFailure
 from firexlite.journal import Journal
 from firexlite.replay import Replay
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
-
-DONE = Success("{}", "{}")
-BROKEN = Failure('"broken"')
-MAIN, SECOND, THIRD = 0, 1, 2  # numbers of workers
-
-
-@pytest.fixture
-def new_run(tmp_path):
-    """Makes a run of the given services; gives its open journal."""
-    made = []
-
-    def make(*services: str, slots: int = 1, **more: object) -> Journal:
-        made.append(opened(tmp_path, slots))
-        submit(made[0], *services, **more)
-        return made[0]
-
-    yield make
-    for journal in made:
-        journal.close()
-
-
-def settle(journal, claim, outcome=DONE, worker=MAIN, is_parent=False, claims_next=False):
-    return journal.settle(claim, outcome, worker, 0, is_parent=is_parent, claims_next=claims_next)
 
 
 def set_all(journal, assignment: str) -> None:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 from conftest import NOTE, kill_all, query, states, wait_until
-from journals import claimed, enqueue, error_after, new_tasks, opened, submit
+from journals import claimed, enqueue, error_after, new_tasks, opened
 
 from firexlite import File, missing
 from firexlite.claims import Success
 from firexlite.codec import canonical, decode, display, encode, encode_named
 from firexlite.errors import NotReadable
 from firexlite.history import History
-from firexlite.journal import Journal
 from firexlite.takeover import Decisions, take_over
 
 
@@ -515,19 +514,10 @@ def top(self):
 # --- which files are needed, and who makes them again ----------------------------------------------------------------
 
 @pytest.fixture
-def new_run(tmp_path, monkeypatch):
-    """Makes a run of the given services, with a journal and no processes; the folder of its files is the present one."""
+def new_run(new_run, tmp_path, monkeypatch):
+    """As everywhere; the folder of its files is the present one."""
     monkeypatch.chdir(tmp_path)
-    made = []
-
-    def make(*services: str, slots: int = 1, **more: object) -> Journal:
-        made.append(opened(tmp_path, slots))
-        submit(made[0], *services, **more)
-        return made[0]
-
-    yield make
-    for journal in made:
-        journal.close()
+    return new_run
 
 
 def written(name: str, text: str) -> File:
