@@ -76,6 +76,12 @@ class WorkerLog:
             return size
         return os.fstat(self._fd).st_size
 
+    def end(self) -> None:
+        """Wait until all is in the file that was ever written: the filter may not live much longer."""
+        self.size()
+        if self._filter is not None:
+            self._filter.ends()
+
     def restore(self) -> None:
         """Undo what a service may have done to its standard streams, closed or redirected them, and to the filter."""
         if vault.known is not None and (self._filter is None or not self._filter.is_alive()):
@@ -276,6 +282,10 @@ class _Filter:
         """The size of the log when all is in it that was written before; None if the filter does not answer."""
         return self._ask(b"drain")
 
+    def ends(self) -> None:
+        """Have it write what it holds back, as nothing follows, and end."""
+        self._ask(b"end")
+
     def learns(self, reference: str, value: str) -> bool:
         """Whether it masks one more secret from now on."""
         return self._ask(f"{reference}\0{value}".encode("utf-8", "surrogateescape")) is not None
@@ -351,24 +361,31 @@ class _Masking:
                     goes_on = self._answer()
                 except OSError:  # it ended in the middle of a question
                     goes_on = False
-        self._drain()
-        if len(self._held) >= TELLING_BYTES:
-            assert vault.known is not None
-            self._write(vault.known.mask_held(self._held))
+        self._finish()
 
     def _answer(self) -> bool:
-        """Do what the worker asks for; False if it has ended."""
+        """Do what the worker asks for; False if it has ended, or is about to."""
         request = self._control.recv(1 << 20)
         if not request:
             return False
         number, _, message = request.partition(b" ")
         if message == b"drain":
             self._drain()
+        elif message == b"end":
+            self._finish()
         else:
             reference, _, value = message.decode("utf-8", "surrogateescape").partition("\0")
             vault.learn(reference, value)
         self._control.send(b"%s %d" % (number, os.fstat(self._log.fileno()).st_size))
-        return True
+        return message != b"end"
+
+    def _finish(self) -> None:
+        """Pass on all there is, what was held back included: nothing follows it any more."""
+        self._drain()
+        if len(self._held) >= TELLING_BYTES:
+            assert vault.known is not None
+            self._write(vault.known.mask_held(self._held))
+        self._held, self._shown = b"", 0
 
     def _drain(self) -> None:
         """Pass on what is in the pipe by now; there may never be an end of what comes."""

@@ -419,6 +419,6 @@ def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Bo
             with suppress(Exception):  # a service may have put anything there
                 stream.flush()
         if worker is not None:
-            worker.log.size()  # waits until the filter has brought all to the log: it may not live much longer
+            worker.log.end()
         # Never through the interpreter's own end: it would close what the runner shares with its children.
         os._exit(code)

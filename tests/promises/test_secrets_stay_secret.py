@@ -14,6 +14,8 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
+import sys
 import urllib.parse
 from collections.abc import Iterator
 from decimal import Decimal
@@ -425,6 +427,23 @@ def test_a_service_may_close_its_streams_fork_and_flood(firexlite: Command, plug
         ["after x", "[secret env:CANARY]"]]
 
 
+def test_what_a_filter_holds_back_is_in_the_log_when_its_worker_ends(tmp_path: Path) -> None:
+    code = """
+import os, pathlib
+from firexlite.logs import WorkerLog
+from firexlite.secrets import Secret, vault
+
+log = WorkerLog(pathlib.Path("log"))
+vault.when_learned = log.mask
+os.write(1, b"It is: " + Secret("env:CANARY").reveal().encode()[:-1])
+log.end()
+pathlib.Path("seen").write_bytes(pathlib.Path("log").read_bytes())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, "CANARY": CANARY}, timeout=20)
+
+    assert (tmp_path / "seen").read_text() == "It is: [secret env:CANARY, cut off]"
+
+
 def test_the_filter_ends_with_its_worker_even_if_a_daemon_holds_the_pipe(firexlite: Command, plugin) -> None:
     plugin(FAMILY)
     process = firexlite.start("submit", "--plugins", "services.py", "--workers", "1", "--chain", "lingers", "--token",
@@ -435,7 +454,7 @@ def test_the_filter_ends_with_its_worker_even_if_a_daemon_holds_the_pipe(firexli
 
     try:
         os.kill(worker, signal.SIGSTOP)
-        for pid in (runner, process.pid):
+        for pid in (process.pid, runner):  # the front first: it would end the daemon when the runner dies
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: host.start_time(its_filter) is None, limit_s=2.0, what="end of the filter")
         assert host.start_time(daemon) is not None
