@@ -37,7 +37,7 @@ TIMES = 20          # that a case is repeated
 @click.option("--job", hidden=True, metavar="PART:SHARE")
 def crash(budget: float | None, only: tuple[str, ...], seed: int, wanted: int, enough: int, jobs: int,
           case: str | None, job: str | None) -> None:
-    """Kill everything at every moment, and compare with what should have come of it. Takes about an hour."""
+    """Kill everything at every moment, and compare with what should have come of it. Takes about an hour and a half."""
     budget_s = budget * 60 if budget else float("inf")
     if case:
         sys.exit(repeat(Path(case[1:]).read_text() if case.startswith("@") else case))
