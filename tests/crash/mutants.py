@@ -71,7 +71,8 @@ class Copy:
                 [sys.executable, "-c", _GUARD, PROJECT, sys.executable, "-c", _RUN, *shlex.split(tests), "-n", "0", "-x", "-q",
                  "-p", "no:cacheprovider", "--basetemp", str(temp)],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, PLACE: str(lab), "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'tests'}"})
+                env={**os.environ, PLACE: str(lab), "TMPDIR": str(lab),
+                     "PYTHONPATH": f"{self.folder}{os.pathsep}{self.folder / 'tests'}"})
             try:
                 code: int | None = process.wait(limit_s)
             except subprocess.TimeoutExpired:
