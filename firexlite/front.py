@@ -17,7 +17,7 @@ from .errors import BadInput, FirexliteError
 from .home import RunDirectory
 from .interrupts import STOPPING, take_back_signals
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
-from .logs import terminal
+from .logs import flush_output, terminal
 from .runner import GRACE_S, IMPORT_TIMEOUT_S, SAME_REQUEST_S
 
 REFRESH_S = 0.2
@@ -287,8 +287,6 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
         import traceback
         traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # a service may have put anything there; a reader may be gone
-                stream.flush()
-        terminal.settle()
+        flush_output()
+        terminal.end()
         os._exit(code)

@@ -40,7 +40,7 @@ ASK = '{"ask": true}'  # what keeps a task from being claimed until a person dec
 FULL_LOOK_S = 1.0   # how often it is tried then
 
 # How large, in bytes, the write-ahead log may grow, and how many ms readers are then waited for; the worst first.
-_TRIM = ((64 << 20, 5000), (40 << 20, 1000), (24 << 20, 100))  # (bytes from which on, ms that writers wait for readers)
+_TRIM = ((64 << 20, 5000), (40 << 20, 1000), (24 << 20, 100))
 
 # --- the hot statements ------------------------------------------------------------------------------------
 

@@ -69,16 +69,13 @@ class WorkerLog:
 
     def size(self) -> int:
         """Bytes written so far, those still buffered or on their way through the filter included."""
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # the service closed it, or put another in its place
-                stream.flush()
+        flush_output()
         if self._filter is not None and (size := self._filter.drained()) is not None:
             return size
         return os.fstat(self._fd).st_size
 
     def end(self) -> None:
-        """Wait until all is in the file that was ever written: the filter may not live much longer."""
-        self.size()
+        """Wait until all is in the file that was ever flushed: the filter may not live much longer."""
         if self._filter is not None:
             self._filter.ends()
 
@@ -191,6 +188,13 @@ def _stream(fd: int) -> TextIO:
                             errors="firexlite.as_it_was", line_buffering=True)
 
 
+def flush_output() -> None:
+    """Write out what stands in this process's stdout and stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # a service may have put anything there, or closed it; a reader may be gone
+            stream.flush()
+
+
 class _Masked(io.TextIOWrapper):
     """Masks each text that is written; a value that comes in two pieces gets through."""
 
@@ -208,7 +212,7 @@ class _Terminal:
 
     def mask(self, reference: str, value: str) -> None:
         if self._filter is None:
-            self._flush()
+            flush_output()
             self._start_filter()
         elif not self._filter.learns(reference, value):
             self._start_filter()
@@ -230,19 +234,18 @@ class _Terminal:
     def settle(self) -> None:
         """Wait until all that was printed is there; what another process says next is to follow it."""
         if self._filter is not None:
-            self._flush()
+            flush_output()
             self._filter.drained()
+
+    def end(self) -> None:
+        """Wait until all is there that was ever flushed: the filter may not live much longer."""
+        if self._filter is not None:
+            self._filter.ends()
 
     def leave(self) -> None:
         """In a fork: let the filter end when the process that started it does."""
         if self._filter is not None:
             self._filter.control.close()
-
-    @staticmethod
-    def _flush() -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # a service may have put anything there
-                stream.flush()
 
 
 terminal = _Terminal()

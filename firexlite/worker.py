@@ -26,7 +26,7 @@ from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, Supe
 from .home import RunDirectory, task_uuid
 from .interrupts import STOPPING, Interrupts
 from .journal import Journal, wait_for_space
-from .logs import WorkerLog
+from .logs import WorkerLog, flush_output
 from .replay import Replay, ReplayStopped
 from .results import name_values
 from .secrets import Secret, masked, masked_data, vault
@@ -415,9 +415,7 @@ def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Bo
     except BaseException:
         logging.getLogger("firexlite").exception("the worker ends")
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # a service may have put anything there
-                stream.flush()
+        flush_output()
         if worker is not None:
             worker.log.end()
         # Never through the interpreter's own end: it would close what the runner shares with its children.

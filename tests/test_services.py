@@ -888,6 +888,25 @@ def speaks():
     assert len(done.only("replaces")["attempts"]) == 1
 
 
+def test_a_stdout_that_cannot_be_flushed_costs_no_worker(run):
+    done = run("""
+import threading
+
+class Deaf:
+    def write(self, text): return len(text)
+    def flush(self): raise RuntimeError("cannot be flushed")
+
+threading.Thread(target=threading.Event().wait, daemon=True).start()  # so workers import this file themselves
+sys.stdout = Deaf()
+
+@app.task(returns="x")
+def top(): return 1
+""", "top", "--workers", 1)
+
+    assert done.values == {"x": 1}
+    assert len(done.only("top")["attempts"]) == 1
+
+
 def test_log_records_are_kept_after_another_task_closed_stderr(run):
     done = run("""
 import logging

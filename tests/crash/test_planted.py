@@ -59,6 +59,13 @@ from firexlite.worker import Worker
 FULL = 2  # as PRAGMA synchronous tells it
 
 
+def synchronous_of_commits(journal: Journal) -> list[int]:
+    """How durable each transaction from now on is, noted as it asks what time it is."""
+    seen: list[int] = []
+    journal.clock = lambda: seen.append(journal.execute("PRAGMA synchronous")[0][0]) or 1.0
+    return seen
+
+
 DURABLE = {
     "settle": lambda journal, claim: settle(journal, claim),
     "fail": lambda journal, claim: settle(journal, claim, BROKEN),
@@ -77,8 +84,7 @@ def test_what_must_be_durable_is_committed_with_a_sync(operation, new_run):
     journal = new_run("one", "two", "three")
     claim = claimed(journal)
     journal.show(claim, [("key", "html", '"text"', 0)])  # a commit without one
-    seen: list[int] = []
-    journal.clock = lambda: seen.append(journal.execute("PRAGMA synchronous")[0][0]) or 1.0
+    seen = synchronous_of_commits(journal)
 
     DURABLE[operation](journal, claim)
 
@@ -89,8 +95,7 @@ def test_what_follows_a_commit_that_was_not_durable_can_be(new_run):
     journal = new_run("one")
     with Journal(journal.directory, 1, Chimes()) as worker:
         claim = claimed(worker)
-        seen: list[int] = []
-        worker.clock = lambda: seen.append(worker.execute("PRAGMA synchronous")[0][0]) or 1.0
+        seen = synchronous_of_commits(worker)
 
         settle(worker, claim)
 
@@ -99,8 +104,7 @@ def test_what_follows_a_commit_that_was_not_durable_can_be(new_run):
 
 def test_a_submission_is_durable(tmp_path):
     journal = opened(tmp_path)
-    seen: list[int] = []
-    journal.clock = lambda: seen.append(journal.execute("PRAGMA synchronous")[0][0]) or 1.0
+    seen = synchronous_of_commits(journal)
 
     submit(journal, "one")
 
@@ -1245,12 +1249,13 @@ def test_a_worker_dies_with_its_runner_from_its_first_moment_on(new_run, monkeyp
     said, says = os.pipe()
     monkeypatch.setattr(runner_module, "work", lambda *_: (os.write(says, b"%d" % os.getpid()), signal.pause()))
     if not (pid := os.fork()):
-        with contextlib.suppress(BaseException):
+        try:
             runner = runner_of_existing(directory)
             runner._listen_to_signals()
             runner._fork_worker()
             signal.pause()
-        os._exit(1)
+        finally:
+            os._exit(1)
     os.close(says)
     worker = int(os.read(said, 20))
     os.close(said)

@@ -427,21 +427,26 @@ def test_a_service_may_close_its_streams_fork_and_flood(firexlite: Command, plug
         ["after x", "[secret env:CANARY]"]]
 
 
-def test_what_a_filter_holds_back_is_in_the_log_when_its_worker_ends(tmp_path: Path) -> None:
-    code = """
-import os, pathlib
-from firexlite.logs import WorkerLog
+@pytest.mark.parametrize("output", ["WorkerLog(pathlib.Path('log'))", "terminal"])
+def test_what_a_filter_holds_back_is_there_when_its_process_ends(output: str, tmp_path: Path) -> None:
+    code = f"""
+import os, pathlib, time
+from firexlite.logs import WorkerLog, terminal
 from firexlite.secrets import Secret, vault
 
-log = WorkerLog(pathlib.Path("log"))
-vault.when_learned = log.mask
+os.dup2(os.open("log", os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
+output = {output}
+vault.when_learned = output.mask
 os.write(1, b"It is: " + Secret("env:CANARY").reveal().encode()[:-1])
-log.end()
+output.end()
 pathlib.Path("seen").write_bytes(pathlib.Path("log").read_bytes())
+while output._filter.is_alive():
+    time.sleep(0.01)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, "CANARY": CANARY}, timeout=20)
 
     assert (tmp_path / "seen").read_text() == "It is: [secret env:CANARY, cut off]"
+    assert (tmp_path / "log").read_text() == "It is: [secret env:CANARY, cut off]"
 
 
 def test_the_filter_ends_with_its_worker_even_if_a_daemon_holds_the_pipe(firexlite: Command, plugin) -> None:
