@@ -14,14 +14,15 @@ from typing import Any
 from .binding import Parameters
 from .codec import encode
 from .errors import IllegalTaskNameException, NotRegistered, NotStorable, ReturnsCodingException, SecretUnavailable, nearest
+from .limits import HARD, SOFT
 from .results import return_names
 from .secrets import Secret, mask_of, masked
 from .services import Task
 from .signatures import Signature
+from .task_options import WORKER_DEATHS, PendingChildStrategy, TaskOptions, ValidateArgs, as_options
 
+_NOT_OPTIONS = ("self", "function", "others")
 ORIG = "_orig"            # what the name of an overridden service ends in, once for each level
-WORKER_DEATHS = 3         # how many deaths of its worker a task survives
-ON_INTERRUPT = ("retry", "fail", "ask")
 COLLAPSE_KEY = "_default_display"
 
 
@@ -29,12 +30,11 @@ class Service:
     """A function that can be composed into chains and run as a task. Called directly it is the plain function."""
 
     def __init__(self, function: Callable, *, name: str, bind: bool, returns: tuple[str, ...] | None,
-                 flame: Mapping[str, Flame], collapse: list[dict], worker_deaths: int, on_interrupt: str,
-                 base: type[Task]) -> None:
+                 flame: Mapping[str, Flame], collapse: list[dict], options: TaskOptions, base: type[Task]) -> None:
         self.undecorated = function
         self.name = name
         self.bind, self.returns, self.base = bind, returns, base
-        self.worker_deaths, self.on_interrupt = worker_deaths, on_interrupt
+        self.options = options
         self.flame, self.collapse = dict(flame), collapse
         self.parameters = Parameters.of(function, bind)
         self.from_plugin = False
@@ -72,6 +72,7 @@ class Service:
             "defaults": {name: _encode_default(value) for name, value in p.defaults.items()},
             "returns": self.returns, "file": masked(self.file), "line": self.line, "plugin": self.from_plugin,
             "short_name": self.name_without_orig.rpartition(".")[2],
+            SOFT: self.options.soft_time_limit, HARD: self.options.time_limit,
         })
 
 
@@ -106,30 +107,59 @@ class App:
 
     def task(self, function: Callable | None = None, *, bind: bool = False,
              returns: str | Iterable[str] | None = None, flame: str | Iterable[str] | Mapping | None = None,
-             worker_deaths: int = WORKER_DEATHS, on_interrupt: str = "retry", base: type[Task] = Task,
-             name: str | None = None) -> Any:
+             base: type[Task] = Task, name: str | None = None,
+             worker_deaths: int = WORKER_DEATHS, on_interrupt: str = "retry",
+             soft_time_limit: float | None = None, time_limit: float | None = None,
+             max_retries: int | None = 3, default_retry_delay: float = 180, autoretry_for: Iterable[type[BaseException]] = (),
+             dont_autoretry_for: Iterable[type[BaseException]] = (), retry_kwargs: Mapping[str, Any] | None = None,
+             retry_backoff: bool | float = False, retry_backoff_max: float = 600, retry_jitter: bool = True,
+             use_cache: bool = False, pending_child_strategy: PendingChildStrategy = PendingChildStrategy.BLOCK,
+             queue: str | None = None, slots: int = 1, priority: int | None = 0,
+             pydantic_validate: ValidateArgs | None = None, **others: object) -> Any:
         """Make a function a service; with or without arguments.
 
         bind: the function's first parameter is the task itself. returns: the names of what it returns.
-        flame: names of arguments and results to show in the report. worker_deaths: how many deaths of its worker
-        a task of it survives; the next one fails it. on_interrupt: what becomes of a task whose body was cut off, by
-        the death of its worker or of all processes: `retry` runs it again; `fail` fails it, and `ask` has the run
-        stop, until a person decides with `resume --restart-task` or `--mark-done`.
+        flame: names of arguments and results to show in the report. base: the class of the task, derived from `Task`.
+
+        worker_deaths: how many deaths of its worker a task of it survives; the next one fails it. on_interrupt: what becomes
+        of a task whose body was cut off, by the death of its worker or of all processes: `retry` runs it again; `fail`
+        fails it, and `ask` has the run stop, until a person decides with `resume --restart-task` or `--mark-done`.
+
+        soft_time_limit: seconds after which SoftTimeLimitExceeded is raised in the body. time_limit: seconds after which
+        the body is killed, with all that it started, and the task fails.
+
+        max_retries: how often a task that failed is tried again at the most, by `self.retry()`, or by itself after the
+        exceptions of ``autoretry_for`` less those of ``dont_autoretry_for``. default_retry_delay: seconds before that.
+        retry_backoff: True, or the seconds of the first delay, which is then doubled each time up to ``retry_backoff_max``,
+        of which with ``retry_jitter`` a random part is taken. retry_kwargs: ``{"max_retries": .., "countdown": ..}``.
+
+        use_cache: a task with the same arguments as one before it in the run takes over its result.
+        pending_child_strategy: whether children that were not waited for are waited for at the end, or go on by themselves.
+        queue: the queue whose places its tasks take, if the run gives it a number of them. slots: how many of the run's
+        slots a task takes. priority: tasks with lower ones start first.
+        pydantic_validate: whether arguments are converted to what the annotations say.
+
+        Options of Celery that say how a broker is used are accepted, and mean nothing. Raises TypeError for any other.
         """
-        if on_interrupt not in ON_INTERRUPT:
-            raise ValueError(f"on_interrupt takes {', '.join(ON_INTERRUPT)}, not {on_interrupt!r}")
         if function is None:
-            return functools.partial(self.task, bind=bind, returns=returns, flame=flame,
-                                     worker_deaths=worker_deaths, on_interrupt=on_interrupt, base=base, name=name)
+            given: dict[str, Any] = {**locals(), **others}
+            return functools.partial(self.task, **{name: given[name] for name in given if name not in _NOT_OPTIONS})
         declared = _attribute(function, "__firexlite_returns__")
         if declared is not None and returns is not None:
             raise ReturnsCodingException(f"{function.__name__} declares its returns twice, by @returns and by returns=")
         long_name = name or f"{function.__module__}.{function.__name__}"
         if long_name.endswith(ORIG):
             raise IllegalTaskNameException(f"the name of {long_name} ends in {ORIG}, which is kept for overridden services")
+        options = as_options(
+            worker_deaths=worker_deaths, on_interrupt=on_interrupt, soft_time_limit=soft_time_limit, time_limit=time_limit,
+            use_cache=use_cache, pending_child_strategy=pending_child_strategy, queue=queue, slots=slots, priority=priority,  # type: ignore[arg-type]
+            pydantic_validate=pydantic_validate, others=others, retry={
+                "max_retries": max_retries, "default_retry_delay": default_retry_delay, "autoretry_for": autoretry_for,
+                "dont_autoretry_for": dont_autoretry_for, "retry_kwargs": retry_kwargs, "retry_backoff": retry_backoff,
+                "retry_backoff_max": retry_backoff_max, "retry_jitter": retry_jitter})
         shown = {**(_attribute(function, "__firexlite_flame__") or {}), **_flame_option(flame)}
         return self._register(Service(
-            function, name=long_name, bind=bind, base=base, worker_deaths=worker_deaths, on_interrupt=on_interrupt, flame=shown,
+            function, name=long_name, bind=bind, base=base, options=options, flame=shown,
             returns=return_names(returns if declared is None else declared, long_name),
             collapse=_attribute(function, "__firexlite_collapse__") or []))
 

@@ -21,12 +21,15 @@ STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING, BROKEN, WANT
 INTACT, NO_SPACE, DISK_FAILED = range(3)
 _COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
 _HEADER = 16
-# Of each worker: what it is, the attempt that was revoked under it, and whether it has imported the services.
-_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _IMPORTED, _WIDTH = 0, 1, 2, 3, 4
+# Of each worker: what it is, the attempt that was revoked under it, whether it has imported the services, the attempt that it
+# makes, when that reaches its limits, in ms of the monotonic clock, and the attempt that has reached its soft one.
+(_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _IMPORTED, _TASK, _ATTEMPT, _SOFT_AT, _HARD_AT, _SPENT_TASK, _SPENT_ATTEMPT,
+ _WIDTH) = range(11)
 NOBODY, COMES, RESTS, WORKS = range(4)
 CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
 
 RUNNER = "runner"  # its name as an address
+NEAR_S = 1.0       # the runner looks so often by itself; of what comes earlier it is told
 
 
 class Board:
@@ -112,6 +115,34 @@ class Board:
         return self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)]
 
 
+    def began(self, worker: int, task: int, attempt: int) -> None:
+        """This worker makes this attempt from now on, and nothing limits it."""
+        self.limit(worker, None, None)
+        self.cells[self._at(worker, _TASK)], self.cells[self._at(worker, _ATTEMPT)] = task, attempt
+
+    def attempt(self, worker: int) -> tuple[int, int]:
+        """The ``(task, attempt)`` that a worker makes; it may have ended it."""
+        return self.cells[self._at(worker, _TASK)], self.cells[self._at(worker, _ATTEMPT)]
+
+    def limit(self, worker: int, soft_at: float | None, hard_at: float | None) -> None:
+        """When the attempt of a worker reaches its limits, in seconds of the monotonic clock; None: it has no such limit."""
+        self.cells[self._at(worker, _SOFT_AT)] = 0 if soft_at is None else max(1, int(soft_at * 1000))
+        self.cells[self._at(worker, _HARD_AT)] = 0 if hard_at is None else max(1, int(hard_at * 1000))
+
+    def limits(self, worker: int) -> tuple[float | None, float | None]:
+        """As given to `limit`."""
+        soft, hard = self.cells[self._at(worker, _SOFT_AT)], self.cells[self._at(worker, _HARD_AT)]
+        return soft / 1000 if soft else None, hard / 1000 if hard else None
+
+    def mark_spent(self, worker: int, task: int, attempt: int) -> None:
+        """This attempt has reached its soft limit."""
+        self.cells[self._at(worker, _SPENT_TASK)], self.cells[self._at(worker, _SPENT_ATTEMPT)] = task, attempt
+
+    def spent(self, worker: int) -> tuple[int, int]:
+        """The ``(task, attempt)`` of a worker that has reached its soft limit; ``(0, 0)``: none."""
+        return self.cells[self._at(worker, _SPENT_TASK)], self.cells[self._at(worker, _SPENT_ATTEMPT)]
+
+
 class Address:
     """One process's place to be woken at: a datagram socket in the run's directory."""
 
@@ -191,8 +222,9 @@ class Doorbell(Counter):
         super().give_up(is_full)
         self.address.send(RUNNER, b"broken")
 
-    def work(self, worker: int) -> None:
+    def work(self, worker: int, task: int, attempt: int) -> None:
         self.board.mark_revoked(worker, 0, 0)  # here, where nobody can mark it: it was for the attempt before
+        self.board.began(worker, task, attempt)
         self.board.set_status(worker, WORKS)
 
     def gone(self, worker: int) -> None:
@@ -219,6 +251,10 @@ class Doorbell(Counter):
         for worker, task, attempt in attempts:
             self.board.mark_revoked(worker, task, attempt)
         self.address.send(RUNNER, b"revoke")
+
+    def comes_due(self, in_s: float) -> None:
+        if in_s < NEAR_S:
+            self.address.send(RUNNER, b"due")
 
     def rest(self, worker: int, quiet: bool) -> None:
         self.board.mark_revoked(worker, 0, 0)

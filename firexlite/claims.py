@@ -22,15 +22,20 @@ class Claim:
     relaxed: int  # 1: its replay may take another path
     on_interrupt: str
     redoes: int | None
+    options: str | None = None  # JSON: what the signature set
 
 
 @dataclass(frozen=True)
 class Success:
-    """The body returned. result, changes: JSON texts. aside: first tasks of chains that a reopened parent left out."""
+    """The body returned. result, changes: JSON texts. aside: first tasks of chains that a reopened parent left out.
+
+    cached_from: the task whose result it is, if the body did not run.
+    """
 
     result: str
     changes: str
     aside: Sequence[int] = ()
+    cached_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,37 @@ class Failure:
 
     error: str
     aside: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The body raised, and is to be tried again ``delay_s`` seconds from now. error: JSON text of the exception."""
+
+    error: str
+    delay_s: float
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an attempt used. peak: bytes of memory, the most it had; None if that cannot be told. cpu: seconds."""
+
+    peak: int | None
+    cpu: float | None
+
+
+UNKNOWN = Use(None, None)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How a run stands. is_quiet: nothing runs and nothing can start. waits: something waits for a time or an event.
+
+    next_due_s: in how many seconds the next time comes that something waits for; None if there is none.
+    """
+
+    is_quiet: bool
+    waits: bool
+    next_due_s: float | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +94,11 @@ class NewTask:
     about: str
     digest: str
     on_interrupt: str = "retry"
+    queue: str | None = None
+    slots: int = 1
+    priority: int = 0
+    keeps_children: bool = False
+    options: str | None = None  # JSON: what the signature sets other than its service
 
 
 @dataclass(frozen=True)
@@ -90,7 +131,7 @@ class Bell:
     def want_space(self, change: int) -> None:
         """So many more processes (1, -1) wait for space on the disk; called without the lock."""
 
-    def work(self, worker: int) -> None:
+    def work(self, worker: int, task: int, attempt: int) -> None:
         """This worker has claimed a task."""
 
     def gone(self, worker: int) -> None:
@@ -101,6 +142,9 @@ class Bell:
 
     def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
         """These ``(worker, task, attempt)`` were revoked."""
+
+    def comes_due(self, in_s: float) -> None:
+        """Something is to be done in so many seconds, that nobody may have reckoned with."""
 
     def rest(self, worker: int, quiet: bool) -> None:
         """Nothing to claim for this worker; ``quiet``: nothing runs and nothing can start."""

@@ -52,6 +52,12 @@ class StorageFailure(FirexliteError):
     exit_code = 6
 
 
+class RunWaits(FirexliteError):
+    """All that is left of the run waits for a time or an event, and its processes were not to wait for that."""
+
+    exit_code = 7
+
+
 class DiskFull(StorageFailure):
     """Something could not be written for want of space, which may be there a moment later."""
 
@@ -181,6 +187,44 @@ class InvalidChainArgsException(Exception):
 
 class WaitOnChainTimeoutError(Exception):
     """A wait ran out of `max_wait`; the child goes on."""
+
+
+class SchedulingDeadlockException(Exception):
+    """A wait was refused that could never end."""
+
+
+class _LimitExceeded(Exception):
+    def __str__(self) -> str:
+        return f"{type(self).__name__}{self.args}"  # as FireX (its Celery's billiard) shows it
+
+
+class SoftTimeLimitExceeded(_LimitExceeded):
+    """Raised inside the body of a task whose soft time limit is over."""
+
+
+class TimeLimitExceeded(_LimitExceeded):
+    """The process of a task was killed, since its time limit was over. Its argument: the limit, in seconds."""
+
+
+class Retry(Exception):
+    """Raised by `self.retry` to end a body that is to be tried again.
+
+    exc: what it failed of. countdown: seconds until the next try; None: as the service says.
+    """
+
+    def __init__(self, message: str | None = None, exc: BaseException | None = None, countdown: float | None = None) -> None:
+        super().__init__(message, exc, countdown)
+        self.message, self.exc, self.countdown = message, exc, countdown
+
+    def __str__(self) -> str:
+        if self.message:
+            return self.message
+        reason = f": {self.exc!r}" if self.exc is not None else ""
+        return f"to be tried again{f' in {self.countdown:g} s' if self.countdown is not None else ''}{reason}"
+
+
+class MaxRetriesExceededError(Exception):
+    """A body asked to be tried again more often than its service allows."""
 
 
 class ChainException(Exception):

@@ -15,10 +15,11 @@ from . import host
 from .board import Board
 from .errors import BadInput, FirexliteError
 from .home import RunDirectory
+from .incarnation import IMPORT_TIMEOUT_S
 from .interrupts import STOPPING, take_back_signals
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .logs import flush_output, terminal
-from .runner import GRACE_S, IMPORT_TIMEOUT_S, SAME_REQUEST_S
+from .runner import GRACE_S, SAME_REQUEST_S
 
 REFRESH_S = 0.2
 STOPPED = 130      # how a job ends that is stopped before it has begun a run

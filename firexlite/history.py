@@ -87,6 +87,8 @@ class AttemptRecord:
     error: str | None
     log_start: int
     log_end: int | None
+    peak: int | None   # bytes of memory, the most it had
+    cpu: float | None  # seconds
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,13 @@ def descendants(pid: int) -> Iterator[int]:
         yield from descendants(child)
 
 
+def kill_with_descendants(pid: int) -> None:
+    """SIGKILL a process and all that it has started."""
+    for doomed in [pid, *descendants(pid)]:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(doomed, signal.SIGKILL)
+
+
 def kill_descendants(spared: Collection[int] = ()) -> bool:
     """SIGKILL whatever lives below this process; returns whether that was allowed: a process may be another user's.
 

@@ -6,7 +6,7 @@ import threading
 from types import FrameType
 
 from .board import Board
-from .errors import Interrupted, TaskRevoked
+from .errors import Interrupted, SoftTimeLimitExceeded, TaskRevoked
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # those by which a person, or a container engine, stops a run
 _CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
@@ -58,6 +58,9 @@ class Interrupts:
             reason: BaseException = Interrupted("the run is being stopped")
         elif self._board.revoked(self._worker) == self.attempt:
             reason = TaskRevoked("this task was revoked")
+        elif self._board.spent(self._worker) == self.attempt:
+            self._board.mark_spent(self._worker, 0, 0)  # it is told once
+            reason = SoftTimeLimitExceeded()
         else:
             return
         if self._depth:  # it came by way of another thread, whose mask is open

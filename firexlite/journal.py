@@ -13,12 +13,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import itertools
 import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -27,11 +28,11 @@ import peewee
 from peewee import SqliteDatabase
 
 from . import faults, schema
-from .claims import Bell, Claim, Failure, NewTask, Recorded, Success
+from .claims import UNKNOWN, Bell, Claim, Failure, NewTask, Outlook, Recorded, Retry, Success, Use
 from .errors import ClaimLost, DiskFull, FirexliteError, StorageFailure, Superseded
 from .home import RunDirectory, durability
 from .schema import SQL_OPEN
-from .states import OPEN, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
+from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 
 T = TypeVar("T")
 
@@ -44,19 +45,23 @@ _TRIM = ((64 << 20, 5000), (40 << 20, 1000), (24 << 20, 100))
 
 # --- the hot statements ------------------------------------------------------------------------------------
 
+_STARTABLE = "state = 'ready' AND stopped IS NULL AND due IS NULL AND limited = ?"
+_NEXT = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} ORDER BY priority, depth DESC, id LIMIT 1"
 _CLAIM = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1,
-    epoch = (SELECT epoch FROM run), worker = ?
-    WHERE id = (SELECT id FROM task WHERE state = 'ready' AND stopped IS NULL ORDER BY depth DESC, id LIMIT 1)
+    epoch = (SELECT epoch FROM run), worker = ? WHERE id = ? AND min(slots, ?) <= ?
     RETURNING id, attempt, epoch, service, arguments, parent, chain, last, depth, retry, relaxed,
-    on_interrupt, redoes"""
+    on_interrupt, redoes, options"""
+_IN_QUEUE = "SELECT count(*) FROM task WHERE limited = ? AND state IN ('running', 'blocked')"
 _BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start) VALUES (?, ?, ?, ?, ?, ?)"
-_END_ATTEMPT = """UPDATE attempt SET ended = ?, outcome = ?, error = ?, log_end = ?
+_END_ATTEMPT = """UPDATE attempt SET ended = ?, outcome = ?, error = ?, log_end = ?, peak = ?, cpu = ?
     WHERE task = ? AND number = ? AND ended IS NULL"""
 _FENCE = "id = ? AND attempt = ? AND epoch = ? AND epoch = (SELECT epoch FROM run)"
-_SUCCEED = f"""UPDATE task SET state = 'succeeded', move = 'succeed', moved = ?, result = ?, changes = ?
-    WHERE {_FENCE} AND state = 'running' RETURNING id"""
+_SUCCEED = f"""UPDATE task SET state = 'succeeded', move = 'succeed', moved = ?, result = ?, changes = ?, cached_from = ?
+    WHERE {_FENCE} AND state = 'running' RETURNING keeps_children"""
 _FAIL = f"""UPDATE task SET state = 'failed', move = 'fail', moved = ?, wakeable = 0
-    WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING id"""
+    WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING keeps_children"""
+_RETRY = f"""UPDATE task SET state = 'ready', move = 'retry', moved = ?, retry = retry + 1, due = ?, wakeable = 0
+    WHERE {_FENCE} AND state = 'running' RETURNING keeps_children"""
 _STOP = f"""UPDATE task SET state = 'ready', move = 'stop', moved = ?, stopped = ?, wakeable = 0
     WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING id"""
 _RELEASE = """UPDATE task SET state = 'ready', move = 'release', moved = ?, held = 0
@@ -67,18 +72,22 @@ _AWAIT = f"""INSERT OR IGNORE INTO awaited (tail, waiter, wait, any)
     SELECT task.id, ?, ?, ? FROM json_each(?) JOIN task ON task.id = json_each.value AND task.state IN {SQL_OPEN}
     RETURNING tail"""
 _ENDED = "DELETE FROM awaited WHERE tail BETWEEN ? AND ? RETURNING waiter, wait, any"
-_MARK_WAKEABLE = "UPDATE task SET wakeable = 1 WHERE id = ? AND state = 'blocked' RETURNING id"
+_MARK_WAKEABLE = "UPDATE task SET wakeable = 1 WHERE id = ? AND state = 'blocked' AND worker IS NOT NULL RETURNING id"
+_WAKE = """UPDATE task SET state = 'ready', move = 'wake', moved = ?
+    WHERE id = ? AND state = 'blocked' AND worker IS NULL RETURNING id"""
+_WAKEABLE = "SELECT id, min(slots, ?) FROM task WHERE state = 'blocked' AND wakeable ORDER BY depth DESC, id LIMIT ?"
 _UNBLOCK = """UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
-    WHERE id IN (SELECT id FROM task WHERE state = 'blocked' AND wakeable ORDER BY depth DESC, id LIMIT ?) RETURNING worker"""
+    WHERE id IN (SELECT value FROM json_each(?)) RETURNING worker"""
 _KEEP_WAITING = "UPDATE task SET wakeable = 0 WHERE id = ? AND wakeable RETURNING worker"
 _UNBLOCK_ONE = f"""UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE {_FENCE} AND state = 'blocked'"""
-_RUNNING = "SELECT count(*) FROM task WHERE state = 'running'"
-_READY = "SELECT count(*) FROM (SELECT 1 FROM task WHERE state = 'ready' AND stopped IS NULL LIMIT ?)"
+_TAKEN = "SELECT coalesce(sum(min(slots, ?)), 0) FROM task WHERE state = 'running'"
+_READY = f"SELECT min(slots, ?) FROM task WHERE {_STARTABLE} ORDER BY priority, depth DESC, id LIMIT ?"
 _OWNED = f"SELECT depth, retry FROM task WHERE {_FENCE} AND state IN ('running', 'blocked')"
 _ENQUEUE = """INSERT INTO task (id, parent, parent_retry, chain, last, depth, service, arguments, digest, worker_deaths,
-    on_interrupt, redoes, state, move, moved, attempt, retry, deaths, wakeable, held, relaxed, aside)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, 0, 0)"""
+    on_interrupt, state, move, moved, attempt, retry, deaths, wakeable, held, relaxed, aside, queue, limited, slots, priority,
+    keeps_children, shared, options)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, 0, 0, ?, ?, ?, ?, ?, ?, ?)"""
 # To and from WAL mode SQLite rewrites the file's header, in its first sector, which a disk writes as a whole. A rollback
 # journal beside it would be no help, and if a kill left it there no reader could open the run.
 _NO_ROLLBACK_FILE = "PRAGMA journal_mode = MEMORY"
@@ -91,10 +100,16 @@ _SET_ASIDE = "UPDATE task SET aside = 1 WHERE chain IN (SELECT value FROM json_e
 _HAS_SUCCESS = "EXISTS (SELECT 1 FROM task AS one WHERE one.id BETWEEN task.chain AND task.last AND one.state = 'succeeded')"
 _NOTE = "INSERT OR IGNORE INTO noted (task, retry, name, number, value) VALUES (?, ?, ?, ?, ?)"
 _SHOW = "INSERT OR REPLACE INTO flame (task, key, type, value, position) VALUES (?, ?, ?, ?, ?)"
-_OPEN_CHILDREN = f"SELECT id FROM task WHERE parent = ? AND state IN {SQL_OPEN}"
+_OPEN_CHILDREN = f"SELECT id FROM task WHERE parent = ? AND state IN {SQL_OPEN} AND NOT shared"
 _BELOW = f"""WITH RECURSIVE doomed (id) AS (SELECT value FROM json_each(?) UNION
-    SELECT task.id FROM task JOIN doomed ON task.parent = doomed.id WHERE task.state IN {SQL_OPEN}) SELECT id FROM doomed"""
-_REVOKE = f"""UPDATE task SET state = 'revoked', move = 'revoke', moved = ?, wakeable = 0, held = 0,
+    SELECT task.id FROM task JOIN doomed ON task.parent = doomed.id WHERE task.state IN {SQL_OPEN} AND NOT task.shared)
+    SELECT id FROM doomed"""
+# What was enqueued once for several, of whom none is left that could want it.
+_ABANDONED = f"""SELECT task.id FROM attached JOIN task ON task.chain = attached.chain
+    WHERE attached.parent IN (SELECT value FROM json_each(?)) AND task.state IN {SQL_OPEN} AND NOT EXISTS (
+    SELECT 1 FROM attached AS other JOIN task AS asker ON asker.id = other.parent
+    WHERE other.chain = attached.chain AND asker.state IN {SQL_OPEN})"""
+_REVOKE = f"""UPDATE task SET state = 'revoked', move = 'revoke', moved = ?, wakeable = 0, held = 0, due = NULL, reason = ?,
     unsure = unsure OR (on_interrupt <> 'retry' AND state IN ('running', 'blocked'))
     WHERE id IN (SELECT value FROM json_each(?)) AND state IN {SQL_OPEN} RETURNING id"""
 _CUT_ATTEMPTS = """UPDATE attempt SET ended = ?, outcome = ?
@@ -140,14 +155,16 @@ class Journal:
 
     def __init__(self, directory: RunDirectory, slots: int, bell: Bell | None = None,
                  critical: AbstractContextManager | None = None, full_wait_s: float = FULL_WAIT_S,
-                 epoch: int | None = None) -> None:
+                 epoch: int | None = None, queues: Mapping[str, int] | None = None) -> None:
         """slots: how many tasks may run at once. critical: entered around every transaction; holds signals back.
 
+        queues: how many tasks of a queue may run or be blocked at once, ``{"gpu": 1}``; without a limit unless named.
         full_wait_s: how long to wait for space on a full disk. epoch: of the incarnation on whose behalf all writing is
         done, and refused once another has taken over; None before there is one.
         """
         self.directory, self.slots, self.bell = directory, slots, bell or Bell()
         self.full_wait_s, self.of_epoch = full_wait_s, epoch
+        self.queues = dict(queues or {})
         self._full = durability() == "full"
         self._critical = critical or contextlib.nullcontext()
         self._mutex = threading.RLock()
@@ -239,7 +256,7 @@ class Journal:
         return self.db.execute_sql(sql, parameters).fetchall()
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
         """The connection for one thread, in the process that opened it: a fork must not even read through it."""
         if self._opened_by != os.getpid():
             raise RuntimeError(f"process {os.getpid()} is using the journal that process {self._opened_by} opened; "
@@ -257,7 +274,7 @@ class Journal:
         disk fails or has failed in this incarnation, and JournalUnusable for whatever else SQLite has against the file;
         nothing of the transaction is journaled then.
         """
-        with self._alone():
+        with self.reading():
             try:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # inside: nothing may come between it and its release
                 faults.reach(operation, "locked")
@@ -304,7 +321,7 @@ class Journal:
         if self._unblocked or self._startable:
             self.bell.ring(self._unblocked, self._startable)
 
-    def _tell(self, tell: Callable[..., None], *what: object, **more: object) -> None:
+    def tell(self, tell: Callable[..., None], *what: object, **more: object) -> None:
         """Have the bell told when the transaction has committed."""
         self._told.append(functools.partial(tell, *what, **more))
 
@@ -320,14 +337,14 @@ class Journal:
             self.execute("INSERT INTO run (id, firex_id, state, epoch, chain, inputs, options, created) "
                          "VALUES (1, ?, ?, 1, ?, ?, ?, ?)", firex_id, RUN_RUNNING, chain, inputs, options, now)
             self.execute("INSERT INTO incarnation (epoch, pid, host, started) VALUES (1, ?, ?, ?)", pid, host, now)
-            self._insert_chain(now, None, 0, 0, digest, members, held=False)
+            self._insert_chain(now, None, 0, 0, digest, members)
 
     def _put_away_arguments(self, members: Sequence[NewTask]) -> list[NewTask]:
         """Large arguments in blob files, durable before the rows that name them, and before the lock is taken."""
         return [replace(member, arguments=self.directory.spill(member.arguments)) for member in members]
 
     def _insert_chain(self, now: float, parent: int | None, parent_retry: int, depth: int, digest: str,
-                      members: Sequence[NewTask], held: bool) -> tuple[int, int]:
+                      members: Sequence[NewTask], held: bool = False, shared: bool = False) -> tuple[int, int]:
         for member in members:
             if member.service not in self._known_services:
                 self.execute(KNOWN_SERVICE, member.service, member.about, member.digest)
@@ -336,10 +353,11 @@ class Journal:
         for i, member in enumerate(members):
             released = i == 0 and not held
             self.execute(_ENQUEUE, head + i, parent, parent_retry, head, last, depth, member.service,
-                          member.arguments, digest if i == 0 else None, member.worker_deaths, member.on_interrupt, None,
+                          member.arguments, digest if i == 0 else None, member.worker_deaths, member.on_interrupt,
                           "ready" if released else "waiting", "release" if released else None, now,
-                          int(held and i == 0))
-        self._tell(self.bell.count, known=len(members))
+                          int(held and i == 0), member.queue, member.queue if member.queue in self.queues else "",
+                          member.slots, member.priority, int(member.keeps_children), int(shared), member.options)
+        self.tell(self.bell.count, known=len(members))
         return head, last
 
     # --- claim -> settle -> next ---------------------------------------------------------------------------------
@@ -364,109 +382,157 @@ class Journal:
     def _claim_next(self, now: float, worker: int, log_at: int) -> Claim | None:
         if self.bell.stopping:
             return None
-        free = self._unblock_who_can_go_on(now)
-        if free > 0 and (rows := self.execute(_CLAIM, now, worker)):
+        free = self.unblock_who_can_go_on(now)
+        if free > 0 and (task := self._next_task()) is not None \
+                and (rows := self.execute(_CLAIM, now, worker, task, self.slots, free)):
             claim = Claim(*rows[0])
             self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at)
-            self._tell(self.bell.work, worker)
-            self._note_startable(free - 1)
+            self.tell(self.bell.work, worker, claim.task, claim.attempt)
+            self.note_startable(self._free_slots())
             return claim
-        self._tell(self.bell.rest, worker, quiet=free == self.slots)
+        self.tell(self.bell.rest, worker, quiet=free == self.slots)
         return None
 
-    def _unblock_who_can_go_on(self, now: float) -> int:
+    def _free_slots(self) -> int:
+        [(taken,)] = self.execute(_TAKEN, self.slots)
+        return self.slots - taken
+
+    def _next_task(self) -> int | None:
+        """Which task is to be claimed: of those whose queue has a place, by priority, then the deepest, then the oldest.
+
+        One that takes more slots than are free is not overtaken by smaller ones, which could keep it waiting for ever.
+        """
+        first = [rows[0] for queue in self._open_queues() if (rows := self.execute(_NEXT, queue))]
+        return min(first)[-1] if first else None
+
+    def _open_queues(self) -> dict[str, int]:
+        """``{queue: places left}`` of those that have any; ``""`` stands for all tasks without a limited queue."""
+        places = {queue: limit - self.execute(_IN_QUEUE, queue)[0][0] for queue, limit in self.queues.items()}
+        return {"": self.slots, **{queue: left for queue, left in places.items() if left > 0}}
+
+    def has_place(self, queue: str) -> bool:
+        """Whether a queue with a limit has a place for another task. Inside a transaction."""
+        return self.execute(_IN_QUEUE, queue)[0][0] < self.queues[queue]
+
+    def unblock_who_can_go_on(self, now: float) -> int:
         """Give free slots to blocked tasks whose wait is over, before any new task; returns what is left of them.
 
         A settling worker thereby hands its slot to the parent it woke, and does not claim: no more tasks
         run at once than there are slots.
         """
-        [(running,)] = self.execute(_RUNNING)
-        free = self.slots - running
-        if free > 0:
-            unblocked = self.execute(_UNBLOCK, now, free)
-            self._unblocked += [worker for (worker,) in unblocked]
-            free -= len(unblocked)
-        return free
+        free = self._free_slots()
+        if free <= 0:
+            return free
+        going_on = []
+        for task, slots in self.execute(_WAKEABLE, self.slots, free):
+            free -= slots
+            if free < 0:
+                break  # what is free is kept for it
+            going_on.append(task)
+        if going_on:
+            self._unblocked += [worker for (worker,) in self.execute(_UNBLOCK, now, json.dumps(going_on))]
+        return max(free, 0)
 
-    def _note_startable(self, free: int) -> None:
+    def note_startable(self, free: int) -> None:
         """Let the bell find workers for ready tasks that could start in ``free`` slots."""
-        if free > 0:
-            [(self._startable,)] = self.execute(_READY, free)
+        if free <= 0:
+            return
+        sizes = [slots for queue, places in self._open_queues().items()
+                 for (slots,) in self.execute(_READY, self.slots, queue, min(places, free))]
+        self._startable = sum(1 for total in itertools.accumulate(sizes) if total <= free)
 
     def epoch(self) -> int:
         [(epoch,)] = self.execute("SELECT epoch FROM run")
         return epoch
 
     @patient
-    def settle(self, claim: Claim, outcome: Success | Failure, worker: int, log_end: int,
-               is_parent: bool, claims_next: bool = True) -> Claim | None:
+    def settle(self, claim: Claim, outcome: Success | Failure | Retry, worker: int, log_end: int,
+               is_parent: bool, claims_next: bool = True, use: Use = UNKNOWN) -> Claim | None:
         """End an attempt and claim the next task, in one durable transaction.
 
         is_parent: the task enqueued children, so some may be open still: they are revoked.
-        claims_next: False for a worker that is to end.
+        claims_next: False for a worker that is to end. use: what the attempt used.
         An outcome whose claim was lost meanwhile is dropped; the next task is claimed all the same.
         """
         outcome = self._put_away(outcome)  # durable before the row that names it
         with self.transaction(durable=True, operation="settle") as now:
-            if self._settle(now, claim, outcome, log_end, is_parent):
-                self._tell(self.bell.count, **{"succeeded" if isinstance(outcome, Success) else "failed": 1})
+            if self._settle(now, claim, outcome, log_end, is_parent, use) and not isinstance(outcome, Retry):
+                self.tell(self.bell.count, **{"succeeded" if isinstance(outcome, Success) else "failed": 1})
             if claims_next:
                 return self._claim_next(now, worker, log_end)
-            self._note_startable(self._unblock_who_can_go_on(now))
+            self.note_startable(self.unblock_who_can_go_on(now))
             return None
 
-    def _put_away(self, outcome: Success | Failure) -> Success | Failure:
+    def _put_away(self, outcome: Success | Failure | Retry) -> Success | Failure | Retry:
         spill = self.directory.spill
         if isinstance(outcome, Success):
             return replace(outcome, result=spill(outcome.result), changes=spill(outcome.changes))
         return replace(outcome, error=spill(outcome.error))
 
-    def _settle(self, now: float, claim: Claim, outcome: Success | Failure, log_end: int, is_parent: bool) -> bool:
+    def _settle(self, now: float, claim: Claim, outcome: Success | Failure | Retry, log_end: int, is_parent: bool,
+                use: Use) -> bool:
         fence = (claim.task, claim.attempt, claim.epoch)
-        if isinstance(outcome, Success):
-            succeed = (_SUCCEED, now, outcome.result, outcome.changes, *fence)
-            moved = self.execute(*succeed)
-            if not moved:  # did the body return while another of its threads still waited?
-                self.execute(_UNBLOCK_ONE, now, *fence)
-                moved = self.execute(*succeed)
-            how, error = "succeeded", None
+        if isinstance(outcome, Failure):
+            moved, how = self.execute(_FAIL, now, *fence), "failed"
         else:
-            moved = self.execute(_FAIL, now, *fence)
-            how, error = "failed", outcome.error
+            if isinstance(outcome, Success):
+                move: tuple = (_SUCCEED, now, outcome.result, outcome.changes, outcome.cached_from, *fence)
+                how = "succeeded"
+            else:
+                move = (_RETRY, now, now + outcome.delay_s if outcome.delay_s > 0 else None, *fence)
+                how = "retried"
+            moved = self.execute(*move)
+            if not moved:  # did the body end while another of its threads still waited?
+                self.execute(_UNBLOCK_ONE, now, *fence)
+                moved = self.execute(*move)
         if not moved:
             return False
-        self.execute(_END_ATTEMPT, now, how, error, log_end, claim.task, claim.attempt)
+        [(keeps_children,)] = moved
+        error = None if isinstance(outcome, Success) else outcome.error
+        self.execute(_END_ATTEMPT, now, how, error, log_end, use.peak, use.cpu, claim.task, claim.attempt)
         if is_parent:
             self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)
-            self.set_aside(outcome.aside, finished_too=how == "succeeded")
-            self.revoke_below(now, claim.task)
-        if how == "succeeded":
-            self._ended(claim.task, claim.task)
+            if not isinstance(outcome, Retry):
+                self.set_aside(outcome.aside, finished_too=how == "succeeded")
+            if not keeps_children:
+                self.revoke_below(now, claim.task)
+        if isinstance(outcome, Success):
+            self._ended(now, claim.task, claim.task)
             if claim.task < claim.last:
                 self.execute(_RELEASE, now, claim.task + 1)
-        else:
+        elif isinstance(outcome, Failure):
             self._skip_after(now, claim.task, claim.last)
+        elif outcome.delay_s > 0:
+            self.tell(self.bell.comes_due, outcome.delay_s)
         return True
 
     def _skip_after(self, now: float, task: int, last: int) -> None:
         """End the rest of a chain of which this task failed."""
         if task < last:
             self.execute(_SKIP, now, task + 1, last)
-            self._tell(self.bell.count, skipped=last - task)
-        self._ended(task, last)
+            self.tell(self.bell.count, skipped=last - task)
+        self._ended(now, task, last)
 
-    def _ended(self, first: int, last: int) -> None:
+    def _ended(self, now: float, first: int, last: int) -> None:
         """Whoever waited for these tasks of one chain, and for no others, may go on."""
         for waiter, wait, any_is_enough in self.execute(_ENDED, first, last):
             if any_is_enough:
                 self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", waiter, wait)
             elif self.execute("SELECT 1 FROM awaited WHERE waiter = ? AND wait = ? LIMIT 1", waiter, wait):
                 continue
-            others_wait = self.execute("SELECT 1 FROM awaited WHERE waiter = ? LIMIT 1", waiter)
-            if others_wait or not self.execute(_MARK_WAKEABLE, waiter):
-                # Another thread of the task still waits, so it stays blocked and this thread goes on without a slot; or
-                # another took a slot again when its time ran out, so it runs and only has to be woken.
-                self._unblocked += [worker for (worker,) in self.execute("SELECT worker FROM task WHERE id = ?", waiter)]
+            self.let_go_on(now, waiter)
+
+    def let_go_on(self, now: float, waiter: int) -> None:
+        """A wait of this task is over. Inside a transaction.
+
+        It gets a slot again as soon as one is free; without a process it is ready, and will be replayed from its top.
+        """
+        others_wait = self.execute("SELECT 1 FROM awaited WHERE waiter = ? LIMIT 1", waiter)
+        if others_wait or not (self.execute(_MARK_WAKEABLE, waiter) or self.execute(_WAKE, now, waiter)):
+            # Another thread of the task still waits, so it stays blocked and this thread goes on without a slot; or
+            # another took a slot again when its time ran out, so it runs and only has to be woken.
+            self._unblocked += [worker for (worker,) in self.execute("SELECT worker FROM task WHERE id = ?", waiter)
+                                if worker is not None]
 
     def set_aside(self, heads: Sequence[int], finished_too: bool = True) -> None:
         """Let chains count no more. finished_too: False keeps those of which something succeeded: it may be asked for yet."""
@@ -476,20 +542,41 @@ class Journal:
     # --- children --------------------------------------------------------------------------------------------------
 
     @patient
-    def enqueue(self, claim: Claim, digest: str, members: Sequence[NewTask], held: bool = False) -> tuple[int, int]:
+    def enqueue(self, claim: Claim, digest: str, members: Sequence[NewTask], held: bool = False,
+                once: str | None = None) -> tuple[int, int]:
         """Journal a chain below a task: every member, the first one ready. Returns its first and last task.
 
-        held: not released until `release_held`. Raises ClaimLost if the attempt no longer owns its task.
+        held: not released until `release_held`. once: a key under which one chain is enqueued in the whole run; whoever
+        asks for the same key gets that one, also after it ended. One that failed is enqueued anew for a retry.
+        Raises ClaimLost if the attempt no longer owns its task.
         """
         members = self._put_away_arguments(members)
         with self.transaction(durable=False, operation="enqueue") as now:
-            owned = self.execute(_OWNED, claim.task, claim.attempt, claim.epoch)
-            if not owned:
-                raise ClaimLost(claim.task, claim.attempt, "enqueue")
-            chain = self._insert_chain(now, claim.task, claim.retry, claim.depth + 1, digest, members, held)
-            self._note_startable(self._unblock_who_can_go_on(now))
+            self.must_own(claim, "enqueue")
+            chain = None if once is None else self._shared_chain(once, is_retry=claim.retry > 0)
+            if chain is None:
+                chain = self._insert_chain(now, claim.task, claim.retry, claim.depth + 1, digest, members, held,
+                                           shared=once is not None)
+            if once is not None:
+                self.execute("INSERT OR REPLACE INTO once (key, task) VALUES (?, ?)", once, chain[0])
+                self.execute("INSERT OR IGNORE INTO attached (chain, parent) VALUES (?, ?)", chain[0], claim.task)
+            self.note_startable(self.unblock_who_can_go_on(now))
         self._known_services.update(member.service for member in members)
         return chain
+
+    def must_own(self, claim: Claim, move: str) -> None:
+        """Raise ClaimLost if the attempt no longer owns its task. Inside a transaction."""
+        if not self.execute(_OWNED, claim.task, claim.attempt, claim.epoch):
+            raise ClaimLost(claim.task, claim.attempt, move)
+
+    def _shared_chain(self, key: str, is_retry: bool) -> tuple[int, int] | None:
+        """The first and last task of the chain that was enqueued under a key; None if there is none to be had."""
+        for head, last in self.execute("SELECT id, last FROM task WHERE id = (SELECT task FROM once WHERE key = ?)", key):
+            [(failed,)] = self.execute("SELECT count(*) FROM task WHERE id BETWEEN ? AND ? AND state IN ('failed', 'revoked')",
+                                       head, last)
+            if not (failed and is_retry):
+                return head, last
+        return None
 
     @patient
     def release_held(self, heads: Sequence[int]) -> None:
@@ -497,31 +584,38 @@ class Journal:
         with self.transaction(durable=False, operation="release") as now:
             for head in heads:
                 self.execute(_RELEASE, now, head)
-            self._note_startable(self._unblock_who_can_go_on(now))
+            self.note_startable(self.unblock_who_can_go_on(now))
 
     @patient
-    def block(self, claim: Claim, tails: Iterable[int], wait: int, any_is_enough: bool = False) -> bool:
+    def block(self, claim: Claim, tails: Iterable[int], wait: int, any_is_enough: bool = False,
+              may_wait: Callable[[Journal, int], None] | None = None) -> bool:
         """Wait for chains, giving up the slot; False if there is nothing to wait for, they (or one of them) ended.
 
-        wait: tells waits of several threads of one task apart. Raises ClaimLost if the task was revoked meanwhile.
+        wait: tells waits of several threads of one task apart. may_wait: told the task, with the wait journaled; raises if it
+        could never end. Raises ClaimLost if the task was revoked meanwhile.
         """
         asked = list(tails)
         with self.transaction(durable=False, operation="block") as now:
-            fence = (claim.task, claim.attempt, claim.epoch)
-            if not self.execute(_OWNED, *fence):
-                raise ClaimLost(claim.task, claim.attempt, "block")
+            self.must_own(claim, "block")
             still_open = self.execute(_AWAIT, claim.task, wait, int(any_is_enough), json.dumps(asked))
             if not still_open or (any_is_enough and len(still_open) < len(asked)):
                 self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", claim.task, wait)
                 return False
-            if not self.execute(_BLOCK, now, *fence):  # blocked by another thread; if that may go on, it does without a slot
-                self._unblocked += [worker for (worker,) in self.execute(_KEEP_WAITING, claim.task)]
-            self._note_startable(self._unblock_who_can_go_on(now))
+            self.give_up_slot(now, claim)
+            if may_wait is not None:
+                may_wait(self, claim.task)
             return True
+
+    def give_up_slot(self, now: float, claim: Claim) -> None:
+        """Give up the slot. Inside a transaction."""
+        if not self.execute(_BLOCK, now, claim.task, claim.attempt, claim.epoch):
+            # Blocked by another thread; if that may go on, it does without a slot.
+            self._unblocked += [worker for (worker,) in self.execute(_KEEP_WAITING, claim.task)]
+        self.note_startable(self.unblock_who_can_go_on(now))
 
     def is_waiting(self, claim: Claim, wait: int) -> bool:
         """Whether a wait still goes on. Raises ClaimLost if the task was revoked meanwhile."""
-        with self._alone():
+        with self.reading():
             rows = self.execute(
                 f"SELECT state, (SELECT count(*) FROM awaited WHERE waiter = task.id AND wait = ?), "
                 f"EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) FROM task WHERE {_FENCE}",
@@ -551,9 +645,9 @@ class Journal:
 
     def recorded_calls(self, claim: Claim) -> list[Recorded]:
         """The chains that earlier attempts of this try enqueued, in their order, less those set aside."""
-        with self._alone():
+        with self.reading():
             rows = self.execute("SELECT id, last, digest, held FROM task WHERE parent = ? AND parent_retry = ? "
-                                 "AND digest IS NOT NULL AND NOT aside ORDER BY id", claim.task, claim.retry)
+                                 "AND digest IS NOT NULL AND NOT aside AND NOT shared ORDER BY id", claim.task, claim.retry)
         return [Recorded(head, last, digest, bool(held)) for head, last, digest, held in rows]
 
     @patient
@@ -566,7 +660,7 @@ class Journal:
 
     def notes(self, claim: Claim) -> dict[tuple[str, int], str]:
         """What earlier attempts of this try noted: ``{(name, number): JSON text}``."""
-        with self._alone():
+        with self.reading():
             rows = self.execute("SELECT name, number, value FROM noted WHERE task = ? AND retry = ?", claim.task, claim.retry)
         return {(name, number): value for name, number, value in rows}
 
@@ -579,7 +673,7 @@ class Journal:
         """
         with self.transaction(durable=True, operation="stop") as now:
             if self.execute(_STOP, now, mismatch, claim.task, claim.attempt, claim.epoch):
-                self.execute(_END_ATTEMPT, now, "stopped", None, log_end, claim.task, claim.attempt)
+                self.execute(_END_ATTEMPT, now, "stopped", None, log_end, None, None, claim.task, claim.attempt)
                 self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)
             return self._claim_next(now, worker, log_end)
 
@@ -590,23 +684,35 @@ class Journal:
         """Revoke what of a chain has not ended, and all that is open below it."""
         with self.transaction(durable=True, operation="revoke") as now:
             [(last,)] = self.execute("SELECT last FROM task WHERE id = ?", head)
-            self.revoke(now, list(range(head, last + 1)))
-            self._note_startable(self._unblock_who_can_go_on(now))
+            self.revoke(now, list(range(head, last + 1)), "the task that enqueued it revoked it")
+            self.note_startable(self.unblock_who_can_go_on(now))
+
+    def is_revoked(self, task: int, attempt: int) -> bool:
+        """Whether this attempt ended since its task was revoked."""
+        with self.reading():
+            return bool(self.execute("SELECT 1 FROM attempt WHERE task = ? AND number = ? AND outcome = 'revoked'",
+                                     task, attempt))
 
     def revoke_below(self, now: float, task: int) -> None:
         """Revoke the children of a task that are open. Inside a transaction, as `revoke` and `set_aside`."""
-        self.revoke(now, [child for (child,) in self.execute(_OPEN_CHILDREN, task)])
+        children = [child for (child,) in self.execute(_OPEN_CHILDREN, task)]
+        abandoned = [shared for (shared,) in self.execute(_ABANDONED, json.dumps([task]))]
+        self.revoke(now, children + abandoned, "the task that enqueued it ended")
 
-    def revoke(self, now: float, tasks: Sequence[int]) -> None:
-        if not tasks:
-            return
-        doomed = json.dumps([row[0] for row in self.execute(_BELOW, json.dumps(tasks))])
-        revoked = [row[0] for row in self.execute(_REVOKE, now, doomed)]
-        self._interrupted += self.execute(_CUT_ATTEMPTS, now, "revoked", doomed)
-        self.execute("DELETE FROM awaited WHERE waiter IN (SELECT value FROM json_each(?))", doomed)
-        for task in revoked:
-            self._ended(task, task)
-        self._tell(self.bell.count, revoked=len(revoked))
+    def revoke(self, now: float, tasks: Sequence[int], reason: str) -> list[int]:
+        """Revoke what of these is open, and all that is open below it; returns the tasks that were revoked."""
+        all_revoked: list[int] = []
+        while tasks:
+            doomed = json.dumps([row[0] for row in self.execute(_BELOW, json.dumps(tasks))])
+            revoked = [row[0] for row in self.execute(_REVOKE, now, reason, doomed)]
+            self._interrupted += self.execute(_CUT_ATTEMPTS, now, "revoked", doomed)
+            self.execute("DELETE FROM awaited WHERE waiter IN (SELECT value FROM json_each(?))", doomed)
+            for task in revoked:
+                self._ended(now, task, task)
+            all_revoked += revoked
+            tasks = [shared for (shared,) in self.execute(_ABANDONED, doomed)]
+        self.tell(self.bell.count, revoked=len(all_revoked))
+        return all_revoked
 
     # --- workers that died -------------------------------------------------------------------------------------------
 
@@ -618,7 +724,7 @@ class Journal:
         """
         failed = []
         with self.transaction(durable=True, operation="lose") as now:
-            self._tell(self.bell.gone, worker)
+            self.tell(self.bell.gone, worker)
             held = self.execute("SELECT id, deaths + 1, worker_deaths, on_interrupt FROM task WHERE worker = ? "
                                 "AND epoch = (SELECT epoch FROM run) AND state IN ('running', 'blocked')", worker)
             for task, deaths, allowed, on_interrupt in held:
@@ -626,7 +732,7 @@ class Journal:
                 if on_interrupt == "fail" or (on_interrupt == "retry" and deaths > allowed):
                     failed.append(task)
                 self.give_back(now, task, deaths, error_after(deaths, unsure), unsure, fails=task in failed)
-            self._note_startable(self._unblock_who_can_go_on(now))
+            self.note_startable(self.unblock_who_can_go_on(now))
         return failed
 
     def give_back(self, now: float, task: int, deaths: int, error: str | None, unsure: bool, fails: bool) -> None:
@@ -635,36 +741,40 @@ class Journal:
         deaths: of its workers so far. error: JSON text of a `WorkerLost`. unsure: its body may have done its work and is
         not run again by itself; if it does not fail it waits for a person to decide.
         """
-        [(attempt, last)] = self.execute("SELECT attempt, last FROM task WHERE id = ?", task)
+        [(attempt, last, keeps_children)] = self.execute("SELECT attempt, last, keeps_children FROM task WHERE id = ?", task)
         self.execute("DELETE FROM awaited WHERE waiter = ?", task)
-        self.execute(_END_ATTEMPT, now, "failed" if fails else "lost", error, None, task, attempt)
+        self.execute(_END_ATTEMPT, now, "failed" if fails else "lost", error, None, None, None, task, attempt)
         if not fails:
             self.execute("UPDATE task SET state = 'ready', move = 'lose', moved = ?, wakeable = 0, deaths = ?, unsure = ?, "
                          "stopped = ? WHERE id = ?", now, deaths, int(unsure), ASK if unsure else None, task)
             return
         self.execute("UPDATE task SET state = 'failed', move = 'fail', moved = ?, wakeable = 0, deaths = ?, unsure = ? "
                      "WHERE id = ?", now, deaths, int(unsure), task)
-        self.revoke_below(now, task)
-        self._tell(self.bell.count, failed=1)
+        if not keeps_children:
+            self.revoke_below(now, task)
+        self.tell(self.bell.count, failed=1)
         self._skip_after(now, task, last)
 
     # --- the life of an incarnation --------------------------------------------------------------------------------
 
     @patient
-    def is_quiet(self, workers: Sequence[int]) -> bool:
-        """Whether nothing runs and nothing can start: the incarnation has no more to do. workers: that live."""
+    def look(self, workers: Sequence[int], come_due: Callable[[Journal, float], float | None]) -> Outlook:
+        """How the run stands, for who schedules it. workers: that live. come_due: see `waiting`."""
         with self.transaction(durable=False, operation="look") as now:
-            self._tell(self.bell.recount, workers)
-            free = self._unblock_who_can_go_on(now)
-            self._note_startable(free)
-            return free == self.slots and not self._startable
+            self.tell(self.bell.recount, workers)
+            next_due_s = come_due(self, now)
+            free = self.unblock_who_can_go_on(now)
+            self.note_startable(free)
+            [(waits,)] = self.execute("SELECT EXISTS (SELECT 1 FROM awaited WHERE event IS NOT NULL)")
+            return Outlook(free == self.slots and not self._startable, bool(waits) or next_due_s is not None, next_due_s)
 
     @patient
     def finish(self, interrupted: bool = False) -> str:
         """Record how the incarnation ended; returns the state of the run."""
         with self.transaction(durable=True, operation="finish") as now:
             submitted = {state for (state,) in self.execute("SELECT state FROM task WHERE parent IS NULL AND redoes IS NULL")}
-            if submitted & OPEN or (interrupted and submitted != {"succeeded"}):
+            is_over = not self.execute(f"SELECT 1 FROM task WHERE state IN {SQL_OPEN} LIMIT 1")
+            if not is_over or (interrupted and submitted != {"succeeded"}):
                 state = RUN_INTERRUPTED
             elif submitted == {"succeeded"}:
                 state = RUN_SUCCEEDED
@@ -701,7 +811,7 @@ class Journal:
         wait_ms = next((wait_ms for bytes_, wait_ms in _TRIM if size > bytes_), None)
         if wait_ms is None:
             return
-        with self._alone():
+        with self.reading():
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
                 self.execute(f"PRAGMA busy_timeout = {wait_ms}")
@@ -718,20 +828,20 @@ class Journal:
 
     def flow_steps(self, chain: int, upto: int) -> list[tuple[str, str | None, str | None]]:
         """``(arguments, changes, result)``, JSON texts, of the tasks of a chain from its first to ``upto``."""
-        with self._alone():
+        with self.reading():
             rows = self.execute(_STEPS, chain, upto)
         unspill = self.directory.unspill
         return [tuple(text if text is None else unspill(text) for text in row) for row in rows]  # type: ignore[misc]
 
     def chain_of(self, task: int) -> int:
         """The first task of the chain of a task."""
-        with self._alone():
+        with self.reading():
             [(chain,)] = self.execute("SELECT chain FROM task WHERE id = ?", task)
         return chain
 
     def chain_members(self, head: int, last: int) -> list[tuple[int, str, str, str | None, int]]:
         """``(task, service, state, error, attempts)`` of each task of a chain, in order."""
-        with self._alone():
+        with self.reading():
             rows = self.execute(
                 "SELECT task.id, task.service, task.state, attempt.error, task.attempt FROM task LEFT JOIN attempt "
                 "ON attempt.task = task.id AND attempt.number = task.attempt WHERE task.id BETWEEN ? AND ? ORDER BY task.id",
@@ -741,7 +851,7 @@ class Journal:
 
     def children_of(self, task: int) -> list[tuple[int, int]]:
         """``(first, last)`` of the chains that a task enqueued in its present try, in order."""
-        with self._alone():
+        with self.reading():
             return self.execute("SELECT child.id, child.last FROM task AS child JOIN task AS above ON above.id = child.parent "
                                  "WHERE child.parent = ? AND child.digest IS NOT NULL AND NOT child.aside "
                                  "AND child.parent_retry = above.retry ORDER BY child.id", task)

@@ -25,11 +25,12 @@ from .ending import leave_tidy, write_run_json
 from .errors import BadInput, DiskFull, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
 from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
+from .incarnation import Incarnation
 from .interrupts import take_back_signals
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import terminal
 from .plugins import Plugin, helpers, load
-from .runner import Incarnation, Runner
+from .runner import Runner
 from .secrets import masked_data, vault
 from .states import RUN_SUCCEEDED
 from .submission import Prepared, Request, prepare, redacted
@@ -97,12 +98,16 @@ class ResumeRequest:
     done: dict[int, dict[str, object]] = field(default_factory=dict)
     rerun_missing: bool = False
     redact: list[str] = field(default_factory=list)
+    queues: dict[str, int] = field(default_factory=dict)
+    soft_time_limit: float | None = None
+    exit_when_waiting: bool = False
     argv: list[str] = field(default_factory=list)
 
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
         return {"firex_id": self.firex_id, "workers": self.workers, "plugins": self.plugins, "json_file": self.json_file,
-                "full_wait_s": self.full_wait_s, "accept_new": self.accept_new, "redact": self.redact}
+                "full_wait_s": self.full_wait_s, "accept_new": self.accept_new, "redact": self.redact,
+                "queues": self.queues, "soft_time_limit": self.soft_time_limit, "exit_when_waiting": self.exit_when_waiting}
 
     @property
     def decides(self) -> bool:
@@ -119,7 +124,8 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     _imported(board, channel)
     options = {
         "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
-        "workers": request.workers, "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
+        "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
+        "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
         "json_file": request.json_file, "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
         "secrets": prepared.secrets, **software(),
     }
@@ -133,7 +139,9 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     faults.reach("published")
     write_run_json(directory)
     return _drive(Incarnation(directory, 1, request.workers, [p.path for p in prepared.plugins], request.json_file,
-                              request.full_wait_s, alive=alive, front=channel.front), board, channel)
+                              request.full_wait_s, alive=alive, front=channel.front, queues=request.queues,
+                              soft_time_limit=request.soft_time_limit, ends_when_waiting=request.exit_when_waiting),
+                  board, channel)
 
 
 @contextlib.contextmanager
@@ -161,7 +169,8 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
     try:
         faults.reach("draft made")
         alive = draft.take_alive_lock(host.start_time)
-        with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s) as journal:
+        with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s,
+                     queues=request.queues) as journal:
             journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
                            options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
@@ -214,7 +223,8 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
     changed = _changed_files(run, loaded)
-    with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s) as journal:
+    queues = {**run.options.get("queues", {}), **request.queues}
+    with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s, queues=queues) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
                           {service.name: (service.about, service.digest) for service in app}, decisions,
                           {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded))
@@ -224,7 +234,9 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
                  changed=changed + _changed_versions(run), decided=_told(decisions))
     return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
                               request.json_file or run.options["json_file"], full_wait_s,
-                              request.afterwards() if producers else None, alive, channel.front), board, channel)
+                              request.afterwards() if producers else None, alive, channel.front, queues=queues,
+                              soft_time_limit=request.soft_time_limit or run.options.get("soft_time_limit"),
+                              ends_when_waiting=request.exit_when_waiting), board, channel)
 
 
 def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
@@ -338,7 +350,9 @@ def _drive(incarnation: Incarnation, board: Board, channel: Channel) -> int:
     if host.thread_count() > 1:
         channel.tell("threads", fd=incarnation.alive, path=str(directory.path), epoch=incarnation.epoch,
                      slots=incarnation.slots, plugins=incarnation.plugins, json_file=incarnation.json_file,
-                     full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run)
+                     full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run,
+                     queues=incarnation.queues, soft_time_limit=incarnation.soft_time_limit,
+                     ends_when_waiting=incarnation.ends_when_waiting)
         return 0
     channel.tell("started", path=str(directory.path), fd=incarnation.alive)
     return _supervise(incarnation, board, channel, load_services=None)

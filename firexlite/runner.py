@@ -6,50 +6,36 @@ Services run only in workers.
 from __future__ import annotations
 
 import gc
+import math
 import os
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 from . import faults, host
-from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
+from .attempt import LINGER_S
+from .board import CAPACITY, COMES, NEAR_S, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from .codec import encode_error
 from .ending import exit_code, leave_tidy, remove_folder
-from .errors import BadInput, DiskFull, StorageFailure, Superseded, WorkerLost
-from .home import RunDirectory, storage
-from .journal import FULL_WAIT_S, Journal, wait_for_space
+from .errors import BadInput, DiskFull, RunWaits, StorageFailure, Superseded, WorkerLost
+from .home import storage
+from .incarnation import Incarnation
+from .journal import Journal, wait_for_space
+from .limits import expire, expire_run
 from .logs import read_stretch
-from .states import RUN_SUCCEEDED
+from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
+from .waiting import come_due
 from .worker import work
 
 GRACE_S = 8.0          # that bodies have to end after a request to stop; below the 10 s of container engines
 ALONE_S = 1.0          # the same when the front was killed: nobody waits for us, and nothing is to be left behind
-IMPORT_TIMEOUT_S = 10.0
-TICK_S = 1.0           # a safety net behind the wake-ups
+TICK_S = NEAR_S        # a safety net behind the wake-ups
 SAME_REQUEST_S = 1.0   # signals this close together are one request to stop, told by two senders
 BARREN = 5             # workers in a row that end before they can claim anything: no other will fare better
-
-
-@dataclass
-class Incarnation:
-    """What a runner needs to know of the run it drives."""
-
-    directory: RunDirectory
-    epoch: int
-    slots: int
-    plugins: list[str]           # paths, for workers that must import the services themselves
-    json_file: str | None = None
-    full_wait_s: float = FULL_WAIT_S
-    again: dict | None = None    # the resume that follows this incarnation, in which only lost files are made
-    alive: int | None = None     # the file descriptor that holds the run's lock
-    front: int | None = None     # the pid of the front
-    import_timeout_s: float = IMPORT_TIMEOUT_S  # of workers that import the services themselves
-    secrets: Sequence[Sequence[str]] = ((), ())  # as `vault.begin_run` takes them, if another process than this one read them
 
 
 class Runner:
@@ -69,7 +55,11 @@ class Runner:
         self.incarnation = incarnation
         self.import_by: dict[int, float] = {}        # pid -> when a worker that imports the services has to be done with it
         self.barren = 0                              # workers in a row that ended before their first claim
-        self.is_quiet = self.has_refused = False
+        self.queues, self.ends_when_waiting = incarnation.queues, incarnation.ends_when_waiting
+        self.is_quiet = self.has_refused = self.waits = False
+        self.held_to: dict[tuple[int, bool], tuple[int, int]] = {}  # (worker, is hard) -> attempt that was held to that limit
+        limit = incarnation.soft_time_limit
+        self.run_is_over_at = math.inf if limit is None else time.monotonic() + limit
 
     def supervise(self) -> int:
         """Run the incarnation to its end; returns the exit code of the run. Raises StorageFailure."""
@@ -101,8 +91,9 @@ class Runner:
         while (not self.is_quiet or self.revoking) and not self._must_stop():
             self._sleep_until_something_happens()
             somebody_died = self._reap()
-            is_told_quiet = self._answer_workers()
-            if somebody_died or is_told_quiet or time.monotonic() >= self.next_look:
+            is_told = self._answer_workers()
+            self._keep_limits()
+            if somebody_died or is_told or time.monotonic() >= self.next_look:
                 self._look()
             self._refuse_to_hang_in_imports()
             self._interrupt_revoked()  # after the look: what is quiet may have bodies that were revoked and still end
@@ -154,13 +145,15 @@ class Runner:
             self.stop_by = min(self.stop_by, now + ALONE_S)
 
     def _journal(self) -> Journal:
-        return Journal(self.directory, self.slots, self.bell, full_wait_s=self.full_wait_s, epoch=self.epoch)
+        return Journal(self.directory, self.slots, self.bell, full_wait_s=self.full_wait_s, epoch=self.epoch,
+                       queues=self.queues)
 
     def _sleep_until_something_happens(self) -> None:
         poll = select.poll()
         for source in (self._signals, self.address.socket):
             poll.register(source, select.POLLIN)
-        poll.poll(max(0.0, self.next_look - time.monotonic()) * 1000)
+        wake_at = min(self.next_look, self.run_is_over_at, *(at for *_, at in self._limits()))
+        poll.poll(max(0.0, wake_at - time.monotonic()) * 1000)
         with suppress(BlockingIOError):
             while self._signals.recv(4096):
                 pass
@@ -168,18 +161,65 @@ class Runner:
     def _look(self) -> None:
         """See in the journal itself whether there is more to do; workers are called for what can start."""
         with self._journal() as journal:
-            self.is_quiet = journal.is_quiet(list(self.workers.values()))
+            outlook = journal.look(list(self.workers.values()), come_due)
+            self._mark_revoked_from_outside(journal)
             journal.trim()
-        self.next_look = time.monotonic() + TICK_S
+        self.waits = outlook.waits
+        is_near = outlook.next_due_s is not None and outlook.next_due_s < LINGER_S
+        self.is_quiet = outlook.is_quiet and (not outlook.waits or (self.ends_when_waiting and not is_near))
+        self.next_look = time.monotonic() + min(TICK_S, TICK_S if outlook.next_due_s is None else outlook.next_due_s)
+
+    def _mark_revoked_from_outside(self, journal: Journal) -> None:
+        """Another command may have revoked what workers are at; it cannot write on the board."""
+        for number in self.workers.values():
+            task, attempt = self.board.attempt(number)
+            if self.board.status(number) == WORKS and self.board.revoked(number) == (0, 0) \
+                    and journal.is_revoked(task, attempt):
+                self.board.mark_revoked(number, task, attempt)
 
     def _answer_workers(self) -> bool:
-        """Fork the workers that are asked for; returns whether somebody found nothing left to do."""
+        """Fork the workers that are asked for; returns whether somebody has a reason for a look."""
         messages = self.address.drain()
         for message in messages:
             if message.startswith(b"fork"):
                 for _ in range(int(message.split()[1])):
                     self._fork_worker()
-        return b"quiet" in messages
+        return bool({b"quiet", b"due", b"look"} & set(messages))
+
+    # --- limits ----------------------------------------------------------------------------------------------------
+
+    def _limits(self) -> Iterator[tuple[int, int, tuple[int, int], bool, float]]:
+        """``(pid, worker, (task, attempt), is hard, when)`` of each limit that no attempt has been held to yet."""
+        for pid, number in self.workers.items():
+            attempt = self.board.attempt(number)
+            limits = self.board.limits(number)
+            if self.board.attempt(number) != attempt:
+                continue  # it has just begun another, and tells when its limits are set
+            for is_hard, at in zip((False, True), limits, strict=True):
+                if at is not None and self.held_to.get((number, is_hard)) != attempt:
+                    yield pid, number, attempt, is_hard, at
+
+    def _keep_limits(self) -> None:
+        """Tell bodies whose soft limit is over; end those, with all that they started, whose hard one is."""
+        now = time.monotonic()
+        for pid, number, attempt, is_hard, at in list(self._limits()):
+            if now < at:
+                continue
+            self.held_to[number, is_hard] = attempt
+            if is_hard:
+                self._end_at_limit(pid, *attempt)
+            else:
+                self.board.mark_spent(number, *attempt)
+                os.kill(pid, signal.SIGTERM)
+        if now >= self.run_is_over_at:
+            self.run_is_over_at = math.inf
+            with self._journal() as journal:
+                expire_run(journal, self.incarnation.soft_time_limit or 0.0)
+
+    def _end_at_limit(self, pid: int, task: int, attempt: int) -> None:
+        """Fail an attempt at its hard limit, and kill its worker before that can claim another task."""
+        with self._journal() as journal:
+            expire(journal, task, attempt, lambda: host.kill_with_descendants(pid))
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
@@ -210,8 +250,7 @@ class Runner:
             host.die_with_parent(runner, signal.SIGKILL)
             for end in (self._signals, self._wakeup, self.address.socket):
                 end.close()
-            work(self.directory, self.epoch, number, self.slots, self.board, self.full_wait_s, self.load_services,
-                 self.incarnation.alive)
+            work(self.incarnation, number, self.board, self.load_services)
         finally:
             os._exit(1)
 
@@ -309,10 +348,13 @@ class Runner:
         bell = _LastBell(self.board, lambda: self.stop_signal is not None)
         with Journal(self.directory, self.slots, bell, full_wait_s=self.full_wait_s, epoch=self.epoch) as journal:
             state = journal.finish(interrupted=self.stop_signal is not None or self.barren >= BARREN)
+            self.waits = state == RUN_INTERRUPTED and self.waits
         self.address.close()
         self.directory = leave_tidy(self.directory, self.json_file)
         if self.stop_signal is not None and state != RUN_SUCCEEDED:
             return 128 + self.stop_signal
+        if self.waits:
+            return RunWaits.exit_code
         return 1 if self.barren >= BARREN else exit_code(self.directory, state)
 
 

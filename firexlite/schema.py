@@ -8,7 +8,7 @@ import re
 import resource
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from .errors import DiskFull, FirexliteError, JournalUnusable, StorageFailure
 from .states import MOVES, OPEN
 
 APPLICATION_ID = 0x46586C74  # "FXlt"
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Run(Model):
@@ -85,6 +85,16 @@ class Task(Model):
     unsure = IntegerField(constraints=[SQL("DEFAULT 0")])  # its body may have run, and only a person has it run again
     redoes = IntegerField(null=True)               # the task whose work it does again, for files that were lost
     aside = IntegerField(default=0)                # a reopened parent did not ask for it again
+    queue = TextField(null=True)                   # the queue it was enqueued to
+    limited = TextField(constraints=[SQL("DEFAULT ''")])  # the same, if that has a limit in this incarnation; else empty
+    slots = IntegerField(constraints=[SQL("DEFAULT 1")])  # how many of the slots it takes while it runs
+    priority = IntegerField(constraints=[SQL("DEFAULT 0")])  # lower ones are claimed first
+    due = FloatField(null=True)                    # ready, and not to be claimed before
+    keeps_children = IntegerField(constraints=[SQL("DEFAULT 0")])  # its end neither waits for its children nor revokes them
+    shared = IntegerField(constraints=[SQL("DEFAULT 0")])  # enqueued once for all who ask for its key
+    cached_from = IntegerField(null=True)          # the task whose result it took over
+    options = TextField(null=True)                 # JSON: what its signature sets other than its service, its limits say
+    reason = TextField(null=True)                  # why it was revoked
     result = TextField(null=True)                  # JSON: what it returned, by name
     changes = TextField(null=True)                 # JSON: what flows on other than it came in
 
@@ -98,10 +108,12 @@ class Attempt(Model):
     worker = IntegerField()
     started = FloatField()
     ended = FloatField(null=True)
-    outcome = TextField(null=True)                 # succeeded, failed, lost, revoked, stopped
+    outcome = TextField(null=True)                 # succeeded, failed, retried, suspended, lost, revoked, stopped
     error = TextField(null=True)                   # JSON: the exception
     log_start = IntegerField()                     # bytes, in the worker's log file
     log_end = IntegerField(null=True)
+    peak = IntegerField(null=True)                 # bytes of memory, the most it had
+    cpu = FloatField(null=True)                    # seconds
 
     class Meta:
         primary_key = CompositeKey("task", "number")
@@ -135,12 +147,15 @@ class FlameDatum(Model):
 
 
 class Awaited(Model):
-    """A blocked task waits for the end of a chain; a wait is over when it has no row left."""
+    """A blocked task waits for the end of a chain, or for a time or an event; a wait is over when it has no row left."""
 
-    tail = IntegerField()
+    tail = IntegerField()                          # the last task of the chain; 0: none
     waiter = IntegerField()
     wait = IntegerField()
     any = IntegerField()                           # 1: the first chain to end is enough
+    due = FloatField(null=True)                    # when the wait is over at the latest
+    event = TextField(null=True)                   # the name of the event it waits for
+    nth = IntegerField(null=True)                  # the how manieth of that name, from 1
 
     class Meta:
         primary_key = CompositeKey("tail", "waiter", "wait")
@@ -161,6 +176,37 @@ class Noted(Model):
         without_rowid = True
 
 
+class Once(Model):
+    """What is done once in a run: by the chain that was enqueued under a key, or by the task that computes a cached result."""
+
+    key = TextField(primary_key=True)
+    task = IntegerField()                          # the first task of that chain, or that task
+
+    class Meta:
+        without_rowid = True
+
+
+class Attached(Model):
+    """A task asked for a chain that is shared by all who ask for its key."""
+
+    chain = IntegerField()
+    parent = IntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("chain", "parent")
+        without_rowid = True
+
+
+class Sent(Model):
+    """An event, as somebody sent it. The nth wait of a task for a name is over with the nth event of that name."""
+
+    id = IntegerField(primary_key=True)
+    name = TextField()
+    nth = IntegerField()
+    value = TextField()                            # JSON
+    at = FloatField()
+
+
 class Legal(Model):
     """The moves of `states.MOVES`, for the trigger that refuses others."""
 
@@ -173,18 +219,25 @@ class Legal(Model):
         without_rowid = True
 
 
-TABLES = (Run, Incarnation, Service, Task, Attempt, Event, FlameDatum, Awaited, Noted, Legal)
+TABLES = (Run, Incarnation, Service, Task, Attempt, Event, FlameDatum, Awaited, Noted, Once, Attached, Sent, Legal)
 SQL_OPEN = "('" + "', '".join(sorted(OPEN)) + "')"
 _FIXED = ", ".join(name for name in Task._meta.fields if name != "aside")
 
 STATEMENTS = (
-    "CREATE INDEX task_ready ON task (depth DESC, id) WHERE state = 'ready' AND stopped IS NULL",
-    "CREATE INDEX task_running ON task (worker) WHERE state = 'running'",
+    "CREATE INDEX task_ready ON task (limited, priority, depth DESC, id) "
+    "WHERE state = 'ready' AND stopped IS NULL AND due IS NULL",
+    "CREATE INDEX task_due ON task (due) WHERE due IS NOT NULL",
+    "CREATE INDEX task_running ON task (worker, slots) WHERE state = 'running'",
+    "CREATE INDEX task_in_queue ON task (limited) WHERE limited <> '' AND state IN ('running', 'blocked')",
     "CREATE INDEX task_wakeable ON task (depth DESC, id) WHERE state = 'blocked' AND wakeable",
     "CREATE INDEX task_blocked ON task (worker) WHERE state = 'blocked'",
     f"CREATE INDEX task_open_child ON task (parent) WHERE state IN {SQL_OPEN}",
     "CREATE INDEX task_call ON task (parent, parent_retry) WHERE digest IS NOT NULL",
     "CREATE INDEX awaited_by ON awaited (waiter, wait)",
+    "CREATE INDEX awaited_due ON awaited (due) WHERE due IS NOT NULL",
+    "CREATE INDEX awaited_event ON awaited (event, nth) WHERE event IS NOT NULL",
+    "CREATE INDEX sent_nth ON sent (name, nth)",
+    "CREATE INDEX attached_by ON attached (parent)",
     "CREATE INDEX attempt_under_way ON attempt (worker) WHERE ended IS NULL",
     "CREATE INDEX task_redo ON task (redoes) WHERE redoes IS NOT NULL",
     """CREATE TRIGGER only_legal_moves BEFORE UPDATE OF state ON task
@@ -203,6 +256,8 @@ STATEMENTS = (
        BEGIN SELECT RAISE(ABORT, 'no attempt is ever deleted'); END""",
     """CREATE TRIGGER events_stay BEFORE DELETE ON event
        BEGIN SELECT RAISE(ABORT, 'no event is ever deleted'); END""",
+    """CREATE TRIGGER what_was_sent_stays BEFORE DELETE ON sent
+       BEGIN SELECT RAISE(ABORT, 'nothing that was sent is ever deleted'); END""",
     """CREATE TRIGGER an_ended_attempt_stays BEFORE UPDATE ON attempt WHEN OLD.ended IS NOT NULL
        BEGIN SELECT RAISE(ABORT, 'an ended attempt never changes'); END""",
 )
@@ -241,7 +296,13 @@ def refuse_foreign(db: SqliteDatabase, path: Path) -> None:
 _TABLE_WORDS = frozenset(("create", "table", "if", "not", "exists", "integer", "text", "real", "null", "primary", "key",
                           "check", "without", "rowid", "default", "retry", "0", "1"))
 _WORD = re.compile(r"[^\W\d]\w*|\d+")
-_SINCE_2 = {("incarnation", "about"), ("task", "on_interrupt"), ("task", "unsure"), ("task", "redoes")}
+# What later schemas added: ``{schema: {table: columns, or none if the whole table is new}}``.
+_ADDED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
+    2: {"incarnation": ("about",), "task": ("on_interrupt", "unsure", "redoes"), "noted": ()},
+    3: {"task": ("queue", "limited", "slots", "priority", "due", "keeps_children", "shared", "cached_from", "options",
+                 "reason"),
+        "attempt": ("peak", "cpu"), "awaited": ("due", "event", "nth"), "once": (), "attached": (), "sent": ()},
+}
 _COLUMN_TYPES = {IntegerField: "INTEGER", FloatField: "REAL", TextField: "TEXT"}
 
 
@@ -253,8 +314,15 @@ def _columns(version: int) -> set[tuple]:
         meta = table._meta
         keys = [field.name for field in meta.get_primary_keys()]
         found |= {(meta.table_name, field.column_name, _COLUMN_TYPES[_kind(field)], int(not field.null),
-                   keys.index(name) + 1 if name in keys else 0, 0) for name, field in meta.fields.items()}
-    return found if version > 1 else {column for column in found if column[0] != "noted" and column[:2] not in _SINCE_2}
+                   keys.index(name) + 1 if name in keys else 0, 0) for name, field in meta.fields.items()
+                  if not _is_newer(version, meta.table_name, field.column_name)}
+    return found
+
+
+def _is_newer(version: int, table: str, column: str | None = None) -> bool:
+    """Whether a schema had no such column yet, or no such table."""
+    return any(table in added and (not added[table] or column in added[table])
+               for schema, added in _ADDED.items() if schema > version)
 
 
 def _kind(field: peewee.Field) -> type:
@@ -268,7 +336,7 @@ def what_is_strange(db: SqliteDatabase, version: int) -> str | None:
     Tables are compared by their columns and by the words that may occur, not by the text that some peewee wrote.
     """
     ours = {_name_of(sql): sql for sql in STATEMENTS}
-    tables = {table._meta.table_name: table for table in TABLES if version > 1 or table is not Noted}
+    tables = {table._meta.table_name: table for table in TABLES if not _is_newer(version, table._meta.table_name)}
     found = db.execute_sql("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
     for kind, name, table, sql in found:
         if kind == "table" and name in tables:
@@ -311,20 +379,29 @@ def version(db: SqliteDatabase) -> int:
 
 
 def migrate(db: SqliteDatabase) -> None:
-    """Bring a journal of schema 1 to the present one; inside a transaction."""
-    for column in ("incarnation ADD COLUMN about TEXT",
-                   "task ADD COLUMN on_interrupt TEXT NOT NULL DEFAULT 'retry'",
-                   "task ADD COLUMN unsure INTEGER NOT NULL DEFAULT 0",
-                   "task ADD COLUMN redoes INTEGER"):
-        db.execute_sql(f"ALTER TABLE {column}")
+    """Bring a journal of an older schema to the present one; inside a transaction."""
+    before = version(db)
+    tables = {table._meta.table_name: table for table in TABLES}
+    for schema, added in _ADDED.items():
+        for name, columns in added.items() if schema > before else ():
+            if not columns:
+                with db.bind_ctx([tables[name]]):
+                    db.create_tables([tables[name]])
+            for column in columns:
+                db.execute_sql(f"ALTER TABLE {name} ADD COLUMN {_definition(tables[name], column)}")
     for kind, name in db.execute_sql("SELECT type, name FROM sqlite_master WHERE type IN ('index', 'trigger') "
                                      "AND sql IS NOT NULL").fetchall():
         db.execute_sql(f'DROP {kind} "{name}"')
-    with db.bind_ctx([Noted]):
-        db.create_tables([Noted])
     for statement in STATEMENTS:
         db.execute_sql(statement)
     _seal(db)
+
+
+def _definition(table: type[Model], column: str) -> str:
+    """How a column of a table is defined, for one that is added to it."""
+    field = table._meta.fields[column]
+    default = next((f" {constraint.sql}" for constraint in field.constraints or ()), "")
+    return f"{column} {_COLUMN_TYPES[_kind(field)]}{'' if field.null else ' NOT NULL'}{default}"
 
 
 def _seal(db: SqliteDatabase) -> None:

@@ -1,6 +1,8 @@
 """What a service's body has in its hands: `self`, the bound task, and the promises of the children it enqueued."""
 from __future__ import annotations
 
+import datetime
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,10 +13,13 @@ from .errors import (
     ChainRevokedException,
     ChainRevokedPreRunException,
     MultipleFailuresException,
+    Retry,
     WaitOnChainTimeoutError,
 )
 from .results import DYNAMIC_RETURN, pick
+from .retries import LONGEST_S
 from .signatures import Chain, InjectArgs, Signature, as_chain
+from .task_options import ValidateArgs
 
 if TYPE_CHECKING:
     from .application import Service
@@ -39,8 +44,8 @@ class MemberView:
 class Engine(Protocol):
     """What a body's `self` and promises need of whoever runs the task."""
 
-    def enqueue(self, chain: Chain) -> tuple[int, int]:
-        """Journal a chain as a child; its first and last task."""
+    def enqueue(self, chain: Chain, key: str | None = None) -> tuple[int, int]:
+        """Journal a chain as a child; its first and last task. key: under which it is enqueued once in the run."""
 
     def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None) -> bool:
         """Wait for the ends of chains; False if time ran out."""
@@ -59,6 +64,16 @@ class Engine(Protocol):
 
     def revoke(self, head: int) -> None:
         """Revoke what of a chain has not ended."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for a time, without a slot."""
+
+    def wait_for_event(self, name: str, timeout_s: float | None) -> object:
+        """Wait for an event, without a slot; what was sent with it. Raises TimeoutError."""
+
+    @property
+    def retry(self) -> int:
+        """How often the task failed and was tried again."""
 
     def uuid(self, num: int) -> str:
         """The id of a task."""
@@ -194,6 +209,7 @@ class Task:
     """The `self` of a service with `bind=True`: one attempt at one task. FireX calls the class FireXTask."""
 
     DYNAMIC_RETURN = DYNAMIC_RETURN
+    Validate = ValidateArgs
 
     def __init__(self, service: Service, engine: Engine, bog: Bog) -> None:
         self._service, self._engine, self._bog = service, engine, bog
@@ -242,6 +258,45 @@ class Task:
         if self._key is None:
             self._key = self._engine.noted("key", lambda: self._engine.task_key)
         return self._key
+
+    def pre_task_run(self, extra_events: object = None) -> None:
+        """Called before the body; there for classes derived from this one, which are given as ``base=``."""
+
+    def retry(self, args: object = None, kwargs: object = None, exc: BaseException | None = None, throw: bool = True,
+              eta: datetime.datetime | None = None, countdown: float | None = None, max_retries: int | None = None,
+              **_: object) -> Retry:
+        """End the body, and try it again later: in ``countdown`` seconds, at the time ``eta``, or as the service declares.
+
+        exc: what it failed of, which is raised if it was tried again often enough; without, the exception being handled, or
+        MaxRetriesExceededError. throw: False returns what is to be raised instead of raising it.
+        """
+        if args or kwargs:
+            raise TypeError("retry cannot change the arguments of a task; enqueue a child with other ones")
+        if eta is not None and countdown is None:
+            countdown = max(0.0, eta.timestamp() - time.time())
+        found = self._service.options.retry.next_try(self._engine.retry, exc, countdown, max_retries)
+        if throw:
+            raise found
+        return found
+
+    # --- time and events -----------------------------------------------------------------------------------
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, without a slot, and if it is for more than a moment without a process: then the body is replayed from its
+        top when the time has come. The time is journaled, so after a crash only the rest is slept."""
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds <= LONGEST_S:
+            raise ValueError(f"sleep takes a number of seconds from 0 on, not {seconds!r}")
+        self._engine.sleep(float(seconds))
+
+    def wait_for_event(self, name: str, timeout: float | None = None) -> Any:
+        """What somebody sends with `firexlite send ID NAME`, as `sleep` waits: without a slot, and soon without a process.
+
+        The nth wait of a task for a name gets the nth event of that name, also one that was sent before.
+        timeout: seconds; without, there is no limit. Raises TimeoutError.
+        """
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"an event has a name, not {name!r}")
+        return self._engine.wait_for_event(name, timeout)
 
     # --- children ------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class Signature:
     service: str
     args: tuple = ()
     kwargs: Mapping[str, object] = field(default_factory=dict)
+    options: dict[str, object] = field(default_factory=dict, compare=False)  # of the task that it becomes, queue say
 
     def __or__(self, after: Signature | Chain | InjectArgs) -> Chain:
         return Chain((self,)) | after
@@ -66,7 +67,7 @@ class InjectArgs:
         if not isinstance(after, (Signature, Chain)):
             return NotImplemented
         head, *rest = as_chain(after).signatures
-        injected = Signature(head.service, head.args, {**self.kwargs, **head.kwargs})
+        injected = Signature(head.service, head.args, {**self.kwargs, **head.kwargs}, dict(head.options))
         return Chain((injected, *rest))
 
     def __repr__(self) -> str:

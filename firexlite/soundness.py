@@ -53,20 +53,27 @@ def faults_of_rules(journal: Rows) -> Iterator[str]:
 
 # --- types ----------------------------------------------------------------------------------------------------------
 
-_INTEGER, _TEXT, _TIME = "integer", "text", "time"
+_INTEGER, _SIGNED, _TEXT, _TIME = "integer", "signed integer", "text", "time"
 # A column whose name ends in ? may be null.
 _TYPES: dict[str, dict[str, str]] = {
     "run": {_INTEGER: "id epoch", _TEXT: "firex_id state chain inputs options", _TIME: "created ended?"},
     "incarnation": {_INTEGER: "epoch pid", _TEXT: "host how? about?", _TIME: "started ended?"},
     "service": {_TEXT: "name about digest"},
     "task": {_INTEGER: "id parent? parent_retry chain last depth worker_deaths attempt retry deaths epoch? worker? "
-                       "wakeable held relaxed unsure redoes? aside",
-             _TEXT: "service arguments digest? on_interrupt state move? stopped? result? changes?", _TIME: "moved"},
-    "attempt": {_INTEGER: "task number epoch worker log_start log_end?", _TEXT: "outcome? error?", _TIME: "started ended?"},
+                       "wakeable held relaxed unsure redoes? aside slots keeps_children shared cached_from?",
+             _SIGNED: "priority",
+             _TEXT: "service arguments digest? on_interrupt state move? stopped? queue? limited options? reason? result? "
+                    "changes?",
+             _TIME: "moved due?"},
+    "attempt": {_INTEGER: "task number epoch worker log_start log_end? peak?", _TEXT: "outcome? error?",
+                _TIME: "started ended? cpu?"},
     "event": {_INTEGER: "id task attempt", _TEXT: "move state", _TIME: "at"},
     "flame": {_INTEGER: "task position", _TEXT: "key type value"},
-    "awaited": {_INTEGER: "tail waiter wait any"},
+    "awaited": {_INTEGER: "tail waiter wait any nth?", _TEXT: "event?", _TIME: "due?"},
     "noted": {_INTEGER: "task retry number", _TEXT: "name value"},
+    "once": {_INTEGER: "task", _TEXT: "key"},
+    "attached": {_INTEGER: "chain parent"},
+    "sent": {_INTEGER: "id nth", _TEXT: "name value", _TIME: "at"},
     "legal": {_TEXT: "move source target"},
 }
 
@@ -75,6 +82,7 @@ def _is_other(column: str, kind: str) -> str:
     """SQL that is true where a column holds another type than its own."""
     name = f'"{column.rstrip("?")}"'
     allowed = {_INTEGER: f"typeof({name}) = 'integer' AND {name} >= 0",
+               _SIGNED: f"typeof({name}) = 'integer'",
                _TEXT: f"typeof({name}) = 'text'",
                _TIME: f"typeof({name}) IN ('real', 'integer') AND {name} BETWEEN 0 AND {LATEST}"}[kind]
     return f"NOT ({name} IS NULL OR {allowed})" if column.endswith("?") else f"({name} IS NULL OR NOT ({allowed}))"
@@ -115,7 +123,9 @@ def _faults_of_texts(journal: Rows) -> Iterator[str]:
         ("SELECT id, changes FROM task WHERE changes IS NOT NULL", "changes of task", _check_payload),
         ("SELECT task, error FROM attempt WHERE error IS NOT NULL", "error of task", _check_error),
         ("SELECT task, value FROM flame", "flame data of task", json.loads),
-        ("SELECT task, value FROM noted", "note of task", display)))
+        ("SELECT task, value FROM noted", "note of task", display),
+        ("SELECT id, options FROM task WHERE options IS NOT NULL", "options of task", _check_own_options),
+        ("SELECT id, value FROM sent", "value of event", display)))
 
 
 def _faults_of_some_texts(journal: Rows, texts: Iterable[tuple[str, str, Callable[[str], object]]]) -> Iterator[str]:
@@ -169,6 +179,10 @@ def _check_options(text: str) -> None:
     _demand(options["json_file"], str, None, what="json_file")
     if not 0 <= _demand(options.get("full_wait_s", 0), int, float, what="full_wait_s") < FULL_WAIT_BELOW_S:
         raise ValueError(f"full_wait_s is {options['full_wait_s']}")
+
+
+def _check_own_options(text: str) -> None:
+    _demand(json.loads(text), dict, what="it")
 
 
 def _check_service(text: str) -> None:
@@ -229,7 +243,8 @@ def _among(names: Iterable[str]) -> str:
 _IS_OPEN = f"IN {_among(OPEN)}"
 _IN_FLIGHT = "IN ('running', 'blocked')"
 _ENDED_RUN = _among((RUN_SUCCEEDED, RUN_FAILED, RUN_REVOKED))
-_OUTCOMES = _among(("succeeded", "failed", "lost", "revoked", "stopped"))
+_SUSPENDED = "(task.state = 'blocked' AND task.worker IS NULL)"
+_OUTCOMES = _among(("succeeded", "failed", "retried", "suspended", "lost", "revoked", "stopped"))
 _SUBMITTED = "FROM task WHERE parent IS NULL AND redoes IS NULL"
 
 RULES: tuple[tuple[str, str], ...] = (
@@ -292,7 +307,25 @@ RULES: tuple[tuple[str, str], ...] = (
     ("task {} is held and {}", "SELECT id, state FROM task WHERE held AND (state <> 'waiting' OR id <> chain)"),
     ("task {} is {} below task {}, which {}",
      "SELECT task.id, task.state, above.id, above.state FROM task JOIN task AS above ON above.id = task.parent "
-     f"WHERE task.state {_IS_OPEN} AND NOT above.state {_IS_OPEN} AND task.redoes IS NULL"),
+     f"WHERE task.state {_IS_OPEN} AND NOT above.state {_IS_OPEN} AND task.redoes IS NULL AND NOT above.keeps_children "
+     "AND NOT task.shared"),
+    ("task {} is shared and {}, and nobody is left who asked for it",
+     f"SELECT id, state FROM task WHERE shared AND state {_IS_OPEN} AND NOT EXISTS (SELECT 1 FROM attached "
+     f"JOIN task AS asker ON asker.id = attached.parent WHERE attached.chain = task.chain "
+     f"AND (asker.state {_IS_OPEN} OR asker.keeps_children))"),
+    ("task {} asked for chain {}, which is not shared",
+     "SELECT parent, chain FROM attached WHERE NOT EXISTS (SELECT 1 FROM task WHERE id = attached.chain AND id = task.chain "
+     "AND shared) OR parent NOT IN (SELECT id FROM task)"),
+    ("'{}' is done once by task {}, which does not exist",
+     "SELECT key, task FROM once WHERE task NOT IN (SELECT id FROM task)"),
+    ("task {} has the result of task {}, which has not succeeded",
+     "SELECT task.id, task.cached_from FROM task LEFT JOIN task AS first ON first.id = task.cached_from "
+     "WHERE task.cached_from IS NOT NULL AND (first.state IS NOT 'succeeded' OR task.state <> 'succeeded')"),
+    ("task {} is to begin at a time, and is {}", "SELECT id, state FROM task WHERE due IS NOT NULL AND state <> 'ready'"),
+    ("task {} is counted in the queue {}, and was enqueued to {}",
+     "SELECT id, limited, coalesce(queue, 'none') FROM task WHERE limited <> '' AND limited IS NOT queue"),
+    ("there are {} events '{}', up to the {}th",
+     "SELECT count(*), name, max(nth) FROM sent GROUP BY name HAVING count(*) <> max(nth) OR min(nth) <> 1"),
     ("task {} was set aside and is {}", f"SELECT id, state FROM task WHERE aside AND state {_IS_OPEN}"),
     ("task {} does task {} again, which has not succeeded",
      "SELECT task.id, task.redoes FROM task LEFT JOIN task AS first ON first.id = task.redoes "
@@ -309,19 +342,25 @@ RULES: tuple[tuple[str, str], ...] = (
      "GROUP BY task.id HAVING count(number) <> task.attempt OR coalesce(max(number), 0) <> task.attempt"),
     ("task {} is {}, and {} of its attempts are under way",
      "SELECT task.id, task.state, count(number) FROM task LEFT JOIN attempt ON attempt.task = task.id AND ended IS NULL "
-     f"GROUP BY task.id HAVING count(number) <> (task.state {_IN_FLIGHT})"),
+     f"GROUP BY task.id HAVING count(number) <> (task.state {_IN_FLIGHT} AND NOT {_SUSPENDED})"),
+    ("task {} waits without a process, and its last attempt {}",
+     "SELECT task.id, coalesce(outcome, 'goes on') FROM task LEFT JOIN attempt ON attempt.task = task.id "
+     f"AND number = task.attempt WHERE {_SUSPENDED} AND outcome IS NOT 'suspended'"),
+    ("task {} was tried again {} times, and its attempts tell of {}",
+     "SELECT task.id, retry, count(number) FROM task LEFT JOIN attempt ON attempt.task = task.id AND outcome = 'retried' "
+     "GROUP BY task.id HAVING count(number) <> retry"),
     ("task {} is {} in attempt {} of epoch {} and worker {}, and another attempt is under way",
      "SELECT task.id, task.state, task.attempt, task.epoch, task.worker FROM task JOIN attempt ON attempt.task = task.id "
      f"WHERE attempt.ended IS NULL AND task.state {_IN_FLIGHT} AND (attempt.number <> task.attempt "
      "OR attempt.epoch IS NOT task.epoch OR attempt.worker IS NOT task.worker)"),
     ("task {} is {} in epoch {}, and the run is in {}",
      f"SELECT task.id, task.state, task.epoch, run.epoch FROM task, run WHERE task.state {_IN_FLIGHT} "
-     "AND task.epoch IS NOT run.epoch"),
+     f"AND NOT {_SUSPENDED} AND task.epoch IS NOT run.epoch"),
     ("task {} was claimed {} times and is of epoch {}",
      "SELECT task.id, attempt, coalesce(task.epoch, 'none') FROM task, run WHERE (attempt = 0) <> (task.epoch IS NULL) "
      "OR task.epoch > run.epoch"),
     ("worker {} has {} tasks under way at once",
-     f"SELECT worker, count(*) FROM task WHERE state {_IN_FLIGHT} GROUP BY worker HAVING count(*) > 1"),
+     f"SELECT worker, count(*) FROM task WHERE state {_IN_FLIGHT} AND worker IS NOT NULL GROUP BY worker HAVING count(*) > 1"),
     ("attempt {} at task {} is of epoch {}, and the one before it of {}",
      "SELECT attempt.number, attempt.task, attempt.epoch, before.epoch FROM attempt JOIN attempt AS before "
      "ON before.task = attempt.task AND before.number = attempt.number - 1 WHERE before.epoch > attempt.epoch"),
@@ -351,8 +390,12 @@ RULES: tuple[tuple[str, str], ...] = (
      "SELECT waiter, tail, coalesce(task.state, 'nowhere') FROM awaited LEFT JOIN task ON task.id = waiter "
      f"WHERE task.state IS NULL OR NOT task.state {_IN_FLIGHT}"),
     ("task {} waits for task {}, which is {}",
-     "SELECT waiter, tail, coalesce(task.state, 'nowhere') FROM awaited LEFT JOIN task ON task.id = tail "
-     f"WHERE task.state IS NULL OR NOT task.state {_IS_OPEN}"),
+     "SELECT waiter, tail, coalesce(task.state, 'nowhere') FROM awaited LEFT JOIN task ON task.id = tail WHERE tail <> 0 AND "
+     f"(task.state IS NULL OR NOT task.state {_IS_OPEN})"),
+    ("task {} waits for nothing, neither a chain nor a time nor an event",
+     "SELECT waiter FROM awaited WHERE tail = 0 AND due IS NULL AND event IS NULL"),
+    ("task {} waits for an event '{}' that has been sent",
+     "SELECT waiter, event FROM awaited JOIN sent ON sent.name = event AND sent.nth = awaited.nth"),
     ("task {} was stopped and is {}",
      "SELECT id, state FROM task WHERE stopped IS NOT NULL AND state NOT IN ('ready', 'revoked')"),
     ("task {} is not to run again by itself, and is {}",

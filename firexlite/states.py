@@ -4,7 +4,7 @@ from __future__ import annotations
 WAITING = "waiting"      # a task before it in its chain has not succeeded yet
 READY = "ready"          # may be claimed, once its due time is past
 RUNNING = "running"      # a worker runs its body, and holds a slot
-BLOCKED = "blocked"      # its body waits for children, a time or an event; it holds no slot
+BLOCKED = "blocked"      # it waits for children, a time or an event; it holds no slot, and perhaps no process
 SUCCEEDED = "succeeded"  # its body returned
 FAILED = "failed"        # its body raised, or its workers died too often
 SKIPPED = "skipped"      # a task before it in its chain did not succeed
@@ -19,6 +19,7 @@ MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "claim":   ((READY,),                             (RUNNING,)),
     "block":   ((RUNNING,),                           (BLOCKED,)),
     "unblock": ((BLOCKED,),                           (RUNNING,)),
+    "wake":    ((BLOCKED,),                           (READY,)),
     "succeed": ((RUNNING,),                           (SUCCEEDED,)),
     "retry":   ((RUNNING,),                           (READY,)),
     "lose":    ((RUNNING, BLOCKED),                   (READY,)),

@@ -1,10 +1,11 @@
 """From the command line to a verified chain: parsing, conversion, verification. Nothing is created here."""
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 from .application import Service, app
 from .binding import Member, as_argument, verify
@@ -26,6 +27,7 @@ from .plugins import Plugin, load
 from .results import DYNAMIC_RETURN
 from .secrets import Secret, vault
 from .signatures import Chain, Signature
+from .task_options import of_signature
 
 # Values that firexlite itself supplies to the first task, as FireX does; any service may take them.
 OWN_VALUES = ("argv", "chain", "json_file", "plugins", "submission_dir", "submitter", "sync", "uid")
@@ -45,6 +47,9 @@ class Request:
     sync: bool = True
     own_options: list[str] = field(default_factory=list)  # what `submit` itself takes, to be offered for a typing error
     redact: list[str] = field(default_factory=list)       # environment variables whose values are masked
+    queues: dict[str, int] = field(default_factory=dict)  # how many tasks of a queue may be under way at once
+    soft_time_limit: float | None = None         # seconds that the run may take
+    exit_when_waiting: bool = False              # when all that is left waits for a time or an event
 
 
 @dataclass
@@ -230,9 +235,18 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
             if isinstance(value, Secret):
                 value.reveal()  # first of all: its value may stand in other arguments too
     members, signatures = [], []
-    for (service, _), mine in zip(found, own, strict=True):
+    for (service, signature), mine in zip(found, own, strict=True):
         written = {name: as_argument(value) for name, value in mine.items()}
         text = encode_named(written, f"arguments of {service.short_name}: ")
-        members.append(NewTask(service.name, text, service.worker_deaths, service.about, service.digest, service.on_interrupt))
+        members.append(_new_task(service, text, of_signature(signature.options)))
         signatures.append([service.short_name, written])
     return members, digest(canonical(signatures, "signature"))
+
+
+def _new_task(service: Service, arguments: str, own: Mapping[str, Any]) -> NewTask:
+    """own: what the signature sets other than its service."""
+    options = service.options
+    return NewTask(
+        service.name, arguments, options.worker_deaths, service.about, service.digest, options.on_interrupt,
+        own.get("queue", options.queue), own.get("slots", options.slots), own.get("priority", options.priority),
+        options.keeps_children, json.dumps(own) if own else None)

@@ -16,6 +16,7 @@ from .states import RUN_RUNNING
 INCARNATION_DEATHS = 10  # of all processes of a run in a row, without one success, that a task in flight survives
 REDO = "redo"            # what keeps other tasks from being claimed while lost files are made again
 _UNSUCCESSFUL = ("failed", "skipped", "revoked")
+_SUSPENDED = "state = 'blocked' AND worker IS NULL"  # it waits without a process, and goes on waiting
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         epoch = journal.epoch() + 1
         killed = _incarnations_killed_in_a_row(journal)
         journal.execute("UPDATE run SET epoch = ?, state = ?, ended = NULL", epoch, RUN_RUNNING)
-        journal.execute("DELETE FROM awaited")
+        journal.execute(f"DELETE FROM awaited WHERE waiter NOT IN (SELECT id FROM task WHERE {_SUSPENDED})")
         journal.execute("UPDATE task SET stopped = NULL WHERE stopped IS NOT NULL AND NOT unsure")
         lost = _give_back(journal, now, killed)
         changed = _note_changed_services(journal, digests)
@@ -73,6 +74,7 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
                         epoch, pid, host, now, json.dumps({**(about or {}), "changed": changed}))
         if plugins is not None:
             journal.execute("UPDATE run SET options = json_set(options, '$.plugins', json(?))", json.dumps(plugins))
+        _limit_queues(journal)
         _set_aside_old_redos(journal, now)
         decided = _carry_out(journal, now, decisions)
         _let_ask_for_other_files(journal)
@@ -97,7 +99,8 @@ def _give_back(journal: Journal, now: float, killed: int) -> list[int]:
     how = "the end of all processes of the run" + (f", {killed} times in a row without a success" if killed > 1 else "")
     going_on = []
     for task, deaths, on_interrupt in journal.execute(
-            "SELECT id, deaths, on_interrupt FROM task WHERE state IN ('running', 'blocked') ORDER BY depth DESC, id"):
+            f"SELECT id, deaths, on_interrupt FROM task WHERE state IN ('running', 'blocked') AND NOT ({_SUSPENDED}) "
+            "ORDER BY depth DESC, id"):
         found = journal.execute("SELECT state FROM task WHERE id = ? AND state IN ('running', 'blocked')", task)
         if not found:
             continue  # revoked with a parent that failed
@@ -117,8 +120,15 @@ def _note_changed_services(journal: Journal, digests: Mapping[str, tuple[str, st
                if name in digests and digests[name][1] != digest]
     for name in changed:
         journal.execute(KNOWN_SERVICE, name, *digests[name])
-        journal.execute("UPDATE task SET relaxed = 1 WHERE service = ? AND state = 'ready'", name)
+        journal.execute(f"UPDATE task SET relaxed = 1 WHERE service = ? AND (state = 'ready' OR {_SUSPENDED})", name)
     return changed
+
+
+def _limit_queues(journal: Journal) -> None:
+    """Have open tasks counted in the queues that have a limit from now on, and in no others."""
+    queues = json.dumps(list(journal.queues))
+    journal.execute("UPDATE task SET limited = CASE WHEN queue IN (SELECT value FROM json_each(?)) THEN queue ELSE '' END "
+                    "WHERE queue IS NOT NULL AND state <> 'succeeded'", queues)
 
 
 def _reopen(journal: Journal, now: float, changed: Sequence[str], decided: Sequence[int]) -> int:
@@ -137,7 +147,10 @@ def _reopen(journal: Journal, now: float, changed: Sequence[str], decided: Seque
         chains = {chain for (chain,) in journal.execute(
             "SELECT DISTINCT child.chain FROM task AS child JOIN task AS above ON above.id = child.parent "
             "WHERE child.parent IN (SELECT value FROM json_each(?)) AND child.parent_retry = above.retry "
-            "AND NOT child.aside AND child.state IN ('failed', 'skipped', 'revoked')", json.dumps(tasks))}
+            "AND NOT child.aside AND child.state IN ('failed', 'skipped', 'revoked') "
+            "UNION SELECT shared.chain FROM attached JOIN task AS shared ON shared.chain = attached.chain "
+            "WHERE attached.parent IN (SELECT value FROM json_each(?)) AND shared.state IN ('failed', 'skipped', 'revoked')",
+            json.dumps(tasks), json.dumps(tasks))}
         tasks = []
     return reopened
 
@@ -159,8 +172,8 @@ def _reopen_chain(journal: Journal, now: float, chain: int, decided: int | None 
         if state in _UNSUCCESSFUL and (unsure or failed_now) and task != decided and not asks:
             break
         if state in _UNSUCCESSFUL:
-            journal.execute("UPDATE task SET state = ?, move = 'reopen', moved = ?, deaths = 0, relaxed = 1, stopped = ? "
-                            "WHERE id = ?", target, now, ASK if asks else None, task)
+            journal.execute("UPDATE task SET state = ?, move = 'reopen', moved = ?, deaths = 0, relaxed = 1, stopped = ?, "
+                            "reason = NULL WHERE id = ?", target, now, ASK if asks else None, task)
             reopened.append(task)
         target = "waiting"
     return reopened
@@ -188,7 +201,7 @@ def _corrected_chains(journal: Journal, changed: Sequence[str]) -> set[int]:
 def _carry_out(journal: Journal, now: float, decisions: Decisions) -> list[int]:
     """Do as a person decided; returns the tasks that were reopened for that."""
     if decisions.accept_new:
-        journal.execute("UPDATE task SET relaxed = 1 WHERE state = 'ready' AND attempt > 0")
+        journal.execute(f"UPDATE task SET relaxed = 1 WHERE (state = 'ready' AND attempt > 0) OR {_SUSPENDED}")
     reopened = []
     for task in sorted({*decisions.restart, *decisions.done}):  # those above first
         if task in decisions.done:
@@ -202,9 +215,10 @@ def _restart(journal: Journal, now: float, task: int) -> list[int]:
     """Have a task run afresh: its children are set aside, and what it noted is forgotten. Returns what was reopened."""
     chain = _decidable(journal, task, "restarted")
     journal.set_aside([head for (head,) in journal.execute(
-        "SELECT id FROM task WHERE parent = ? AND digest IS NOT NULL AND NOT aside", task)])
+        "SELECT id FROM task WHERE parent = ? AND digest IS NOT NULL AND NOT aside AND NOT shared", task)])
     journal.revoke_below(now, task)
     journal.execute("DELETE FROM noted WHERE task = ?", task)
+    _wait_no_longer(journal, now, task)
     journal.execute("UPDATE task SET unsure = 0, stopped = NULL, deaths = 0, relaxed = 1 WHERE id = ?", task)
     return _reopen_chain(journal, now, chain, task) + _let_parents_go_on(journal, now, task)
 
@@ -218,6 +232,7 @@ def _mark_done(journal: Journal, now: float, task: int, returned: Mapping[str, o
     if declared is not None and not _fits(set(declared), set(returned)):
         raise BadInput(f"task {task} cannot be marked done with {_names(returned)}: {service} returns {_names(declared)}")
     journal.revoke_below(now, task)
+    _wait_no_longer(journal, now, task)
     journal.execute("UPDATE task SET state = 'succeeded', move = 'decide', moved = ?, result = ?, changes = '{}', "
                     "unsure = 0, stopped = NULL WHERE id = ?",
                     now, journal.directory.spill(encode_named(returned, "what is returned: ")), task)
@@ -225,6 +240,13 @@ def _mark_done(journal: Journal, now: float, task: int, returned: Mapping[str, o
         journal.execute("UPDATE task SET state = 'ready', move = 'release', moved = ? WHERE id = ? AND state = 'waiting'",
                         now, task + 1)
     return _reopen_chain(journal, now, chain) + _let_parents_go_on(journal, now, task)
+
+
+def _wait_no_longer(journal: Journal, now: float, task: int) -> None:
+    """Let a task be claimed that waits for a time or an event."""
+    if journal.execute("DELETE FROM awaited WHERE waiter = ? RETURNING waiter", task):
+        journal.let_go_on(now, task)
+    journal.execute("UPDATE task SET due = NULL WHERE id = ? AND due IS NOT NULL", task)
 
 
 def _fits(declared: set[str], returned: set[str]) -> bool:
@@ -302,5 +324,5 @@ def _set_aside_old_redos(journal: Journal, now: float) -> None:
     """What an earlier incarnation was to make again and did not: it will be asked for anew."""
     old = [task for (task,) in journal.execute("SELECT id FROM task WHERE redoes IS NOT NULL AND state <> 'succeeded' "
                                                "AND NOT aside")]
-    journal.revoke(now, old)
+    journal.revoke(now, old, "it was to make a lost file again, and will be asked for anew")
     journal.execute("UPDATE task SET aside = 1 WHERE id IN (SELECT value FROM json_each(?))", json.dumps(old))

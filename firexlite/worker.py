@@ -1,61 +1,45 @@
-"""A worker: a forked process that claims tasks, runs their services and settles them."""
+"""A worker: a forked process that claims tasks, has their services run, and settles them."""
 from __future__ import annotations
 
-import collections
 import gc
-import itertools
-import json
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from . import faults, host, recorded
-from .application import COLLAPSE_KEY, Service, app
-from .binding import EXTRA, Bog, as_argument, as_flow
-from .board import Address, Board, Counter, Doorbell
-from .claims import Claim, Failure, Stop, Success
-from .codec import decode, decode_error, encode, encode_error, encode_named
-from .converters import ConverterRegister
-from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, Superseded, TaskRevoked
-from .home import RunDirectory, task_uuid
+from .attempt import LOOK_AGAIN_S, Attempt
+from .board import NEAR_S, RUNNER, Address, Board, Counter, Doorbell
+from .claims import Claim, Failure, Retry, Stop, Success
+from .codec import encode_error
+from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
+from .flow import ChainFlow
+from .incarnation import Incarnation
 from .interrupts import STOPPING, Interrupts
 from .journal import Journal, wait_for_space
 from .logs import WorkerLog, flush_output
-from .replay import Replay, ReplayStopped
-from .results import name_values
-from .secrets import Secret, masked, masked_data, vault
-from .services import MemberView, Task
-from .signatures import Chain
-from .submission import new_tasks
-
-LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
-_RAN_OUT = "max_wait ran out"  # the name under which such a wait is noted
-
-logger = logging.getLogger("firexlite")
+from .secrets import vault
+from .waiting import suspend
 
 
 class Worker:
-    """One worker process. number: its place on the board, and the name of its log and its address.
+    """One worker process. number: its place on the board, and the name of its log and its address."""
 
-    alive: the file descriptor that holds the run's lock.
-    """
-
-    def __init__(self, directory: RunDirectory, epoch: int, number: int, slots: int, board: Board,
-                 full_wait_s: float, alive: int | None = None) -> None:
-        self._runner, self._alive = os.getppid(), alive
+    def __init__(self, incarnation: Incarnation, number: int, board: Board) -> None:
+        self._runner, self._alive = os.getppid(), incarnation.alive
+        directory, epoch, full_wait_s = incarnation.directory, incarnation.epoch, incarnation.full_wait_s
         self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
         self.interrupts = Interrupts(board, number)
         self.log = WorkerLog(directory.log_file(epoch, number), self.interrupts)
         vault.when_learned = self.log.mask
         self.log.restore()  # what the run knows is masked from the beginning
         self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
-        self.journal = Journal(directory, slots, Doorbell(board, self.address), self.interrupts, full_wait_s, epoch)
+        self.journal = Journal(directory, incarnation.slots, Doorbell(board, self.address), self.interrupts, full_wait_s,
+                               epoch, incarnation.queues)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
         self._listening = False
@@ -101,11 +85,12 @@ class Worker:
         """Run one attempt and settle it; returns the next claim."""
         vault.begin_attempt()
         attempt = Attempt(self, claim)
-        outcome: Success | Failure | Stop
+        outcome: Success | Failure | Retry | Stop
         try:
             if claim.on_interrupt != "retry":
                 self.journal.be_sure(claim)
             self.interrupts.start(claim.task, claim.attempt)
+            self._limit(attempt)
             recorded.notebook = attempt
             faults.reach("body begins")
             outcome = attempt.run()
@@ -119,8 +104,11 @@ class Worker:
             if self.board.stopping:
                 return None
             outcome = Failure(encode_error(error))  # the body raised it by itself
+        except SoftTimeLimitExceeded as error:  # the limit was over when the body had just returned
+            outcome = Failure(encode_error(error))
         finally:
             self.interrupts.end()
+            self.board.limit(self.number, None, None)
             recorded.notebook = None
             self.log.restore()
             with suppress(OSError):
@@ -128,6 +116,27 @@ class Worker:
         if isinstance(outcome, Stop):
             return self.journal.stop(claim, outcome.mismatch, self.number, self.log.size())
         return self.journal.settle(claim, outcome, self.number, self.log.size(), is_parent=attempt.is_parent)
+
+    def _limit(self, attempt: Attempt) -> None:
+        """Have the runner keep the limits of an attempt."""
+        soft, hard = attempt.limits()
+        if soft is None and hard is None:
+            return
+        now = time.monotonic()
+        self.board.limit(self.number, soft and now + soft, hard and now + hard)
+        if min(limit for limit in (soft, hard) if limit is not None) < NEAR_S:
+            self.address.send(RUNNER, b"limit")
+
+    def suspend(self, claim: Claim) -> None:
+        """End this process if its task still waits, for a time or an event: the task is replayed when that is there.
+
+        Nothing of the body runs meanwhile, no `finally` either, just as after a crash.
+        """
+        if suspend(self.journal, claim, self.log.size()):
+            faults.reach("suspended")
+            flush_output()
+            self.log.end()
+            os._exit(0)
 
     def flow_before(self, claim: Claim) -> dict[str, object]:
         """What flows to a task from those before it in its chain, made afresh."""
@@ -166,243 +175,15 @@ class Worker:
         return self._heard
 
 
-class Attempt:
-    """One attempt at a task: binds, calls, names the returns, and is the engine behind the body's `self`."""
-
-    def __init__(self, worker: Worker, claim: Claim) -> None:
-        self.worker, self.journal, self.claim = worker, worker.journal, claim
-        self._thread = threading.current_thread()
-        self._waits = itertools.count(1)
-        self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
-        self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
-        self._note_numbers: collections.Counter[str] = collections.Counter()
-        self._tails: list[int] = []  # of the chains this attempt asked for
-        self._given_up: set[int] = set()  # those of them for which a wait ran out of time
-        self._cannot_go_on = False        # a thread of the body was told so
-
-    @property
-    def is_parent(self) -> bool:
-        return bool(self._tails or self._replay.total)
-
-    def run(self) -> Success | Failure | Stop:
-        """The outcome of the attempt.
-
-        Raises TaskRevoked, ClaimLost and Interrupted, after which there is nothing to settle.
-        """
-        raised: BaseException | None = None
-        returned = changes = ""
-        try:
-            returned, changes = self._call()
-        except (TaskRevoked, ClaimLost, Interrupted):
-            raise
-        except ReplayStopped:
-            pass
-        except BaseException as error:  # a stranger's code: SystemExit and KeyboardInterrupt fail the task too
-            raised = error
-        if self._replay.must_stop():
-            return Stop(self._mismatch(raised))
-        if self._cannot_go_on:
-            # All was asked for after the wait, so what was new is recorded and released by now: nothing is amiss.
-            return Stop(None)
-        aside = self._replay.unasked()
-        if raised is not None:
-            return Failure(encode_error(raised), aside)
-        return Success(returned, changes, aside)
-
-    def _mismatch(self, raised: BaseException | None) -> str:
-        text = self._replay.mismatch(self.journal, raised)
-        return text if vault.known is None else json.dumps(masked_data(json.loads(text)))
-
-    def _call(self) -> tuple[str, str]:
-        """Run the service; returns JSON texts of what it returned, by name, and of what it changed for those after it."""
-        claim = self.claim
-        service = app.service(claim.service)
-        own = decode(self.journal.directory.unspill(claim.arguments))
-        flow = self.worker.flow_before(claim)
-        bog = Bog(service.parameters, own, flow)
-        bog.supplied.update(self._converted(service, bog.supplied, before=True))
-        bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
-        task = service.base(service, self, bog)
-        self._show(service, task, bog.abog, first=True)
-        args, kwargs = bog.call_arguments()
-        value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
-        if left := [tail for tail in self._tails if tail not in self._given_up]:
-            self.wait(left, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
-        returned = name_values(service.returns, value)
-        if service.returns is None and value is not None and not isinstance(value, dict):
-            logger.warning("%s returned a value without a name; declare returns= to keep it", service.short_name)
-        changed = {**bog.supplied, **returned}
-        changed = {**changed, **self._converted(service, changed, before=False)}
-        returned = {name: changed[name] for name in returned}
-        changes = {name: as_argument(value) for name, value in changed.items()
-                   if name not in returned and (name not in bog.given or value is not bog.given[name])}
-        texts = (encode_named(returned, f"what {service.short_name} returned as "),
-                 encode_named(changes, f"arguments of {service.short_name}: "))
-        self._show(service, task, {**bog.abog, **returned}, first=False)
-        return texts
-
-    def _converted(self, service: Service, values: dict[str, object], before: bool) -> dict[str, object]:
-        register = ConverterRegister.get_register(service.short_name)
-        if register is None:
-            return {}
-        after = register.converted(values, before)
-        return {name: value for name, value in after.items() if name not in values or value is not values[name]}
-
-    def _show(self, service: Service, task: Task, values: dict[str, object], first: bool) -> None:
-        """Journal what the service shows of itself in the report; what its formatters raise is logged, no more."""
-        rows = []
-        if first and service.collapse:
-            rows.append((COLLAPSE_KEY, "object", json.dumps(service.collapse), -1))
-        for position, (key, shown) in enumerate(service.flame.items()):
-            try:
-                text = shown.text(values, task)
-            except Exception:
-                logger.exception("the flame formatter of %s for %s failed", service.short_name, key)
-                continue
-            if text is not None:
-                rows.append((key, shown.data_type, json.dumps(masked(str(text))), position))
-        if rows:
-            self.journal.show(self.claim, rows)
-
-    # --- the engine of `self` and of promises ------------------------------------------------------------
-
-    def enqueue(self, chain: Chain) -> tuple[int, int]:
-        members, digest = new_tasks(chain)
-        head, last = self._replay.enqueue(
-            digest, may_hold=threading.current_thread() is self._thread,
-            journal_chain=lambda held: self._own(lambda: self.journal.enqueue(self.claim, digest, members, held)),
-            release=self.journal.release_held)
-        self._tails.append(last)
-        return head, last
-
-    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None) -> bool:
-        """Wait for chains without a slot. Of several threads each may wait for its own."""
-        tails = list(tails)
-        if self._replay.holds_any(tails):
-            self._cannot_go_on = True  # whatever the body makes of the exception, or of the end of this thread
-            raise ReplayStopped
-        number = self._number_of(_RAN_OUT) if max_wait_s is not None else 0
-        if (_RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
-            self._given_up.update(tails)  # as in the attempt before, which took its way from there
-            return False
-        give_up = None if max_wait_s is None else time.monotonic() + max_wait_s
-        wait = next(self._waits)
-        if not self._own(lambda: self.journal.block(self.claim, tails, wait, any_is_enough)):
-            return True
-        while True:
-            heard = self.worker.heard_so_far
-            if not self._own(lambda: self.journal.is_waiting(self.claim, wait)):
-                return True
-            left = LOOK_AGAIN_S if give_up is None else min(LOOK_AGAIN_S, give_up - time.monotonic())
-            if left <= 0:
-                self.journal.end_wait(self.claim, wait)
-                self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
-                self._given_up.update(tails)
-                return False
-            self.worker.rest(heard, left)
-
-    def _own(self, write: Callable):  # type: ignore[no-untyped-def]
-        """Do what only the owner of the task may; a lost claim ends the body, and so does a disk that failed."""
-        try:
-            return write()
-        except (ClaimLost, Superseded) as error:
-            raise TaskRevoked(str(error)) from error
-        except StorageFailure as error:
-            raise Interrupted(str(error)) from error
-
-    def noted(self, name: str, make: Callable[[], object]) -> Any:
-        number = self._number_of(name)
-        if (text := self._noted.get((name, number))) is None:
-            text = encode(make(), name)
-            self._own(lambda: self.journal.note(self.claim, name, number, text))
-        return decode(text)
-
-    def _number_of(self, name: str) -> int:
-        """How often the body has asked for what is noted under this name before, in this attempt."""
-        self._note_numbers[name] += 1
-        return self._note_numbers[name] - 1
-
-    def members(self, head: int, last: int) -> list[MemberView]:
-        return [MemberView(num, self.uuid(num), service, state, attempts > 0,
-                           decode_error(error) if state == "failed" and error else None)
-                for num, service, state, error, attempts in self.journal.chain_members(head, last)]
-
-    def flow_after(self, head: int, upto: int) -> dict[str, object]:
-        return merge_flow(self.journal.flow_steps(head, upto))
-
-    def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
-        steps = self.journal.flow_steps(head, last)
-        return [(head + i, merge_flow([(arguments, changes, None)]), as_flow(decode(result)))
-                for i, (arguments, changes, result) in enumerate(steps) if result is not None]
-
-    def children_of(self, num: int) -> list[tuple[int, int]]:
-        return self.journal.children_of(num)
-
-    def revoke(self, head: int) -> None:
-        self.journal.revoke_chain(head)
-
-    @property
-    def attempt(self) -> int:
-        return self.claim.attempt
-
-    @property
-    def task_key(self) -> str:
-        return f"{self.journal.directory.firex_id}.{self.claim.task}"
-
-    def uuid(self, num: int) -> str:
-        return task_uuid(self.journal.directory.firex_id, num)
-
-
-class ChainFlow:
-    """What flows along one chain, as the texts of its steps that still count.
-
-    A worker usually runs several tasks of a chain; without this memory each would read all before it again.
-    Nothing in it can go out of date: tasks that succeeded never change.
-    """
-
-    def __init__(self, chain: int) -> None:
-        self.chain = chain
-        self.next = chain                                # the first task not yet read
-        self._steps: list[tuple[Step, set[str]]] = []    # with the names whose values are from it
-
-    def before(self, task: int, journal: Journal) -> dict[str, object]:
-        for step in journal.flow_steps(self.next, task - 1):
-            names = set(merge_flow([step]))
-            for _, earlier in self._steps:
-                earlier -= names
-            self._steps = [(kept, earlier) for kept, earlier in self._steps if earlier] + [(step, names)]
-        self.next = task
-        return merge_flow([step for step, _ in self._steps])
-
-
-Step = tuple[str, str | None, str | None]  # arguments, changes, result of a task, as JSON texts
-
-
-def merge_flow(steps: Sequence[Step]) -> dict[str, object]:
-    """What flows on after tasks of a chain: ``(arguments, changes, result)`` of each, later ones over earlier ones."""
-    flow: dict[str, object] = {}
-    for arguments, changes, result in steps:
-        own = decode(arguments)
-        own.pop(EXTRA, None)
-        flow.update(own)
-        if changes:
-            flow.update(decode(changes))
-        if result:
-            flow.update(as_flow(decode(result)))
-    return flow
-
-
-def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Board, full_wait_s: float,
-         load: Callable[[], object] | None, alive: int | None = None) -> None:
+def work(incarnation: Incarnation, number: int, board: Board, load: Callable[[], object] | None) -> None:
     """The whole life of a forked worker; does not return.
 
     load: imports the services, where the runner could not because they leave threads behind.
-    alive: the file descriptor that holds the run's lock.
     """
     code, worker = 1, None
     try:
         faults.reach("worker forked")
-        worker = Worker(directory, epoch, number, slots, board, full_wait_s, alive)
+        worker = Worker(incarnation, number, board)
         if load is not None:
             load()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -34,7 +34,7 @@ class Chimes(Bell):
     def stopping(self) -> bool:
         return self.is_stopping
 
-    def work(self, worker: int) -> None:
+    def work(self, worker: int, task: int, attempt: int) -> None:
         self.calls.append(("work", worker))
 
     def gone(self, worker: int) -> None:

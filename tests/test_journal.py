@@ -38,6 +38,7 @@ from firexlite.home import SPILL_BYTES, RunDirectory
 from firexlite.journal import Journal
 from firexlite.schema import SCHEMA
 from firexlite.takeover import take_over
+from firexlite.waiting import come_due
 
 # --- submit, claim, settle -------------------------------------------------------------------------------------------
 
@@ -91,7 +92,7 @@ def test_a_settling_that_cannot_claim_changes_nothing_at_all(new_run):
     def broken(free: int) -> None:
         raise Broken
 
-    journal._note_startable = broken
+    journal.note_startable = broken
     before = moves(journal)
     with pytest.raises(Broken):
         settle(journal, claim)
@@ -172,7 +173,7 @@ def test_a_look_that_finds_nothing_running_and_nothing_to_start_is_quiet(new_run
     assert settle(journal, claim) is None
 
     assert journal.bell.of("rest") == [(SECOND, False), (MAIN, True)]
-    assert journal.is_quiet([])
+    assert journal.look([], come_due).is_quiet
     assert journal.finish() == "succeeded"
 
 
@@ -594,7 +595,7 @@ def test_a_stopped_task_is_put_back_and_waits_for_the_next_incarnation(new_run):
     assert states(journal) == ["ready", "succeeded"]
     assert column(journal, "stopped") == ['{"why":1}', None]
     assert attempts(journal, 1) == [("stopped", None)]
-    assert journal.is_quiet([])
+    assert journal.look([], come_due).is_quiet
     assert journal.finish() == "interrupted"
     take_over(journal, 1, "here", {})
     assert claimed(journal).attempt == 2
@@ -870,8 +871,8 @@ def tree(new_run):
                 journal.execute("INSERT OR IGNORE INTO service (name, about, digest) VALUES (?, '{}', 'old')", name)
                 journal.execute(
                     "INSERT INTO task (id, parent, parent_retry, chain, last, depth, service, arguments, digest, "
-                    "worker_deaths, state, moved, attempt, retry, deaths, wakeable, held, relaxed, aside) "
-                    "VALUES (?, ?, 0, ?, ?, 0, ?, '{}', ?, 3, 'waiting', 0, 0, 0, 2, 0, 0, 0, ?)",
+                    "worker_deaths, state, moved, attempt, retry, deaths, worker, wakeable, held, relaxed, aside) "
+                    "VALUES (?, ?, 0, ?, ?, 0, ?, '{}', ?, 3, 'waiting', 0, 0, 0, 2, 0, 0, 0, 0, ?)",
                     num, parent, chain, last, name, name if num == chain else None, int(num in aside))
         for num, (_, _, left_in) in enumerate(tasks, start=1):
             with journal.transaction(durable=True):

@@ -75,6 +75,29 @@ redact_option = click.option(
     help="Mask the value of this environment variable wherever it would be written. May be repeated.")
 
 
+def _limits_of_queues(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
+    queues = {}
+    for value in values:
+        name, equals, limit = value.partition("=")
+        if not (name and equals and limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 1000):
+            raise BadInput(f"--queue takes the name of a queue and how many of its tasks may be under way at once, from 1 to "
+                           f"1000, as in --queue gpu=1, not '{value}'")
+        queues[name] = int(limit)
+    return queues
+
+
+queue_option = click.option(
+    "--queue", "queues", metavar="NAME=N", multiple=True, callback=_limits_of_queues,
+    help="Have at most N tasks of services with queue='NAME' under way at once. May be repeated.")
+soft_time_limit_option = click.option(
+    "--soft_time_limit", "--run_soft_time_limit", metavar="SECONDS",
+    type=Number("a number of seconds above 0", float, lambda n: 0 < n < 1e9),
+    help="How long the run may take; then what is left of it is revoked, and it fails.")
+exit_when_waiting_option = click.option(
+    "--exit-when-waiting", is_flag=True,
+    help="End when all that is left waits for a time or an event (exit code 7); `resume` goes on.")
+
+
 def workers_option(default: str) -> Callable:
     return click.option(
         "--workers", type=Number("a whole number from 1 to 1000", int, lambda n: 1 <= n <= 1000), metavar="N",

@@ -11,11 +11,14 @@ from ..launch import ResumeRequest, resume
 from .jobs import run_job
 from .options import (
     Number,
+    exit_when_waiting_option,
     full_wait_option,
     import_timeout_option,
     json_file_option,
     plugins_option,
+    queue_option,
     redact_option,
+    soft_time_limit_option,
     split_plugins,
     workers_option,
 )
@@ -38,11 +41,15 @@ LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 @click.option("--rerun-missing", is_flag=True, help="Run again the tasks that made files which are missing now.")
 @full_wait_option
 @redact_option
+@queue_option
+@soft_time_limit_option
+@exit_when_waiting_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
 def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, accept_new: bool,
                    restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
-                   full_wait: float | None, redact: tuple[str, ...], detach: bool, import_timeout: float) -> None:
+                   full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int], soft_time_limit: float | None,
+                   exit_when_waiting: bool, detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
 
     What succeeded is never run again. What was in flight runs again from its top, with the code as it is now;
@@ -55,7 +62,7 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     """
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
                             list(restart), dict(_decided(task, text) for task, text in done), rerun_missing,
-                            list(redact), sys.argv)
+                            list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv)
     run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout)
 
 

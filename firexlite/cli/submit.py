@@ -10,11 +10,14 @@ from ..launch import begin
 from ..submission import FULL_WAIT_S, Request, split_arguments
 from .jobs import run_job
 from .options import (
+    exit_when_waiting_option,
     full_wait_option,
     import_timeout_option,
     json_file_option,
     plugins_option,
+    queue_option,
     redact_option,
+    soft_time_limit_option,
     split_plugins,
     workers_option,
 )
@@ -45,12 +48,16 @@ def cores() -> int:
 @json_file_option
 @full_wait_option
 @redact_option
+@queue_option
+@soft_time_limit_option
+@exit_when_waiting_option
 @click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
-                   json_file: str | None, full_wait: float | None, redact: tuple[str, ...], sync: bool, detach: bool,
+                   json_file: str | None, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
+                   soft_time_limit: float | None, exit_when_waiting: bool, sync: bool, detach: bool,
                    import_timeout: float) -> None:
     """Run a chain of services.
 
@@ -65,5 +72,6 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
     request = Request(chain, context.meta["firexlite.arguments"], split_plugins(plugins), workers or cores(),
                       argv=sys.argv, json_file=json_file, sync=not detach,
                       full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
-                      own_options=context.meta["firexlite.own_options"], redact=list(redact))
+                      own_options=context.meta["firexlite.own_options"], redact=list(redact), queues=queues,
+                      soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting)
     run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)

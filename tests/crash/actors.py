@@ -26,6 +26,7 @@ from firexlite.home import RunDirectory
 from firexlite.journal import Journal
 from firexlite.replay import Replay
 from firexlite.takeover import TakeOver, take_over
+from firexlite.waiting import come_due
 
 FIREX_ID = "FireX-li-261123-101500-4711"
 PLACES = 8  # of workers that are looked at on the board
@@ -440,7 +441,7 @@ class World:
             else:
                 self._interrupt_revoked(runner)
         elif kind == "look":
-            runner.is_quiet = journal.is_quiet(list(self.workers))
+            runner.is_quiet = journal.look(list(self.workers), come_due).is_quiet
         elif kind == "interrupt":
             self._interrupt_revoked(runner)
         elif kind == "finish":

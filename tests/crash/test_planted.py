@@ -52,6 +52,7 @@ from firexlite.journal import Journal, wait_for_space
 from firexlite.replay import Replay
 from firexlite.runner import Incarnation, Runner
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
+from firexlite.waiting import come_due
 from firexlite.worker import Worker
 
 # --- what a power cut must not take ------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ def test_who_is_told_is_told_after_the_commit_and_under_the_lock(write, new_run)
 
 WRITES = {
     "claim": lambda journal: journal.claim(1, 0),
-    "look": lambda journal: journal.is_quiet([]),
+    "look": lambda journal: journal.look([], come_due).is_quiet,
     "finish": lambda journal: journal.finish(),
     "take over": lambda journal: take_over(journal, 1, "here", {}),
     "trim": lambda journal: journal.trim(),
@@ -396,15 +397,15 @@ def test_a_parent_is_woken_when_a_child_ends_in_the_midst_of_its_chain(end, new_
 
 def test_a_run_is_quiet_only_when_nothing_runs_and_nothing_can_start(new_run):
     journal = new_run("one", "two", slots=2)
-    assert not journal.is_quiet([])
+    assert not journal.look([], come_due).is_quiet
     assert journal.bell.of("ring")[-1] == ([], 1)
     claim = claimed(journal)
-    assert not journal.is_quiet([])
+    assert not journal.look([], come_due).is_quiet
     settle(journal, claim, claims_next=False)
-    assert not journal.is_quiet([])
+    assert not journal.look([], come_due).is_quiet
     settle(journal, claimed(journal))
 
-    assert journal.is_quiet([])
+    assert journal.look([], come_due).is_quiet
 
 
 def test_a_stale_body_cannot_note_anything(new_run):
@@ -506,7 +507,7 @@ def test_the_board_forgets_promises_that_were_not_kept(doorbell):
 
 def test_the_board_calls_a_worker_at_rest_before_a_new_one(doorbell):
     bell, worker = doorbell
-    bell.work(0)
+    bell.work(0, 1, 1)
     bell.rest(0, quiet=False)
     assert bell.board.cells[IDLE] == 1
 
@@ -514,7 +515,7 @@ def test_the_board_calls_a_worker_at_rest_before_a_new_one(doorbell):
 
     assert worker.drain() == [b""] and bell.address.drain() == []
     assert (bell.board.cells[IDLE], bell.board.cells[COMING], bell.board.status(0)) == (0, 1, COMES)
-    bell.work(0)
+    bell.work(0, 1, 1)
     assert (bell.board.cells[COMING], bell.board.status(0)) == (0, WORKS)
 
 
@@ -523,14 +524,14 @@ def test_the_board_keeps_a_revocation_for_the_attempt_that_it_meant(doorbell):
     bell.interrupt([(0, 7, 1)])
     assert bell.board.revoked(0) == (7, 1)
 
-    bell.work(0)
+    bell.work(0, 1, 1)
 
     assert bell.board.revoked(0) == (0, 0)
 
 
 def test_the_board_forgets_a_revocation_whose_worker_rests(doorbell):
     bell, _ = doorbell
-    bell.work(0)
+    bell.work(0, 1, 1)
     bell.interrupt([(0, 7, 1)])
 
     bell.rest(0, quiet=False)
@@ -540,7 +541,7 @@ def test_the_board_forgets_a_revocation_whose_worker_rests(doorbell):
 
 def test_the_board_has_the_place_of_a_dead_worker_again(doorbell):
     bell, _ = doorbell
-    bell.work(0)
+    bell.work(0, 1, 1)
 
     bell.gone(0)
 

@@ -32,6 +32,7 @@ from firexlite.errors import BadInput, DiskFull, RunActive, StorageFailure
 from firexlite.journal import Journal
 from firexlite.replay import Replay
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
+from firexlite.waiting import come_due
 
 
 def set_all(journal, assignment: str) -> None:
@@ -137,7 +138,7 @@ def test_whoever_looks_whether_a_run_is_quiet_has_the_workers_counted_anew(new_r
     journal, told = new_run("one"), []
     journal.bell.recount = told.append
 
-    journal.is_quiet([MAIN, THIRD])
+    journal.look([MAIN, THIRD], come_due)
 
     assert told == [[MAIN, THIRD]]
 

@@ -1,0 +1,349 @@
+"""One attempt at a task: it binds the arguments, calls the service, names what it returns, and is the engine behind `self`."""
+from __future__ import annotations
+
+import asyncio
+import collections
+import inspect
+import itertools
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from . import once, waiting
+from .application import COLLAPSE_KEY, Service, app
+from .binding import Bog, as_argument, as_flow
+from .claims import Failure, Retry, Stop, Success
+from .codec import canonical, decode, decode_error, digest, encode, encode_error, encode_named
+from .converters import ConverterRegister
+from .deadlocks import refuse_deadlock
+from .errors import ClaimLost, Interrupted, NotStorable, SchedulingDeadlockException, StorageFailure, Superseded, TaskRevoked
+from .errors import Retry as AskedToRetry
+from .flow import merge_flow
+from .home import task_uuid
+from .limits import HARD, SOFT
+from .replay import Replay, ReplayStopped
+from .results import name_values
+from .secrets import Secret, masked, masked_data, vault
+from .services import MemberView, Task
+from .signatures import Chain
+from .submission import new_tasks
+from .task_options import ValidateArgs
+from .validation import validated
+
+if TYPE_CHECKING:
+    from .claims import Claim
+    from .worker import Worker
+
+LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
+LINGER_S = 2.0      # how long a body that waits for an event, or sleeps, keeps its process
+_RAN_OUT = "max_wait ran out"  # the name under which such a wait is noted
+
+logger = logging.getLogger("firexlite")
+
+
+class Attempt:
+    """One attempt at a task."""
+
+    def __init__(self, worker: Worker, claim: Claim) -> None:
+        self.worker, self.journal, self.claim = worker, worker.journal, claim
+        self._thread = threading.current_thread()
+        self._waits = itertools.count(1)
+        self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
+        self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
+        self._note_numbers: collections.Counter[str] = collections.Counter()
+        self._tails: list[int] = []  # of the chains this attempt asked for
+        self._given_up: set[int] = set()  # those of them for which a wait ran out of time
+        self._cannot_go_on = False        # a thread of the body was told so
+        self._threads = threading.active_count()
+        self._options: dict[str, Any] = json.loads(claim.options or "{}")
+
+    @property
+    def is_parent(self) -> bool:
+        return bool(self._tails or self._replay.total)
+
+    def limits(self) -> tuple[float | None, float | None]:
+        """The soft and the hard limit of the attempt, in seconds; None: it has none."""
+        if self.claim.service not in app:
+            return None, None
+        declared = app.service(self.claim.service).options
+        return self._options.get(SOFT, declared.soft_time_limit), self._options.get(HARD, declared.time_limit)
+
+    def run(self) -> Success | Failure | Retry | Stop:
+        """The outcome of the attempt.
+
+        Raises TaskRevoked, ClaimLost and Interrupted, after which there is nothing to settle.
+        """
+        raised: BaseException | None = None
+        success: Success | None = None
+        try:
+            success = self._call(app.service(self.claim.service))
+        except (TaskRevoked, ClaimLost, Interrupted):
+            raise
+        except ReplayStopped:
+            pass
+        except BaseException as error:  # a stranger's code: SystemExit and KeyboardInterrupt fail the task too
+            raised = error
+        if self._replay.must_stop():
+            return Stop(self._mismatch(raised))
+        if self._cannot_go_on:
+            # All was asked for after the wait, so what was new is recorded and released by now: nothing is amiss.
+            return Stop(None)
+        if raised is not None:
+            return self._next_try(raised) or Failure(encode_error(raised), self._replay.unasked())
+        assert success is not None
+        return replace(success, aside=self._replay.unasked())
+
+    def _next_try(self, raised: BaseException) -> Retry | None:
+        """How the task is tried again after what it raised; None if it is not."""
+        if isinstance(raised, AskedToRetry):
+            return Retry(encode_error(raised.exc or raised), raised.countdown or 0.0)
+        rule = app.service(self.claim.service).options.retry if self.claim.service in app else None
+        if rule is None or not rule.tries_again_after(raised) or (rule.most is not None and self.claim.retry >= rule.most):
+            return None
+        return Retry(encode_error(raised), rule.delay_after(self.claim.retry))
+
+    def _mismatch(self, raised: BaseException | None) -> str:
+        text = self._replay.mismatch(self.journal, raised)
+        return text if vault.known is None else json.dumps(masked_data(json.loads(text)))
+
+    def _call(self, service: Service) -> Success:
+        """Run the service, or take over the result of another task, and wait for its children."""
+        bog = self._bind(service)
+        task = service.base(service, self, bog)
+        self._show(service, task, bog.abog, first=True)
+        if self._options.get("use_cache", service.options.use_cache) and (cached := self._cached(service, bog)):
+            return cached
+        args, kwargs = bog.call_arguments()
+        task.pre_task_run()
+        value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+        left = [tail for tail in self._tails if tail not in self._given_up]
+        if left and not service.options.keeps_children:
+            self.wait(left, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
+        returned = name_values(service.returns, value)
+        if service.returns is None and value is not None and not isinstance(value, dict):
+            logger.warning("%s returned a value without a name; declare returns= to keep it", service.short_name)
+        changed = {**bog.supplied, **returned}
+        changed = {**changed, **self._converted(service, changed, before=False)}
+        returned = {name: changed[name] for name in returned}
+        success = Success(encode_named(returned, f"what {service.short_name} returned as "),
+                          _changes(service, bog, {name: value for name, value in changed.items() if name not in returned}))
+        self._show(service, task, {**bog.abog, **returned}, first=False)
+        return success
+
+    def _bind(self, service: Service) -> Bog:
+        own = decode(self.journal.directory.unspill(self.claim.arguments))
+        bog = Bog(service.parameters, own, self.worker.flow_before(self.claim))
+        if service.options.validate is not ValidateArgs.DISABLED:
+            bog.supplied.update(validated(service.undecorated, bog.accepted, service.options.validate))
+        bog.supplied.update(self._converted(service, bog.supplied, before=True))
+        bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
+        return bog
+
+    def _cached(self, service: Service, bog: Bog) -> Success | None:
+        """The result of a task of this run with the same arguments; None if this one is to compute it.
+
+        If one is at it, its end is waited for; if that fails, the first that notices computes it.
+        """
+        key = once.CACHE + _digest_of_arguments(service, bog)
+        while (computes := self._own(lambda: once.compute_or_wait(self.journal, self.claim, key))) != self.claim.task:
+            if (result := once.result_of(self.journal, computes)) is not None:
+                return Success(result, _changes(service, bog, bog.supplied), cached_from=computes)
+            try:
+                self.wait([computes], any_is_enough=False, max_wait_s=None)
+            except SchedulingDeadlockException:
+                return None  # it waits for this one, in the end
+        return None
+
+    def _converted(self, service: Service, values: dict[str, object], before: bool) -> dict[str, object]:
+        register = ConverterRegister.get_register(service.short_name)
+        if register is None:
+            return {}
+        after = register.converted(values, before)
+        return {name: value for name, value in after.items() if name not in values or value is not values[name]}
+
+    def _show(self, service: Service, task: Task, values: dict[str, object], first: bool) -> None:
+        """Journal what the service shows of itself in the report; what its formatters raise is logged, no more."""
+        rows = []
+        if first and service.collapse:
+            rows.append((COLLAPSE_KEY, "object", json.dumps(service.collapse), -1))
+        for position, (key, shown) in enumerate(service.flame.items()):
+            try:
+                text = shown.text(values, task)
+            except Exception:
+                logger.exception("the flame formatter of %s for %s failed", service.short_name, key)
+                continue
+            if text is not None:
+                rows.append((key, shown.data_type, json.dumps(masked(str(text))), position))
+        if rows:
+            self.journal.show(self.claim, rows)
+
+    # --- the engine of `self` and of promises ------------------------------------------------------------
+
+    def enqueue(self, chain: Chain, key: str | None = None) -> tuple[int, int]:
+        members, digest = new_tasks(chain)
+        if key is not None:  # whichever attempt asks gets the same, so a replay has no part in it
+            head, last = self._own(lambda: self.journal.enqueue(self.claim, digest, members, once=once.ENQUEUED + key))
+            self._tails.append(last)
+            return head, last
+        head, last = self._replay.enqueue(
+            digest, may_hold=threading.current_thread() is self._thread,
+            journal_chain=lambda held: self._own(lambda: self.journal.enqueue(self.claim, digest, members, held)),
+            release=self.journal.release_held)
+        self._tails.append(last)
+        return head, last
+
+    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None) -> bool:
+        """Wait for chains without a slot. Of several threads each may wait for its own."""
+        tails = list(tails)
+        if self._replay.holds_any(tails):
+            self._cannot_go_on = True  # whatever the body makes of the exception, or of the end of this thread
+            raise ReplayStopped
+        number = self._number_of(_RAN_OUT) if max_wait_s is not None else 0
+        if (_RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
+            self._given_up.update(tails)  # as in the attempt before, which took its way from there
+            return False
+        give_up = math.inf if max_wait_s is None else time.monotonic() + max_wait_s
+        wait = next(self._waits)
+        if not self._own(lambda: self.journal.block(self.claim, tails, wait, any_is_enough, refuse_deadlock)):
+            return True
+        if self._rest_until_over(wait, give_up):
+            return True
+        self.journal.end_wait(self.claim, wait)
+        self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
+        self._given_up.update(tails)
+        return False
+
+    def _rest_until_over(self, wait: int, give_up: float) -> bool:
+        """Sleep until a wait is over; False at the time ``give_up`` of the monotonic clock."""
+        try:
+            while True:
+                heard = self.worker.heard_so_far
+                if not self._own(lambda: self.journal.is_waiting(self.claim, wait)):
+                    return True
+                left = min(LOOK_AGAIN_S, give_up - time.monotonic())
+                if left <= 0:
+                    return False
+                self.worker.rest(heard, left)
+        except Exception:  # of a limit, or by a handler of the body: it may go on, and needs a slot for that
+            self.journal.end_wait(self.claim, wait)
+            raise
+
+    def sleep(self, seconds: float) -> None:
+        due = self.noted("sleeps until", lambda: time.time() + seconds)
+        self._wait_outside(due, None)
+
+    def wait_for_event(self, name: str, timeout_s: float | None) -> object:
+        """What was sent with the next event of this name. Raises TimeoutError."""
+        number = self._number_of(f"event {name}")
+        event, given_up = (name, number + 1), f"no event {name}"
+        had_given_up = (given_up, number) in self._noted
+        if had_given_up and not self.claim.relaxed:
+            raise _no_event(name, timeout_s)  # as in the attempt before, which took its way from there
+        value = waiting.value_of(self.journal, event)
+        if value is None:
+            due = None if timeout_s is None else self._deadline(name, timeout_s, afresh=had_given_up)
+            self._wait_outside(due, event)
+            value = waiting.value_of(self.journal, event)
+        if value is None:
+            self._own(lambda: self.journal.note(self.claim, given_up, number, "true"))
+            raise _no_event(name, timeout_s)
+        return decode(value)
+
+    def _deadline(self, name: str, timeout_s: float, afresh: bool) -> float:
+        return time.time() + timeout_s if afresh else self.noted(f"waits until {name}", lambda: time.time() + timeout_s)
+
+    def _wait_outside(self, due: float | None, event: tuple[str, int] | None) -> None:
+        """Wait for a time or an event without a slot, and if it takes longer without a process."""
+        wait = next(self._waits)
+        if not self._own(lambda: waiting.begin_wait(self.journal, self.claim, wait, due, event)):
+            return
+        # Only if nothing else of the body goes on, in another of its threads say, may its process end.
+        is_alone = threading.current_thread() is self._thread and threading.active_count() <= self._threads
+        is_long = event is None and due is not None and due - time.time() > LINGER_S
+        while is_alone and not self._rest_until_over(wait, time.monotonic() + (0 if is_long else LINGER_S)):
+            self._own(lambda: self.worker.suspend(self.claim))
+        if not is_alone:
+            self._rest_until_over(wait, math.inf)
+
+    def _own(self, write: Callable):  # type: ignore[no-untyped-def]
+        """Do what only the owner of the task may; a lost claim ends the body, and so does a disk that failed."""
+        try:
+            return write()
+        except (ClaimLost, Superseded) as error:
+            raise TaskRevoked(str(error)) from error
+        except StorageFailure as error:
+            raise Interrupted(str(error)) from error
+
+    def noted(self, name: str, make: Callable[[], object]) -> Any:
+        number = self._number_of(name)
+        if (text := self._noted.get((name, number))) is None:
+            text = encode(make(), name)
+            self._own(lambda: self.journal.note(self.claim, name, number, text))
+        return decode(text)
+
+    def _number_of(self, name: str) -> int:
+        """How often the body has asked for what is noted under this name before, in this attempt."""
+        self._note_numbers[name] += 1
+        return self._note_numbers[name] - 1
+
+    def members(self, head: int, last: int) -> list[MemberView]:
+        return [MemberView(num, self.uuid(num), service, state, attempts > 0,
+                           decode_error(error) if state == "failed" and error else None)
+                for num, service, state, error, attempts in self.journal.chain_members(head, last)]
+
+    def flow_after(self, head: int, upto: int) -> dict[str, object]:
+        return merge_flow(self.journal.flow_steps(head, upto))
+
+    def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
+        steps = self.journal.flow_steps(head, last)
+        return [(head + i, merge_flow([(arguments, changes, None)]), as_flow(decode(result)))
+                for i, (arguments, changes, result) in enumerate(steps) if result is not None]
+
+    def children_of(self, num: int) -> list[tuple[int, int]]:
+        return self.journal.children_of(num)
+
+    def revoke(self, head: int) -> None:
+        self.journal.revoke_chain(head)
+
+    @property
+    def attempt(self) -> int:
+        return self.claim.attempt
+
+    @property
+    def retry(self) -> int:
+        return self.claim.retry
+
+    @property
+    def task_key(self) -> str:
+        return f"{self.journal.directory.firex_id}.{self.claim.task}"
+
+    def uuid(self, num: int) -> str:
+        return task_uuid(self.journal.directory.firex_id, num)
+
+
+def _changes(service: Service, bog: Bog, values: Mapping[str, object]) -> str:
+    """JSON text of what flows on other than it came in."""
+    changes = {name: as_argument(value) for name, value in values.items()
+               if name not in bog.given or value is not bog.given[name]}
+    return encode_named(changes, f"arguments of {service.short_name}: ")
+
+
+def _digest_of_arguments(service: Service, bog: Bog) -> str:
+    """The same for two tasks of a service with the same arguments, be they given or left to their defaults."""
+    arguments = {**bog.defaults, **bog.accepted}
+    try:
+        text = canonical(sorted(arguments.items()), "argument")
+    except NotStorable:  # a default that is no plain data; as in FireX it is the same if it looks the same
+        text = repr(sorted(arguments.items()))
+    return digest(f"{service.name}{text}{bog.extra!r}")
+
+
+def _no_event(name: str, timeout_s: float | None) -> TimeoutError:
+    return TimeoutError(f"no event '{name}' came in {timeout_s or 0:g} seconds")
