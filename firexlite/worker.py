@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -22,15 +23,25 @@ from .board import Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Stop, Success
 from .codec import decode, decode_error, encode, encode_error, encode_named
 from .converters import ConverterRegister
-from .errors import ClaimLost, FirexliteError, Interrupted, StorageFailure, Superseded, TaskRevoked
+from .errors import (
+    ClaimLost,
+    FirexliteError,
+    Interrupted,
+    InvalidChainArgsException,
+    NotRegistered,
+    StorageFailure,
+    Superseded,
+    TaskRevoked,
+)
 from .home import RunDirectory, task_uuid
 from .interrupts import STOPPING, Interrupts
 from .journal import Journal, wait_for_space
 from .logs import WorkerLog, flush_output
+from .promises import CallBacks, MemberView, Request, WaitLoopCallBack
 from .replay import Replay, ReplayStopped
 from .results import name_values
 from .secrets import Secret, masked, masked_data, vault
-from .services import MemberView, Task
+from .services import Task
 from .signatures import Chain
 from .submission import new_tasks
 
@@ -106,7 +117,7 @@ class Worker:
             if claim.on_interrupt != "retry":
                 self.journal.be_sure(claim)
             self.interrupts.start(claim.task, claim.attempt)
-            recorded.notebook = attempt
+            recorded.running = attempt
             faults.reach("body begins")
             outcome = attempt.run()
             faults.reach("body returned")
@@ -121,7 +132,7 @@ class Worker:
             outcome = Failure(encode_error(error))  # the body raised it by itself
         finally:
             self.interrupts.end()
-            recorded.notebook = None
+            recorded.running = None
             self.log.restore()
             with suppress(OSError):
                 os.fchdir(self._folder)
@@ -179,6 +190,8 @@ class Attempt:
         self._tails: list[int] = []  # of the chains this attempt asked for
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
         self._cannot_go_on = False        # a thread of the body was told so
+        self.started = time.time()
+        self.task: Task | None = None
 
     @property
     def is_parent(self) -> bool:
@@ -222,7 +235,7 @@ class Attempt:
         bog = Bog(service.parameters, own, flow)
         bog.supplied.update(self._converted(service, bog.supplied, before=True))
         bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
-        task = service.base(service, self, bog)
+        task = self.task = service.base(service, self, bog)
         self._show(service, task, bog.abog, first=True)
         args, kwargs = bog.call_arguments()
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
@@ -275,20 +288,32 @@ class Attempt:
         self._tails.append(last)
         return head, last
 
-    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None) -> bool:
+    def is_recorded(self, chain: Chain) -> bool:
+        if not self._replay.total:
+            return False
+        try:
+            _, digest = new_tasks(chain)
+        except (FirexliteError, InvalidChainArgsException, NotRegistered, TypeError):
+            return False  # it is none that can be enqueued, and who tries is told so
+        return self._replay.expects(digest)
+
+    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None,
+             callbacks: Iterable[WaitLoopCallBack] = ()) -> bool:
         """Wait for chains without a slot. Of several threads each may wait for its own."""
         tails = list(tails)
         if self._replay.holds_any(tails):
             self._cannot_go_on = True  # whatever the body makes of the exception, or of the end of this thread
             raise ReplayStopped
         number = self._number_of(_RAN_OUT) if max_wait_s is not None else 0
+        given_up = () if any_is_enough else tails
         if (_RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
-            self._given_up.update(tails)  # as in the attempt before, which took its way from there
+            self._given_up.update(given_up)  # as in the attempt before, which took its way from there
             return False
         give_up = None if max_wait_s is None else time.monotonic() + max_wait_s
         wait = next(self._waits)
         if not self._own(lambda: self.journal.block(self.claim, tails, wait, any_is_enough)):
             return True
+        calls = CallBacks(callbacks)
         while True:
             heard = self.worker.heard_so_far
             if not self._own(lambda: self.journal.is_waiting(self.claim, wait)):
@@ -297,9 +322,14 @@ class Attempt:
             if left <= 0:
                 self.journal.end_wait(self.claim, wait)
                 self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
-                self._given_up.update(tails)
+                self._given_up.update(given_up)
                 return False
-            self.worker.rest(heard, left)
+            try:
+                due = calls.call()
+            except BaseException:  # of the body's own code, which may catch it and go on
+                self._own(lambda: self.journal.end_wait(self.claim, wait))
+                raise
+            self.worker.rest(heard, left if due is None else min(left, due))
 
     def _own(self, write: Callable):  # type: ignore[no-untyped-def]
         """Do what only the owner of the task may; a lost claim ends the body, and so does a disk that failed."""
@@ -327,8 +357,8 @@ class Attempt:
                            decode_error(error) if state == "failed" and error else None)
                 for num, service, state, error, attempts in self.journal.chain_members(head, last)]
 
-    def flow_after(self, head: int, upto: int) -> dict[str, object]:
-        return merge_flow(self.journal.flow_steps(head, upto))
+    def ended(self, tails: Iterable[int]) -> list[int]:
+        return self.journal.ended(list(tails))
 
     def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
         steps = self.journal.flow_steps(head, last)
@@ -344,6 +374,13 @@ class Attempt:
     @property
     def attempt(self) -> int:
         return self.claim.attempt
+
+    @property
+    def request(self) -> Request:
+        claim = self.claim
+        above = claim.task - 1 if claim.task > claim.chain else claim.parent
+        return Request(self.uuid(claim.task), claim.retry, None if above is None else self.uuid(above), self.uuid(1),
+                       f"mc@{socket.gethostname()}")
 
     @property
     def task_key(self) -> str:
