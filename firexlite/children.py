@@ -115,7 +115,7 @@ class Parent:
         for key, chain in keyed.items():
             if key in promises:
                 continue
-            if len(under_way) >= max_parallel_chains:
+            while len(under_way) >= max_parallel_chains:
                 self._engine.wait(under_way, True, None, callbacks)
                 for last in self._engine.ended(under_way):
                     del under_way[last]
