@@ -250,6 +250,25 @@ def top(self):
     assert done.seen == [True, False, "KeyError: 'from the call'", "KeyError: 'from the call'", False, True]
 
 
+def test_a_task_runs_again_when_a_function_that_was_called_meanwhile_has_failed(firexlite, plugin, effects):
+    plugin(HEAD + """
+def fail(): raise KeyError("from the call")
+
+@app.task(bind=True)
+def top(self):
+    self.enqueue_child(give.s(1, until="go"))
+    raised_by(lambda: self.wait_for_children(callbacks=[WaitLoopCallBack(fail, 0, {})]))
+    note("it failed")
+    wait_for_file("go")
+""")
+    process = firexlite.start("submit", "--plugins", "services.py", "--chain", "top", "--workers", "2")
+    wait_until(lambda: effects()["it failed"] == 1)
+
+    assert query(firexlite.only_run(), "SELECT state FROM task WHERE id = 1") == [("running",)]
+    (firexlite.folder / "go").touch()
+    assert process.wait(30) == 0
+
+
 def test_a_parent_knows_its_children_and_revokes_some(run):
     done = run("""
 @app.task(bind=True, returns="seen")
