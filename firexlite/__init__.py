@@ -24,12 +24,13 @@ if TYPE_CHECKING:
         WorkerLost,
     )
     from .files import File
+    from .promises import Promise, WaitLoopCallBack
     from .recorded import now as now
     from .recorded import random as random
     from .recorded import uuid as uuid
     from .results import DYNAMIC_RETURN, returns
     from .secrets import Secret
-    from .services import Promise, Task
+    from .services import Task
     from .signatures import Chain, InjectArgs, Signature
 
 _HOME_OF = {
@@ -39,9 +40,9 @@ _HOME_OF = {
     "ChainException": "errors", "ChainInterruptedException": "errors", "ChainRevokedException": "errors",
     "FirexliteError": "errors", "InvalidChainArgsException": "errors", "MultipleFailuresException": "errors",
     "ReturnCodeError": "errors", "ReturnsCodingException": "errors", "WaitOnChainTimeoutError": "errors",
-    "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "services", "Task": "services",
+    "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "promises", "Task": "services",
     "File": "files", "Secret": "secrets", "now": "recorded", "random": "recorded", "uuid": "recorded",
-    "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
+    "WaitLoopCallBack": "promises", "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
 }
 
 # Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library.
@@ -49,8 +50,8 @@ __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
-    "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__",
-    "app", "flame", "flame_collapse", "register_codec", "returns",
+    "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitLoopCallBack", "WaitOnChainTimeoutError", "WorkerLost",
+    "__version__", "app", "flame", "flame_collapse", "register_codec", "returns",
 ]
 
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,15 +22,27 @@ from .claims import Failure, Retry, Stop, Success
 from .codec import canonical, decode, decode_error, digest, encode, encode_error, encode_named
 from .converters import ConverterRegister
 from .deadlocks import refuse_deadlock
-from .errors import ClaimLost, Interrupted, NotStorable, SchedulingDeadlockException, StorageFailure, Superseded, TaskRevoked
+from .errors import (
+    ClaimLost,
+    FirexliteError,
+    Interrupted,
+    InvalidChainArgsException,
+    NotRegistered,
+    NotStorable,
+    SchedulingDeadlockException,
+    StorageFailure,
+    Superseded,
+    TaskRevoked,
+)
 from .errors import Retry as AskedToRetry
 from .flow import merge_flow
 from .home import task_uuid
 from .limits import HARD, SOFT
+from .promises import CallBacks, MemberView, Request, WaitLoopCallBack
 from .replay import Replay, ReplayStopped
 from .results import name_values
 from .secrets import Secret, masked, masked_data, vault
-from .services import MemberView, Task
+from .services import Task
 from .signatures import Chain
 from .submission import new_tasks
 from .task_options import ValidateArgs
@@ -60,6 +73,8 @@ class Attempt:
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
         self._cannot_go_on = False        # a thread of the body was told so
         self._threads = threading.active_count()
+        self.started = time.time()
+        self.task: Task | None = None
         self._options: dict[str, Any] = json.loads(claim.options or "{}")
 
     @property
@@ -114,7 +129,7 @@ class Attempt:
     def _call(self, service: Service) -> Success:
         """Run the service, or take over the result of another task, and wait for its children."""
         bog = self._bind(service)
-        task = service.base(service, self, bog)
+        task = self.task = service.base(service, self, bog)
         self._show(service, task, bog.abog, first=True)
         if self._options.get("use_cache", service.options.use_cache) and (cached := self._cached(service, bog)):
             return cached
@@ -199,29 +214,40 @@ class Attempt:
         self._tails.append(last)
         return head, last
 
-    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None) -> bool:
+    def is_recorded(self, chain: Chain) -> bool:
+        if not self._replay.total:
+            return False
+        try:
+            _, digest = new_tasks(chain)
+        except (FirexliteError, InvalidChainArgsException, NotRegistered, TypeError):
+            return False  # it is none that can be enqueued, and who tries is told so
+        return self._replay.expects(digest)
+
+    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None,
+             callbacks: Iterable[WaitLoopCallBack] = ()) -> bool:
         """Wait for chains without a slot. Of several threads each may wait for its own."""
         tails = list(tails)
         if self._replay.holds_any(tails):
             self._cannot_go_on = True  # whatever the body makes of the exception, or of the end of this thread
             raise ReplayStopped
         number = self._number_of(_RAN_OUT) if max_wait_s is not None else 0
+        given_up = () if any_is_enough else tails
         if (_RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
-            self._given_up.update(tails)  # as in the attempt before, which took its way from there
+            self._given_up.update(given_up)  # as in the attempt before, which took its way from there
             return False
         give_up = math.inf if max_wait_s is None else time.monotonic() + max_wait_s
         wait = next(self._waits)
         if not self._own(lambda: self.journal.block(self.claim, tails, wait, any_is_enough, refuse_deadlock)):
             return True
-        if self._rest_until_over(wait, give_up):
+        if self._rest_until_over(wait, give_up, CallBacks(callbacks)):
             return True
         self.journal.end_wait(self.claim, wait)
         self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
-        self._given_up.update(tails)
+        self._given_up.update(given_up)
         return False
 
-    def _rest_until_over(self, wait: int, give_up: float) -> bool:
-        """Sleep until a wait is over; False at the time ``give_up`` of the monotonic clock."""
+    def _rest_until_over(self, wait: int, give_up: float, calls: CallBacks | None = None) -> bool:
+        """Sleep until a wait is over; False at the time ``give_up`` of the monotonic clock. calls: made meanwhile."""
         try:
             while True:
                 heard = self.worker.heard_so_far
@@ -230,9 +256,12 @@ class Attempt:
                 left = min(LOOK_AGAIN_S, give_up - time.monotonic())
                 if left <= 0:
                     return False
-                self.worker.rest(heard, left)
-        except Exception:  # of a limit, or by a handler of the body: it may go on, and needs a slot for that
-            self.journal.end_wait(self.claim, wait)
+                call_in_s = None if calls is None else calls.call()
+                self.worker.rest(heard, left if call_in_s is None else min(left, call_in_s))
+        except (TaskRevoked, Interrupted):
+            raise
+        except BaseException:  # of a limit, or of the body's own code, which may catch it: it goes on, and needs a slot for that
+            self._own(lambda: self.journal.end_wait(self.claim, wait))
             raise
 
     def sleep(self, seconds: float) -> None:
@@ -298,8 +327,8 @@ class Attempt:
                            decode_error(error) if state == "failed" and error else None)
                 for num, service, state, error, attempts in self.journal.chain_members(head, last)]
 
-    def flow_after(self, head: int, upto: int) -> dict[str, object]:
-        return merge_flow(self.journal.flow_steps(head, upto))
+    def ended(self, tails: Iterable[int]) -> list[int]:
+        return self.journal.ended(list(tails))
 
     def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
         steps = self.journal.flow_steps(head, last)
@@ -317,8 +346,11 @@ class Attempt:
         return self.claim.attempt
 
     @property
-    def retry(self) -> int:
-        return self.claim.retry
+    def request(self) -> Request:
+        claim = self.claim
+        above = claim.task - 1 if claim.task > claim.chain else claim.parent
+        return Request(self.uuid(claim.task), claim.retry, None if above is None else self.uuid(above), self.uuid(1),
+                       f"mc@{socket.gethostname()}")
 
     @property
     def task_key(self) -> str:

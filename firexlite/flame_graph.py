@@ -152,8 +152,12 @@ class _Builder:
 
 def repr_of(error: dict[str, Any]) -> str:
     """The exception as Python would show it: `ValueError('no such host')`."""
-    args = error["args"]
-    return f"{error['name']}({', '.join(map(repr, args))})" if args is not None else f"{error['name']}({error['text']!r})"
+    args, cause = error["args"], error["cause"]
+    if args is None:
+        return f"{error['name']}({error['text']!r})"
+    # Among arguments an exception stands as its text; the one that FireX's exceptions hold is also their cause.
+    told = cause and f"{cause['name']}: {cause['text']}"
+    return f"{error['name']}({', '.join(repr_of(cause) if cause and arg == told else repr(arg) for arg in args)})"
 
 
 def tracebacks(error: dict[str, Any] | None) -> str:

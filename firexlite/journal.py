@@ -849,6 +849,13 @@ class Journal:
         unspill = self.directory.unspill
         return [(*row[:3], row[3] and unspill(row[3]), row[4]) for row in rows]
 
+    def ended(self, tails: Sequence[int]) -> list[int]:
+        """Those of the tasks that have ended, in the order in which they did."""
+        with self.reading():
+            rows = self.execute("SELECT task.id FROM json_each(?) JOIN task ON task.id = json_each.value "
+                                f"WHERE task.state NOT IN {SQL_OPEN} ORDER BY task.moved, task.id", json.dumps(tails))
+        return [task for (task,) in rows]
+
     def children_of(self, task: int) -> list[tuple[int, int]]:
         """``(first, last)`` of the chains that a task enqueued in its present try, in order."""
         with self.reading():

@@ -9,21 +9,27 @@ import datetime
 import random as chance
 import uuid as uuids
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .services import Task
 
 
-class Notebook(Protocol):
-    """Of a running task: where its values are noted."""
+class Body(Protocol):
+    """A running attempt, for code that has no `self`."""
+
+    task: Task | None
+    """What the body calls `self`; None before its arguments are bound."""
 
     def noted(self, name: str, make: Callable[[], object]) -> Any:
         """The next value of this name: what an earlier attempt noted, else what ``make`` gives, which is noted."""
 
 
-notebook: Notebook | None = None  # of the body that runs in this process
+running: Body | None = None  # in this process
 
 
 def _noted(name: str, make: Callable[[], object]) -> Any:
-    return make() if notebook is None else notebook.noted(name, make)
+    return make() if running is None else running.noted(name, make)
 
 
 def now() -> datetime.datetime:

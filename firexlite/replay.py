@@ -52,6 +52,11 @@ class Replay:
                 self._held.clear()
             return chain
 
+    def expects(self, digest: str) -> bool:
+        """Whether a recorded chain of this digest has not been asked for yet."""
+        with self._lock:
+            return bool(self._left.get(digest))
+
     def holds_any(self, tails: Sequence[int]) -> bool:
         return any(tail in self._held for tail in tails)
 

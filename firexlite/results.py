@@ -1,11 +1,19 @@
 """From what a service returned to values by name, and from values by name to what its caller asked for."""
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .errors import ReturnsCodingException
 
+if TYPE_CHECKING:
+    from .promises import Promise
+
 DYNAMIC_RETURN = "__DYNAMIC_RETURN__"
+RETURN_KEYS_KEY = "__task_return_keys"  # in the result of a promise: the names that its task returned
+
+logger = logging.getLogger("firexlite")
 
 
 def return_names(declared: str | Iterable[str] | None, service: str) -> tuple[str, ...] | None:
@@ -66,12 +74,33 @@ def _with_names(values: Mapping) -> dict[str, object]:
     for name in values:
         if not isinstance(name, str):
             raise ReturnsCodingException(f"A dict that names its values has the key {name!r}, which is no string")
-    return dict(values)
+    # The result of a promise, handed on whole, tells of the names of another task.
+    return {name: value for name, value in values.items() if name != RETURN_KEYS_KEY}
 
 
 def pick(values: Mapping[str, object], return_keys: str | Sequence[str] | None) -> dict | tuple:
     """What a caller asked for: all values, or those of ``return_keys`` as a tuple with None for what is not there."""
-    if not return_keys or return_keys == DYNAMIC_RETURN:
+    if not return_keys or return_keys == DYNAMIC_RETURN or tuple(return_keys) == (DYNAMIC_RETURN,):
         return dict(values)
     keys = (return_keys,) if isinstance(return_keys, str) else tuple(return_keys)
     return tuple(dict(values) if key == DYNAMIC_RETURN else values.get(key) for key in keys)
+
+
+def get_results(result: Promise, return_keys: str | Sequence[str] | None = (), parent_id: str | None = None,
+                return_keys_only: bool = True, merge_children_results: bool = False, extract_from_parents: bool = True) -> Any:
+    """The values of a chain by name, those of later tasks over those of earlier ones; tasks that did not succeed have none.
+
+    return_keys: as of `pick`. parent_id: of a task of the chain; only the tasks after it count. return_keys_only: what
+    tasks returned; otherwise also what was supplied to them. merge_children_results: also what is below them, their own
+    values over that. extract_from_parents: of all tasks of the chain, not of the last alone.
+    """
+    return pick(result.results(return_keys_only, merge_children_results, extract_from_parents, parent_id), return_keys)
+
+
+def get_results_with_default(result: Promise, default: Any = None, error_msg: str | None = None, **options: Any) -> Any:
+    """As `get_results`; if the chain did not succeed ``default``, and a line with the reason in the log."""
+    if result.successful():
+        return get_results(result, **options)
+    reason = result.result
+    logger.error(error_msg or f"There is no result of {result}", exc_info=reason if isinstance(reason, BaseException) else None)
+    return default

@@ -1,220 +1,38 @@
-"""What a service's body has in its hands: `self`, the bound task, and the promises of the children it enqueued."""
+"""What a service's body has in its hands: `self`, the bound task. What it does with its children is in `children`."""
 from __future__ import annotations
 
 import datetime
+import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from .binding import Bog
-from .errors import (
-    ChainInterruptedException,
-    ChainRevokedException,
-    ChainRevokedPreRunException,
-    MultipleFailuresException,
-    Retry,
-    WaitOnChainTimeoutError,
-)
-from .results import DYNAMIC_RETURN, pick
+from .children import Parent, TaskEnqueueSpec
+from .errors import Retry
+from .promises import Engine, Request
+from .results import DYNAMIC_RETURN
 from .retries import LONGEST_S
-from .signatures import Chain, InjectArgs, Signature, as_chain
+from .signatures import InjectArgs
 from .task_options import ValidateArgs
 
 if TYPE_CHECKING:
     from .application import Service
 
-PENDING, STARTED, SUCCESS, FAILURE, REVOKED = "PENDING", "STARTED", "SUCCESS", "FAILURE", "REVOKED"  # FireX's (Celery's) words
-FIREX_OPTIONS = ("callbacks", "enqueue_once_key", "forget", "priority", "queue", "soft_time_limit")  # of enqueue_child
-READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
 
-
-@dataclass(frozen=True)
-class MemberView:
-    """How one task of an enqueued chain stands. state: of `states`. began: it was claimed at least once."""
-
-    num: int
-    uuid: str
-    service: str
-    state: str
-    began: bool
-    error: BaseException | None
-
-
-class Engine(Protocol):
-    """What a body's `self` and promises need of whoever runs the task."""
-
-    def enqueue(self, chain: Chain, key: str | None = None) -> tuple[int, int]:
-        """Journal a chain as a child; its first and last task. key: under which it is enqueued once in the run."""
-
-    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None) -> bool:
-        """Wait for the ends of chains; False if time ran out."""
-
-    def members(self, head: int, last: int) -> list[MemberView]:
-        """How the tasks of a chain stand."""
-
-    def flow_after(self, head: int, upto: int) -> dict[str, object]:
-        """All that flows from a finished task of a chain."""
-
-    def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
-        """``(task, supplied, returned)`` of the tasks of a chain that succeeded, in order."""
-
-    def children_of(self, num: int) -> list[tuple[int, int]]:
-        """The chains that a task enqueued."""
-
-    def revoke(self, head: int) -> None:
-        """Revoke what of a chain has not ended."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait for a time, without a slot."""
-
-    def wait_for_event(self, name: str, timeout_s: float | None) -> object:
-        """Wait for an event, without a slot; what was sent with it. Raises TimeoutError."""
-
-    @property
-    def retry(self) -> int:
-        """How often the task failed and was tried again."""
-
-    def uuid(self, num: int) -> str:
-        """The id of a task."""
-
-    def noted(self, name: str, make: Callable[[], object]) -> Any:
-        """A value that replays get again."""
-
-    @property
-    def attempt(self) -> int:
-        """The number of this attempt, from 1."""
-
-    @property
-    def task_key(self) -> str:
-        """A name that only this task has, in all runs."""
-
-
-class Promise:
-    """The future end of an enqueued chain, with FireX's values and words; it stands for the chain's last task."""
-
-    def __init__(self, engine: Engine, head: int, last: int) -> None:
-        self._engine, self._head, self._last = engine, head, last
-        self._final: list[MemberView] | None = None
-
-    @property
-    def id(self) -> str:
-        return self._engine.uuid(self._last)
-
-    @property
-    def parent(self) -> Promise | None:
-        """The promise of the task before this one in its chain."""
-        return Promise(self._engine, self._head, self._last - 1) if self._last > self._head else None
-
-    def _members(self) -> list[MemberView]:
-        if self._final is not None:
-            return self._final
-        members = self._engine.members(self._head, self._last)
-        if members[-1].state in ("succeeded", "failed", "skipped", "revoked"):
-            self._final = members
-        return members
-
-    def _culprit(self) -> MemberView | None:
-        """The task that kept the chain from succeeding."""
-        return next((m for m in self._members() if m.state in ("failed", "revoked")), None)
-
-    @property
-    def state(self) -> str:
-        """PENDING, STARTED, SUCCESS, FAILURE or REVOKED; of a task never run, that of the one that kept it from running."""
-        if culprit := self._culprit():
-            return FAILURE if culprit.state == "failed" else REVOKED
-        last = self._members()[-1].state
-        return {"succeeded": SUCCESS, "running": STARTED, "blocked": STARTED}.get(last, PENDING)
-
-    @property
-    def result(self) -> dict[str, object] | BaseException | None:
-        """On success all that flows from the chain, by name; on failure the exception; before, None."""
-        state = self.state
-        if state == SUCCESS:
-            return self._engine.flow_after(self._head, self._last)
-        if state == FAILURE:
-            return self._culprit().error  # type: ignore[union-attr]
-        return self.interruption() if state == REVOKED else None
-
-    @property
-    def traceback(self) -> str | None:
-        """The traceback of a failed task, as text."""
-        culprit = self._culprit()
-        return getattr(culprit.error, "__firexlite_traceback__", None) if culprit and culprit.error else None
-
-    def successful(self) -> bool:
-        return self.state == SUCCESS
-
-    def failed(self) -> bool:
-        return self.state == FAILURE
-
-    def ready(self) -> bool:
-        return self.state in READY_STATES
-
-    def revoke(self) -> None:
-        """Revoke what of the chain has not ended."""
-        self._engine.revoke(self._head)
-
-    def interruption(self) -> ChainInterruptedException | ChainRevokedException | None:
-        """What a waiting parent is told if the chain did not succeed."""
-        culprit = self._culprit()
-        if culprit is None:
-            return None
-        if culprit.state == "failed":
-            return ChainInterruptedException(culprit.uuid, culprit.service, culprit.error)
-        kind = ChainRevokedException if culprit.began else ChainRevokedPreRunException
-        return kind(culprit.uuid, culprit.service)
-
-    def results(self, keys_only: bool, children: bool, parents: bool) -> dict[str, object]:
-        """Values by name, from the chain's first task to its last, later ones over earlier ones (FireX's get_results)."""
-        merged: dict[str, object] = {}
-        for num, supplied, returned in self._engine.returned(self._head, self._last):
-            if not parents and num != self._last:
-                continue
-            if not keys_only:
-                merged.update(supplied)
-            if children:
-                for head, last in self._engine.children_of(num):
-                    merged.update(Promise(self._engine, head, last).results(keys_only, children, parents=True))
-            merged.update(returned)
-        return merged
-
-    def __repr__(self) -> str:
-        return f"<Promise {self.id} {self.state}>"
-
-
-class Injected(Promise):
-    """The promise of InjectArgs enqueued alone: no task, and the values at once."""
-
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = dict(values)
-
-    id, state, parent, traceback = "", SUCCESS, None, None
-
-    @property
-    def result(self) -> dict[str, object]:
-        return dict(self._values)
-
-    def interruption(self) -> None:
-        return None
-
-    def revoke(self) -> None:
-        """There is nothing to revoke."""
-
-    def results(self, keys_only: bool, children: bool, parents: bool) -> dict[str, object]:
-        return {} if keys_only else dict(self._values)
-
-
-class Task:
+class Task(Parent):
     """The `self` of a service with `bind=True`: one attempt at one task. FireX calls the class FireXTask."""
 
     DYNAMIC_RETURN = DYNAMIC_RETURN
     Validate = ValidateArgs
 
     def __init__(self, service: Service, engine: Engine, bog: Bog) -> None:
-        self._service, self._engine, self._bog = service, engine, bog
+        super().__init__(engine)
+        self._service, self._bog = service, bog
         self._key: str | None = None
-        self._pending: dict[int, Promise] = {}  # enqueued and not yet waited for, by last task
+
+    # --- the service ---------------------------------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -223,6 +41,77 @@ class Task:
     @property
     def short_name(self) -> str:
         return self._service.short_name
+
+    @property
+    def name_without_orig(self) -> str:
+        return self._service.name_without_orig
+
+    @property
+    def short_name_without_orig(self) -> str:
+        return self._service.name_without_orig.rpartition(".")[2]
+
+    @property
+    def called_as_orig(self) -> bool:
+        """Whether a service that overrides this one called it, by `orig`."""
+        return self.name != self.name_without_orig
+
+    @property
+    def from_plugin(self) -> bool:
+        return self._service.from_plugin
+
+    @property
+    def orig(self) -> Service | None:
+        """The service that this one overrides, None if it overrides none."""
+        return self._service.orig
+
+    @property
+    def root_orig(self) -> Service:
+        """The service at the bottom of those that this one overrides; itself if it overrides none."""
+        service = self._service
+        while service.orig is not None:
+            service = service.orig
+        return service
+
+    def is_overriding_task(self) -> bool:
+        return self._service.orig is not None
+
+    def get_overridden_task(self) -> Service:
+        """As `orig`. Raises TypeError if there is none."""
+        if self._service.orig is None:
+            raise TypeError(f"{self.name} overrides no other service, so it has no orig")
+        return self._service.orig
+
+    @property
+    def undecorated(self) -> Callable:
+        """The function that was decorated."""
+        return self._service.undecorated
+
+    @property
+    def code_filepath(self) -> str:
+        return self._service.file
+
+    @property
+    def sig(self) -> inspect.Signature:
+        """The parameters of the function, without `self`, as Python describes them."""
+        whole = inspect.signature(self._service.undecorated)
+        return whole.replace(parameters=list(whole.parameters.values())[1 if self._service.bind else 0:])
+
+    @property
+    def return_keys(self) -> tuple[str, ...]:
+        """The names that the service declares for what it returns."""
+        return self._service.returns or ()
+
+    @property
+    def required_args(self) -> list[str]:
+        """The parameters without default."""
+        return list(self._service.parameters.required)
+
+    @property
+    def optional_args(self) -> dict[str, Any]:
+        """The parameters with their defaults."""
+        return dict(self._service.parameters.defaults)
+
+    # --- its arguments -------------------------------------------------------------------------------------------
 
     @property
     def abog(self) -> dict[str, Any]:
@@ -240,16 +129,52 @@ class Task:
         return dict(self._bog.defaults)
 
     @property
-    def orig(self) -> Service:
-        """The service that this one overrides. Raises AttributeError if it overrides none."""
-        if self._service.orig is None:
-            raise AttributeError(f"{self.name} overrides no other service, so it has no orig")
-        return self._service.orig
+    def all_args(self) -> Mapping[str, Any]:
+        """`bound_args` and `default_bound_args` together, not to be changed."""
+        return MappingProxyType({**self.bound_args, **self.default_bound_args})
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What the function got by position: only what cannot be given by name, and what comes before `*args`."""
+        return tuple(self._bog.call_arguments()[0])
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """What the function got by name, without defaults."""
+        return {name: value for name, value in self._bog.call_arguments()[1].items() if name not in self._bog.defaults}
+
+    def map_args(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The values that the parameters would have for these arguments, defaults included."""
+        parameters = self._service.parameters
+        bog = Bog(parameters, parameters.by_name(args, kwargs), {})
+        extra = {parameters.var_positional: bog.extra} if parameters.var_positional and bog.extra else {}
+        return {**bog.accepted, **extra, **bog.defaults}
+
+    # --- this execution ------------------------------------------------------------------------------------------
+
+    @property
+    def request(self) -> Request:
+        """Ids and retries of the task, as FireX names them."""
+        return self._engine.request
+
+    @property
+    def task_label(self) -> str:
+        """The id of the task; with `_1` after its first retry, and so on."""
+        request = self.request
+        return request.id + f"_{request.retries}" * bool(request.retries)
 
     @property
     def attempt(self) -> int:
         """Which attempt at this task this is, from 1; more if its worker or the whole run was killed."""
         return self._engine.attempt
+
+    def start_time(self) -> float:
+        """When this attempt began, in seconds since the epoch."""
+        return self._engine.started
+
+    def duration(self) -> float:
+        """For how many seconds this attempt has been running."""
+        return time.time() - self._engine.started
 
     @property
     def task_key(self) -> str:
@@ -274,12 +199,12 @@ class Task:
             raise TypeError("retry cannot change the arguments of a task; enqueue a child with other ones")
         if eta is not None and countdown is None:
             countdown = max(0.0, eta.timestamp() - time.time())
-        found = self._service.options.retry.next_try(self._engine.retry, exc, countdown, max_retries)
+        found = self._service.options.retry.next_try(self.request.retries, exc, countdown, max_retries)
         if throw:
             raise found
         return found
 
-    # --- time and events -----------------------------------------------------------------------------------
+    # --- time and events -----------------------------------------------------------------------------------------
 
     def sleep(self, seconds: float) -> None:
         """Sleep, without a slot, and if it is for more than a moment without a process: then the body is replayed from its
@@ -298,83 +223,10 @@ class Task:
             raise ValueError(f"an event has a name, not {name!r}")
         return self._engine.wait_for_event(name, timeout)
 
-    # --- children ------------------------------------------------------------------------------------------
+    # --- its children, but for what is in `children` ---------------------------------------------------------------
 
-    def enqueue_child(self, chain: Chain | Signature | InjectArgs, *, add_to_enqueued_children: bool = True,
-                      block: bool = False, raise_exception_on_failure: bool | None = None,
-                      max_wait: float | None = None, **others: object) -> Promise:
-        """Enqueue a chain as a child of this task; returns its promise at once, or with ``block`` when it has ended.
-
-        max_wait: seconds to block at the most. Keywords that FireX does not know either are ignored, as there.
-        Raises TypeError for an option of FireX that firexlite does not have, InvalidChainArgsException if the chain
-        lacks arguments, and with ``block`` what `wait_for_children` raises.
-        """
-        if missing := sorted(name for name in FIREX_OPTIONS if others.get(name)):
-            raise TypeError(f"enqueue_child has no {', '.join(missing)}, and would change what the run does by leaving it out")
-        if raise_exception_on_failure is not None and not block:
-            raise ValueError("raise_exception_on_failure makes no sense without block=True")
-        if isinstance(chain, InjectArgs):
-            return Injected(chain.kwargs)
-        head, last = self._engine.enqueue(as_chain(chain))
-        promise = Promise(self._engine, head, last)
-        if add_to_enqueued_children:
-            self._pending[last] = promise
-        if block:
-            self.wait_for_specific_children([promise], max_wait=max_wait,
-                                            raise_exception_on_failure=raise_exception_on_failure is not False)
-        return promise
-
-    def enqueue_child_and_get_results(self, chain: Chain | Signature | InjectArgs, *,
-                                      return_keys: str | Sequence[str] = (), return_keys_only: bool = True,
-                                      merge_children_results: bool = False, extract_from_parents: bool = True,
-                                      raise_exception_on_failure: bool = True, max_wait: float | None = None,
-                                      **others: object) -> Any:
-        """Enqueue a chain, wait for it, and get its values.
-
-        return_keys: names to get as a tuple, None for those that are not there; without, a dict of all.
-        return_keys_only: what tasks returned, without what was supplied to them.
-        merge_children_results: also what their children returned. extract_from_parents: of all tasks of the
-        chain, not of the last alone. On failure without raising: the values of the tasks that succeeded.
-        """
-        promise = self.enqueue_child(chain, block=True, raise_exception_on_failure=raise_exception_on_failure,
-                                     max_wait=max_wait, **others)  # type: ignore[arg-type]
-        return pick(promise.results(return_keys_only, merge_children_results, extract_from_parents), return_keys)
-
-    @property
-    def pending_enqueued_children(self) -> list[Promise]:
-        """The children not yet waited for."""
-        return list(self._pending.values())
-
-    def wait_for_children(self, raise_exception_on_failure: bool = True, max_wait: float | None = None,
-                          **_: object) -> None:
-        """Wait for all children not yet waited for; then raise if some failed.
-
-        Raises ChainInterruptedException for one failed child, MultipleFailuresException for more,
-        ChainRevokedException if one was revoked (also without ``raise_exception_on_failure``, as in FireX), and
-        WaitOnChainTimeoutError after ``max_wait`` seconds (0 and None: no limit).
-        """
-        self.wait_for_specific_children(self.pending_enqueued_children, raise_exception_on_failure, max_wait)
-
-    def wait_for_specific_children(self, child_results: Iterable[Promise], raise_exception_on_failure: bool = True,
-                                   max_wait: float | None = None, **_: object) -> None:
-        """Wait for the given children, as `wait_for_children` does for all."""
-        promises = [p for p in child_results if not isinstance(p, Injected)]
-        for promise in promises:
-            self._pending.pop(promise._last, None)
-        if not promises:
-            return
-        if not self._engine.wait([p._last for p in promises], any_is_enough=False, max_wait_s=max_wait or None):
-            raise WaitOnChainTimeoutError(f"{', '.join(p.id for p in promises)} was not ready in {max_wait} seconds")
-        raise_interruption([found for p in promises if (found := p.interruption())], raise_exception_on_failure)
-
-
-def raise_interruption(interruptions: Sequence[ChainInterruptedException | ChainRevokedException],
-                       failures_too: bool) -> None:
-    """Raise what a parent is told of children that did not succeed; a revocation always, failures if asked for."""
-    for found in interruptions:
-        if isinstance(found, ChainRevokedException):
-            raise found
-    if failures_too and len(interruptions) > 1:
-        raise MultipleFailuresException(tuple(f.task_id or "" for f in interruptions), tuple(interruptions))
-    if failures_too and interruptions:
-        raise interruptions[0]
+    def enqueue_child_from_spec(self, task_spec: TaskEnqueueSpec, inject_args: Mapping[str, Any] | None = None) -> None:
+        """Enqueue the chain of a spec, injected with the bog of this task if it says so, and with ``inject_args``."""
+        injected = {**(self.abog if task_spec.inject_abog else {}), **(inject_args or {})}
+        chain = InjectArgs(**injected) | task_spec.signature if injected else task_spec.signature
+        self.enqueue_child(chain, **(task_spec.enqueue_opts or {}))

@@ -91,7 +91,7 @@ class Worker:
                 self.journal.be_sure(claim)
             self.interrupts.start(claim.task, claim.attempt)
             self._limit(attempt)
-            recorded.notebook = attempt
+            recorded.running = attempt
             faults.reach("body begins")
             outcome = attempt.run()
             faults.reach("body returned")
@@ -109,7 +109,7 @@ class Worker:
         finally:
             self.interrupts.end()
             self.board.limit(self.number, None, None)
-            recorded.notebook = None
+            recorded.running = None
             self.log.restore()
             with suppress(OSError):
                 os.fchdir(self._folder)

@@ -174,7 +174,7 @@ def test_a_parent_that_catches_the_interruption_finds_its_cause(guide):
 @pytest.mark.parametrize("chain, picked", [
     ("pick_some", {"picked": ["loaf of dough of rye flour", "dough of rye flour", None]}),
     ("pick_all", {"returned": ["crumbs", "dough", "loaf"],
-                  "with_inputs": ["bread", "crumbs", "dough", "loaf"],
+                  "with_inputs": ["bread", "chain_depth", "crumbs", "dough", "loaf"],
                   "with_grandchildren": ["crumbs", "dough", "flour", "loaf"],
                   "of_the_last": ["crumbs", "loaf"]}),
 ])

@@ -8,7 +8,9 @@ import types
 import pytest
 
 from firexlite import App, ReturnsCodingException, returns
-from firexlite.results import DYNAMIC_RETURN, name_values, pick, return_names
+from firexlite.errors import ChainException, ChainInterruptedException, MultipleFailuresException
+from firexlite.gathering import first_non_chain_interrupted_exception, last_causing_chain_interrupted_exception
+from firexlite.results import DYNAMIC_RETURN, RETURN_KEYS_KEY, name_values, pick, return_names
 
 Pair = collections.namedtuple("Pair", "left right")
 
@@ -131,6 +133,10 @@ def test_the_decorator_refuses_no_name_and_the_same_name_twice(names, message):
     (("a", DYNAMIC_RETURN), (1, {"a": 2}), {"a": 2}),
     ((DYNAMIC_RETURN, "a"), ({"a": 2}, 1), {"a": 1}),
     ((DYNAMIC_RETURN, "x", DYNAMIC_RETURN), ({"a": 1, "b": 1}, 0, {"b": 2}), {"a": 1, "b": 2, "x": 0}),
+    # the result of a promise, handed on
+    (None, {"a": 1, RETURN_KEYS_KEY: ("a",)}, {"a": 1}),
+    ((DYNAMIC_RETURN,), {"a": 1, RETURN_KEYS_KEY: ("a",)}, {"a": 1}),
+    (("a",), {RETURN_KEYS_KEY: ()}, {"a": {RETURN_KEYS_KEY: ()}}),
 ])
 def test_values_get_the_declared_names(names, value, named):
     result = name_values(names, value)
@@ -204,6 +210,7 @@ VALUES = {"a": 1, "b": None}
     (("a", "z"), (1, None)),
     (("a", "a"), (1, 1)),
     (("a", DYNAMIC_RETURN), (1, VALUES)),
+    ((DYNAMIC_RETURN,), VALUES),
 ])
 def test_a_caller_picks_what_it_asked_for(keys, picked):
     result = pick(VALUES, keys)
@@ -215,3 +222,23 @@ def test_what_was_picked_may_be_changed():
     pick(VALUES, None)["a"] = 2
 
     assert VALUES["a"] == 1
+
+
+# --- the failure at the bottom ---------------------------------------------------------------------------------------
+
+BROKEN, PLAIN = ValueError("broken"), ChainException("of another kind")
+LOW = ChainInterruptedException("3", "low", BROKEN)
+HIGH = ChainInterruptedException("1", "high", ChainInterruptedException("2", "mid", LOW))
+
+
+@pytest.mark.parametrize("error, failure, interruption", [
+    (HIGH, BROKEN, LOW),
+    (LOW, BROKEN, LOW),
+    (BROKEN, BROKEN, BROKEN),
+    (PLAIN, PLAIN, PLAIN),
+    (lost := ChainInterruptedException("4", "lost"), lost, lost),
+    (several := MultipleFailuresException(("3",), (LOW,)), BROKEN, several),
+])
+def test_an_interruption_leads_down_to_what_caused_it(error, failure, interruption):
+    assert first_non_chain_interrupted_exception(error) is failure
+    assert last_causing_chain_interrupted_exception(error) is interruption

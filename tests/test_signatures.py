@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 
+from firexlite import App
 from firexlite.errors import InvalidChainArgsException
 from firexlite.signatures import Chain, InjectArgs, Signature, as_chain
 
@@ -121,6 +122,72 @@ def test_any_name_can_be_injected_but_nothing_without_one():
     assert InjectArgs(self=1, kwargs=2).kwargs == {"self": 1, "kwargs": 2}
     with pytest.raises(TypeError):
         InjectArgs(1)
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+SETTERS = {"priority": 5, "queue": "gpu", "soft_time_limit": 60, "use_cache": False, "label": "baking"}
+
+
+@pytest.mark.parametrize("option", SETTERS)
+@pytest.mark.parametrize("make", [lambda: Signature("a"), lambda: Signature("a") | Signature("b")], ids=["signature", "chain"])
+def test_an_option_is_set_in_place_for_each_signature(option, make):
+    work = kept = make()
+
+    assert getattr(work, f"set_{option}")(SETTERS[option]) is kept
+
+    assert [signature.options for signature in as_chain(kept)] == [{option: SETTERS[option]}] * len(as_chain(kept))
+
+
+def test_composing_carries_options_on_and_leaves_the_parts_with_their_own():
+    first, second = Signature("a").set_priority(1), Signature("b") | Signature("c")
+    chain = first | second
+    injected, grown = InjectArgs(x=1) | chain, chain | Signature("d")
+
+    chain.set_queue("gpu")
+    first.set_priority(9)
+    second.set_label("late")
+    injected.set_priority(3)
+
+    assert [signature.options for signature in chain] == [{"priority": 1, "queue": "gpu"}, {"queue": "gpu"}, {"queue": "gpu"}]
+    assert [signature.options for signature in grown] == [{"priority": 1}, {}, {}, {}]
+    assert [signature.options for signature in injected] == [{"priority": 3}] * 3
+    assert [signature.options for signature in second] == [{"label": "late"}] * 2
+
+
+def test_options_make_a_difference_between_signatures_but_are_not_shown():
+    assert Signature("a").set_priority(1) != Signature("a")
+    assert repr(Signature("a").set_priority(1)) == "a()"
+
+
+def test_a_label_is_that_of_all_or_the_names_of_the_services():
+    labelled = Signature("m.a").set_label("baking")
+
+    assert (Signature("m.a").get_label(), labelled.get_label()) == ("m.a", "baking")
+    assert (labelled | Signature("m.b")).get_label() == "m.a|m.b"
+    assert (labelled | Signature("m.b")).set_label("both").get_label() == "both"
+
+
+def test_values_are_injected_in_place_where_that_is_asked_for_and_own_arguments_win():
+    first, second = Signature("a", (), {"own": 1}), Signature("b")
+    chain = kept = first | second
+
+    assert chain.injectArgs(own=2, x=3) is kept
+    assert second.injectArgs(y=4) is second
+
+    assert [signature.kwargs for signature in kept] == [{"own": 1, "x": 3}, {}]
+    assert (first.kwargs, second.kwargs) == ({"own": 1}, {"y": 4})
+
+
+def test_a_service_is_not_joined_but_its_signature_is():
+    @App().task
+    def bake(): ...
+
+    assert services(bake.s() | bake.s()) == [bake.name] * 2
+    with pytest.raises(TypeError, match="unsupported operand"):
+        bake | bake.s()
+    with pytest.raises(TypeError, match="unsupported operand"):
+        bake.s() | bake
 
 
 # --- how they look ---------------------------------------------------------------------------------------------------

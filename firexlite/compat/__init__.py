@@ -27,11 +27,22 @@ SERVED: dict[str, dict[str, tuple[str, str]]] = {
         "ArgumentConversionException", "ConverterRegistrationException", "MissingConverterDependencyError",
         "CircularDependencyException", "NameDuplicationException")},
     "firexkit.chain": {"InjectArgs": ("signatures", "InjectArgs"), "returns": ("results", "returns"),
+                       "AUTO_QUEUE": ("signatures", "AUTO_QUEUE"), "SignatureX": ("signatures", "Signature"),
                        "InvalidChainArgsException": ("errors", "InvalidChainArgsException")},
     "firexkit.result": {name: ("errors", name) for name in (
         "ChainException", "ChainInterruptedException", "ChainRevokedException", "ChainRevokedPreRunException",
-        "MultipleFailuresException", "WaitOnChainTimeoutError", "ReturnsCodingException")},
+        "MultipleFailuresException", "WaitOnChainTimeoutError", "ReturnsCodingException")} | {
+        name: ("results", name) for name in (
+            "get_results", "get_results_with_default", "DYNAMIC_RETURN", "RETURN_KEYS_KEY")} | {
+        name: ("gathering", name) for name in (
+            "wait_on_async_results", "wait_for_any_results", "find_unsuccessful_in_chain", "find_all_unsuccessful",
+            "get_task_name_from_result", "first_non_chain_interrupted_exception",
+            "last_causing_chain_interrupted_exception")} | {
+        "wait_on_async_results_and_maybe_raise": ("gathering", "wait_on_async_results"),
+        "WaitLoopCallBack": ("promises", "WaitLoopCallBack"), "FxAsyncResult": ("promises", "Promise"),
+        "FxEagerResult": ("promises", "Injected"), "ManyFxAsyncResults": ("gathering", "Promises")},
     "firexkit.task": {"FireXTask": ("services", "Task"), "flame": ("application", "flame"),
+                      "TaskEnqueueSpec": ("children", "TaskEnqueueSpec"),
                       "flame_collapse": ("application", "flame_collapse"),
                       "ReturnsCodingException": ("errors", "ReturnsCodingException"),
                       "IllegalTaskNameException": ("errors", "IllegalTaskNameException")},

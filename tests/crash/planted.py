@@ -731,6 +731,35 @@ _in("journal.py",
      "                if False:  # and", only(RULES, "no_room_as_he")),
     )
 
+# --- many children at once --------------------------------------------------------------------------------------------------
+
+CHILDREN = "tests/test_children.py"
+_in("journal.py",
+    ("children come in the order in which they were enqueued",
+     "ORDER BY task.moved, task.id\", json", "ORDER BY task.id\", json", only(CHILDREN, "same_order")),
+    )
+_in("children.py",
+    ("the order of a set decides what of it is asked for first after a crash", " if self._is_recorded(chain)}", " if False}",
+     only(CHILDREN, "in_parallel_go_on")),
+    ("after a crash one chain more than are allowed is under way", "            while len(under_way) >= max_parallel_chains:",
+     "            if len(under_way) >= max_parallel_chains:", only(CHILDREN, "in_parallel_go_on")),
+    ("a child that failed stays in the way of the others",
+     "            self._was_waited_for(promise)\n            raise_interruption([promise], raise_exception_on_failure)\n",
+     "            raise_interruption([promise], raise_exception_on_failure)\n            self._was_waited_for(promise)\n",
+     only(CHILDREN, "others_can_still_be_had")),
+    )
+_in("promises.py",
+    ("of the waits for any child only those that had to wait are counted",
+     "        if give_up is not None or not ended:\n", "        if not ended:\n", only(CHILDREN, "runs_out_again")),
+    )
+_in("worker.py",
+    ("whom any child kept waiting too long, nobody waits for at the end", "        given_up = () if any_is_enough else tails\n",
+     "        given_up = tails\n", only(CHILDREN, "limit_holds")),
+    ("a task whose callback failed stays blocked",
+     "                self._own(lambda: self.journal.end_wait(self.claim, wait))\n", "",
+     only(CHILDREN, "runs_again_when")),
+    )
+
 # --- files that were lost ---------------------------------------------------------------------------------------------------
 
 _in("journal.py",
