@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .application import App, Service, app, flame, flame_collapse
+    from .application import App, Service, app
     from .builtin import CopyBogKeys
     from .codec import register_codec
     from .converters import ConverterRegister, InputConverter, SingleArgDecorator
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from .results import DYNAMIC_RETURN, returns
     from .secrets import Secret
     from .services import Promise, Task
+    from .showing import flame, flame_collapse
     from .signatures import Chain, InjectArgs, Signature
 
 _HOME_OF = {
-    "CopyBogKeys": "builtin", "App": "application", "Service": "application", "app": "application", "flame": "application",
-    "flame_collapse": "application", "register_codec": "codec", "ConverterRegister": "converters",
+    "CopyBogKeys": "builtin", "App": "application", "Service": "application", "app": "application", "flame": "showing",
+    "flame_collapse": "showing", "register_codec": "codec", "ConverterRegister": "converters",
     "InputConverter": "converters", "SingleArgDecorator": "converters", "ArgumentConversionException": "errors",
     "ChainException": "errors", "ChainInterruptedException": "errors", "ChainRevokedException": "errors",
     "FirexliteError": "errors", "InvalidChainArgsException": "errors", "MultipleFailuresException": "errors",

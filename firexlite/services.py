@@ -14,10 +14,12 @@ from .errors import (
     WaitOnChainTimeoutError,
 )
 from .results import DYNAMIC_RETURN, pick
+from .showing import Row, Showcase
 from .signatures import Chain, InjectArgs, Signature, as_chain
 
 if TYPE_CHECKING:
     from .application import Service
+    from .uid import Uid
 
 PENDING, STARTED, SUCCESS, FAILURE, REVOKED = "PENDING", "STARTED", "SUCCESS", "FAILURE", "REVOKED"  # FireX's (Celery's) words
 FIREX_OPTIONS = ("callbacks", "enqueue_once_key", "forget", "priority", "queue", "soft_time_limit")  # of enqueue_child
@@ -63,8 +65,15 @@ class Engine(Protocol):
     def uuid(self, num: int) -> str:
         """The id of a task."""
 
+    def show(self, rows: list[Row]) -> None:
+        """Journal what the task shows of itself."""
+
     def noted(self, name: str, make: Callable[[], object]) -> Any:
         """A value that replays get again."""
+
+    @property
+    def num(self) -> int:
+        """The number of the task in its run."""
 
     @property
     def attempt(self) -> int:
@@ -199,6 +208,7 @@ class Task:
         self._service, self._engine, self._bog = service, engine, bog
         self._key: str | None = None
         self._pending: dict[int, Promise] = {}  # enqueued and not yet waited for, by last task
+        self._showcase = Showcase(service.flame, self, engine.show)
 
     @property
     def name(self) -> str:
@@ -231,6 +241,16 @@ class Task:
         return self._service.orig
 
     @property
+    def uuid(self) -> str:
+        """The id of this task in FireX's interfaces; the same in all attempts."""
+        return self._engine.uuid(self._engine.num)
+
+    @property
+    def uid(self) -> Uid | None:
+        """The FireX ID of the run, if the service takes `uid`; else None, as in FireX. `self.abog['uid']` always has it."""
+        return self.bound_args.get("uid")
+
+    @property
     def attempt(self) -> int:
         """Which attempt at this task this is, from 1; more if its worker or the whole run was killed."""
         return self._engine.attempt
@@ -242,6 +262,22 @@ class Task:
         if self._key is None:
             self._key = self._engine.noted("key", lambda: self._engine.task_key)
         return self._key
+
+    # --- what the report shows -----------------------------------------------------------------------------
+
+    def send_flame(self, data: Mapping[str, object]) -> None:
+        """Show values by name, as the service's `@flame` declares; done for arguments and results without being asked."""
+        self._showcase.show(data)
+
+    def send_firex_html(self, **texts: object) -> None:
+        """Show HTML at once, each text under its name; one of the same name takes its place."""
+        self._showcase.show_html(texts)
+
+    send_flame_html = send_firex_html
+
+    def send_display_collapse(self, task_uuid: str | None = None) -> None:
+        """Have this task, or the one of another uuid, drawn collapsed."""
+        self._showcase.collapse(task_uuid or self.uuid)
 
     # --- children ------------------------------------------------------------------------------------------
 

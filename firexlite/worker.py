@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from . import faults, host, recorded
-from .application import COLLAPSE_KEY, Service, app
+from . import faults, host, recorded, uid
+from .application import Service, app
 from .binding import EXTRA, Bog, as_argument, as_flow
 from .board import Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Stop, Success
@@ -29,8 +29,9 @@ from .journal import Journal, wait_for_space
 from .logs import WorkerLog, flush_output
 from .replay import Replay, ReplayStopped
 from .results import name_values
-from .secrets import Secret, masked, masked_data, vault
-from .services import MemberView, Task
+from .secrets import Secret, masked_data, vault
+from .services import MemberView
+from .showing import Row
 from .signatures import Chain
 from .submission import new_tasks
 
@@ -50,6 +51,7 @@ class Worker:
                  full_wait_s: float, alive: int | None = None) -> None:
         self._runner, self._alive = os.getppid(), alive
         self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
+        uid.be_in(directory.path)
         self.interrupts = Interrupts(board, number)
         self.log = WorkerLog(directory.log_file(epoch, number), self.interrupts)
         vault.when_learned = self.log.mask
@@ -223,7 +225,7 @@ class Attempt:
         bog.supplied.update(self._converted(service, bog.supplied, before=True))
         bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
         task = service.base(service, self, bog)
-        self._show(service, task, bog.abog, first=True)
+        task.send_flame(bog.abog)
         args, kwargs = bog.call_arguments()
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
         if left := [tail for tail in self._tails if tail not in self._given_up]:
@@ -238,7 +240,7 @@ class Attempt:
                    if name not in returned and (name not in bog.given or value is not bog.given[name])}
         texts = (encode_named(returned, f"what {service.short_name} returned as "),
                  encode_named(changes, f"arguments of {service.short_name}: "))
-        self._show(service, task, {**bog.abog, **returned}, first=False)
+        task.send_flame({**bog.abog, **returned})
         return texts
 
     def _converted(self, service: Service, values: dict[str, object], before: bool) -> dict[str, object]:
@@ -248,23 +250,10 @@ class Attempt:
         after = register.converted(values, before)
         return {name: value for name, value in after.items() if name not in values or value is not values[name]}
 
-    def _show(self, service: Service, task: Task, values: dict[str, object], first: bool) -> None:
-        """Journal what the service shows of itself in the report; what its formatters raise is logged, no more."""
-        rows = []
-        if first and service.collapse:
-            rows.append((COLLAPSE_KEY, "object", json.dumps(service.collapse), -1))
-        for position, (key, shown) in enumerate(service.flame.items()):
-            try:
-                text = shown.text(values, task)
-            except Exception:
-                logger.exception("the flame formatter of %s for %s failed", service.short_name, key)
-                continue
-            if text is not None:
-                rows.append((key, shown.data_type, json.dumps(masked(str(text))), position))
-        if rows:
-            self.journal.show(self.claim, rows)
-
     # --- the engine of `self` and of promises ------------------------------------------------------------
+
+    def show(self, rows: list[Row]) -> None:
+        self._own(lambda: self.journal.show(self.claim, rows))
 
     def enqueue(self, chain: Chain) -> tuple[int, int]:
         members, digest = new_tasks(chain)
@@ -340,6 +329,10 @@ class Attempt:
 
     def revoke(self, head: int) -> None:
         self.journal.revoke_chain(head)
+
+    @property
+    def num(self) -> int:
+        return self.claim.task
 
     @property
     def attempt(self) -> int:
