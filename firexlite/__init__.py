@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         WorkerLost,
     )
     from .files import File
+    from .loggers import get_task_logger
     from .recorded import now as now
     from .recorded import random as random
     from .recorded import uuid as uuid
@@ -42,7 +43,7 @@ _HOME_OF = {
     "ReturnCodeError": "errors", "ReturnsCodingException": "errors", "WaitOnChainTimeoutError": "errors",
     "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "services", "Task": "services",
     "File": "files", "Secret": "secrets", "now": "recorded", "random": "recorded", "uuid": "recorded",
-    "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
+    "get_task_logger": "loggers", "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
 }
 
 # Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library.
@@ -51,7 +52,7 @@ __all__ = [
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
     "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__",
-    "app", "flame", "flame_collapse", "register_codec", "returns",
+    "app", "flame", "flame_collapse", "get_task_logger", "register_codec", "returns",
 ]
 
 

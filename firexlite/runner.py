@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import platform
 import select
 import signal
 import socket
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from . import faults, host
+from . import faults, host, runlog
 from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from .codec import encode_error
 from .ending import exit_code, leave_tidy, remove_folder
@@ -79,6 +80,8 @@ class Runner:
             self._note_stop(signal.SIGTERM, None)  # that it died was told when services were imported, which may not heed it
         _let_go_of_output()
         gc.freeze()  # or each worker's first collection would copy what it shares with us
+        runlog.note(self.directory.logs, f"incarnation {self.epoch} begins: process {os.getpid()} on {platform.node()}, "
+                                         f"{self.slots} tasks at once")
         try:
             wait_for_space(self._prepare_wake_folder, self.full_wait_s, Counter(self.board))
             self._schedule()
@@ -233,6 +236,7 @@ class Runner:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its session
             how = host.how_it_died(status)
+            runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
             with self._journal() as journal:
                 journal.lose(number, lambda deaths, unsure, how=how: encode_error(
                     WorkerLost(deaths, how, unsure)))
@@ -309,6 +313,8 @@ class Runner:
         bell = _LastBell(self.board, lambda: self.stop_signal is not None)
         with Journal(self.directory, self.slots, bell, full_wait_s=self.full_wait_s, epoch=self.epoch) as journal:
             state = journal.finish(interrupted=self.stop_signal is not None or self.barren >= BARREN)
+        after = "" if self.stop_signal is None else f", after signal {self.stop_signal}"
+        runlog.note(self.directory.logs, f"incarnation {self.epoch} ends, the run is {state}{after}")
         self.address.close()
         self.directory = leave_tidy(self.directory, self.json_file)
         if self.stop_signal is not None and state != RUN_SUCCEEDED:

@@ -1,6 +1,7 @@
 """What a service's body has in its hands: `self`, the bound task, and the promises of the children it enqueued."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -70,6 +71,10 @@ class Engine(Protocol):
 
     def noted(self, name: str, make: Callable[[], object]) -> Any:
         """A value that replays get again."""
+
+    @property
+    def log_file(self) -> str:
+        """The path of the file that has what the body prints."""
 
     @property
     def num(self) -> int:
@@ -262,6 +267,22 @@ class Task:
         if self._key is None:
             self._key = self._engine.noted("key", lambda: self._engine.task_key)
         return self._key
+
+    # --- where it logs -------------------------------------------------------------------------------------
+
+    @property
+    def task_logfile(self) -> str:
+        """The file that has what this task prints and logs, among what others did whom this worker ran."""
+        return self._engine.log_file
+
+    worker_log_file = task_log_url = worker_log_url = task_logfile
+
+    @property
+    def logs_dir_for_worker(self) -> str:
+        """The folder of the logs of this run."""
+        return os.path.dirname(self.task_logfile)
+
+    task_logging_dirpath = file_logging_dirpath = logs_dir_for_worker
 
     # --- what the report shows -----------------------------------------------------------------------------
 

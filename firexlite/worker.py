@@ -331,6 +331,10 @@ class Attempt:
         self.journal.revoke_chain(head)
 
     @property
+    def log_file(self) -> str:
+        return str(self.journal.directory.log_file(self.claim.epoch, self.worker.number))
+
+    @property
     def num(self) -> int:
         return self.claim.task
 

@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home", "uid",
     "signatures", "files", "codec_errors", "codec_standard", "codec", "soundness", "results", "converters", "binding",
-    "schema", "claims", "journal", "takeover", "replay", "logs", "history", "missing", "board", "interrupts", "recorded",
+    "schema", "claims", "journal", "takeover", "replay", "loggers", "trimming", "runlog", "logs",
+    "history", "missing", "board", "interrupts", "recorded",
     "showing", "services", "application", "builtin", "plugins", "submission", "worker", "ending", "runner", "launch", "front",
     "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor", "importing", "cli", "compat",
     "__init__", "__main__",
