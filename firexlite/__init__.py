@@ -7,7 +7,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .application import App, Service, app
-    from .builtin import CopyBogKeys
+    from .builtin import CopyBogKeys, ScheduleSubChain
     from .codec import register_codec
     from .converters import ConverterRegister, InputConverter, SingleArgDecorator
     from .errors import (
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from .signatures import Chain, InjectArgs, Signature
 
 _HOME_OF = {
-    "CopyBogKeys": "builtin", "App": "application", "Service": "application", "app": "application", "flame": "showing",
+    "CopyBogKeys": "builtin", "ScheduleSubChain": "builtin",
+    "App": "application", "Service": "application", "app": "application", "flame": "showing",
     "flame_collapse": "showing", "register_codec": "codec", "ConverterRegister": "converters",
     "InputConverter": "converters", "SingleArgDecorator": "converters", "ArgumentConversionException": "errors",
     "ChainException": "errors", "ChainInterruptedException": "errors", "ChainRevokedException": "errors",
@@ -51,6 +52,7 @@ __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
+    "ScheduleSubChain",
     "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitOnChainTimeoutError", "WorkerLost", "__version__",
     "app", "flame", "flame_collapse", "get_task_logger", "register_codec", "returns",
 ]

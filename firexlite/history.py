@@ -609,6 +609,7 @@ def summary(history: History) -> dict[str, Any]:
     """The fields of FireX's run.json."""
     run = history.run()
     completed = run.ended is not None and run.state != RUN_INTERRUPTED
+    revoked = run.state == RUN_REVOKED
     return {
         "firex_id": run.firex_id,
         "logs_path": str(history.directory.path),
@@ -621,8 +622,13 @@ def summary(history: History) -> dict[str, Any]:
         "inputs": run.inputs,
         "results": {"chain_results": history.named_values(), "unsuccessful_services": history.unsuccessful()}
         if completed else None,
-        "revoked": run.state == RUN_REVOKED,
-        "revoked_details": None,
+        "revoked": revoked,
+        "revoked_details": {"logs_dir": str(history.directory.path), "reason": None, "task_uuid": None, "root_revoke": True,
+                            "revoking_user": None, "revoke_start_time": None,
+                            "revoke_complete_time": run.ended} if revoked else None,
+        "run_soft_time_limit": run.options.get("soft_time_limit"),
+        "max_completion_timestamp": None if run.options.get("soft_time_limit") is None else
+        run.created + run.options["soft_time_limit"],
         "state": run.state,
         "submit_proc_start_timestamp": run.created,
         "completed_timestamp": run.ended if completed else None,

@@ -122,6 +122,22 @@ def end_descendants(spared: Collection[int] = ()) -> None:
                 time.sleep(0.01)
 
 
+def pidfd(pid: int) -> int | None:
+    """A file descriptor that is readable when a child has ended; None where there is no such thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL what lives below this process in the session of a process that has ended: what that has left to us."""
+    for pid in list(descendants(os.getpid())):
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+
+
 def punch_hole(fd: int, start: int, length: int) -> bool:
     """Give back the space of a part of a file, whose bytes keep their places; False where that cannot be done."""
     import ctypes

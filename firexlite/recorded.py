@@ -18,6 +18,9 @@ class Notebook(Protocol):
     def noted(self, name: str, make: Callable[[], object]) -> Any:
         """The next value of this name: what an earlier attempt noted, else what ``make`` gives, which is noted."""
 
+    def tell_command(self, number: int, about: dict[str, Any]) -> None:
+        """How a shell command of the body stands: its begin, then its end. number: no other has it in this process."""
+
 
 notebook: Notebook | None = None  # of the body that runs in this process
 

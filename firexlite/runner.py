@@ -234,7 +234,8 @@ class Runner:
             faults.reach("reaped")
             self.barren = self.barren + 1 if self.board.status(number) == COMES else 0
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its session
+                os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its group
+            host.kill_session(pid)              # and those in groups of their own
             how = host.how_it_died(status)
             runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
             with self._journal() as journal:

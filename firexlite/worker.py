@@ -31,7 +31,7 @@ from .replay import Replay, ReplayStopped
 from .results import name_values
 from .secrets import Secret, masked_data, vault
 from .services import MemberView
-from .showing import Row
+from .showing import COMMANDS_KEY, OBJECT, Row, row
 from .signatures import Chain
 from .submission import new_tasks
 
@@ -173,7 +173,7 @@ class Attempt:
 
     def __init__(self, worker: Worker, claim: Claim) -> None:
         self.worker, self.journal, self.claim = worker, worker.journal, claim
-        self._thread = threading.current_thread()
+        self._thread, self._pid = threading.current_thread(), os.getpid()
         self._waits = itertools.count(1)
         self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
         self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
@@ -254,6 +254,11 @@ class Attempt:
 
     def show(self, rows: list[Row]) -> None:
         self._own(lambda: self.journal.show(self.claim, rows))
+
+    def tell_command(self, number: int, about: dict[str, Any]) -> None:
+        if os.getpid() == self._pid:  # a fork of the body has no part in the journal
+            name = f"{self.claim.attempt}.{number}"
+            self.show([row(f"{COMMANDS_KEY}.{name}", OBJECT, {name: about}, number)])
 
     def enqueue(self, chain: Chain) -> tuple[int, int]:
         members, digest = new_tasks(chain)

@@ -15,7 +15,7 @@ ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home", "uid",
     "signatures", "files", "codec_errors", "codec_standard", "codec", "soundness", "results", "converters", "binding",
     "schema", "claims", "journal", "takeover", "replay", "loggers", "trimming", "runlog", "logs",
-    "history", "missing", "board", "interrupts", "recorded",
+    "measure", "history", "missing", "board", "interrupts", "recorded", "commands",
     "showing", "services", "application", "builtin", "plugins", "submission", "worker", "ending", "runner", "launch", "front",
     "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor", "importing", "cli", "compat",
     "__init__", "__main__",
