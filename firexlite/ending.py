@@ -86,6 +86,5 @@ def exit_code(directory: RunDirectory, state: str) -> int:
 def write_run_json(directory: RunDirectory) -> None:
     """Write the run's `run.json`, with the fields of FireX's, as the journal stands; on a full disk it stays as it was."""
     with suppress(OSError, StorageFailure), History(directory) as history:
-        told = summary(history)
-        write_atomically(directory.run_json, json.dumps(told, indent=1) + "\n", 0o400 if told["completed"] else 0o600)
+        write_atomically(directory.run_json, json.dumps(summary(history), indent=1) + "\n")
     faults.reach("run.json written")

@@ -46,7 +46,7 @@ class Drawer {
       section("Result", task.result !== undefined && drawResult(task.result)),
       ...drawFlameData(task.flame_data ?? {}),
       section("External commands", task.external_commands && this.drawCommands(task.external_commands)),
-      section("Log", task.log && [drawLog(task.log), this.drawWayToLog(row)]),
+      section("Log", task.log && [...drawLog(task.log), this.drawWayToLog(row)]),
       section("Time", this.drawTimes(row, task)),
       section("Attempts", row in this.run.attempts && this.drawAttempts(task.attempts)),
       section("States", task.states && this.drawStates(task.states)),
