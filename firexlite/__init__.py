@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .application import App, Service, app, flame, flame_collapse
-    from .builtin import CopyBogKeys
+    from .application import App, Service, app
+    from .builtin import CopyBogKeys, ScheduleSubChain
     from .codec import register_codec
     from .converters import ConverterRegister, InputConverter, SingleArgDecorator
     from .errors import (
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         WorkerLost,
     )
     from .files import File
+    from .loggers import get_task_logger
     from .promises import Promise, WaitLoopCallBack
     from .recorded import now as now
     from .recorded import random as random
@@ -31,18 +32,21 @@ if TYPE_CHECKING:
     from .results import DYNAMIC_RETURN, returns
     from .secrets import Secret
     from .services import Task
+    from .showing import flame, flame_collapse
     from .signatures import Chain, InjectArgs, Signature
 
 _HOME_OF = {
-    "CopyBogKeys": "builtin", "App": "application", "Service": "application", "app": "application", "flame": "application",
-    "flame_collapse": "application", "register_codec": "codec", "ConverterRegister": "converters",
+    "CopyBogKeys": "builtin", "ScheduleSubChain": "builtin",
+    "App": "application", "Service": "application", "app": "application", "flame": "showing",
+    "flame_collapse": "showing", "register_codec": "codec", "ConverterRegister": "converters",
     "InputConverter": "converters", "SingleArgDecorator": "converters", "ArgumentConversionException": "errors",
     "ChainException": "errors", "ChainInterruptedException": "errors", "ChainRevokedException": "errors",
     "FirexliteError": "errors", "InvalidChainArgsException": "errors", "MultipleFailuresException": "errors",
     "ReturnCodeError": "errors", "ReturnsCodingException": "errors", "WaitOnChainTimeoutError": "errors",
     "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "promises", "Task": "services",
     "File": "files", "Secret": "secrets", "now": "recorded", "random": "recorded", "uuid": "recorded",
-    "WaitLoopCallBack": "promises", "Chain": "signatures", "InjectArgs": "signatures", "Signature": "signatures",
+    "WaitLoopCallBack": "promises", "get_task_logger": "loggers", "Chain": "signatures", "InjectArgs": "signatures",
+    "Signature": "signatures",
 }
 
 # Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library.
@@ -50,8 +54,9 @@ __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
-    "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitLoopCallBack", "WaitOnChainTimeoutError", "WorkerLost",
-    "__version__", "app", "flame", "flame_collapse", "register_codec", "returns",
+    "ScheduleSubChain", "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitLoopCallBack",
+    "WaitOnChainTimeoutError", "WorkerLost", "__version__", "app", "flame", "flame_collapse", "get_task_logger",
+    "register_codec", "returns",
 ]
 
 

@@ -18,24 +18,26 @@ from .limits import HARD, SOFT
 from .results import return_names
 from .secrets import Secret, mask_of, masked
 from .services import Task
+from .showing import Flame, attribute, flame_option
+from .showing import flame as flame
+from .showing import flame_collapse as flame_collapse
 from .signatures import Signature
 from .task_options import WORKER_DEATHS, PendingChildStrategy, TaskOptions, ValidateArgs, as_options
 
 _NOT_OPTIONS = ("self", "function", "others")
 ORIG = "_orig"            # what the name of an overridden service ends in, once for each level
-COLLAPSE_KEY = "_default_display"
 
 
 class Service:
     """A function that can be composed into chains and run as a task. Called directly it is the plain function."""
 
     def __init__(self, function: Callable, *, name: str, bind: bool, returns: tuple[str, ...] | None,
-                 flame: Mapping[str, Flame], collapse: list[dict], options: TaskOptions, base: type[Task]) -> None:
+                 flame: Mapping[str, Flame], options: TaskOptions, base: type[Task]) -> None:
         self.undecorated = function
         self.name = name
         self.bind, self.returns, self.base = bind, returns, base
         self.options = options
-        self.flame, self.collapse = dict(flame), collapse
+        self.flame = dict(flame)
         self.parameters = Parameters.of(function, bind)
         self.from_plugin = False
         self.orig: Service | None = None
@@ -144,7 +146,7 @@ class App:
         if function is None:
             given: dict[str, Any] = {**locals(), **others}
             return functools.partial(self.task, **{name: given[name] for name in given if name not in _NOT_OPTIONS})
-        declared = _attribute(function, "__firexlite_returns__")
+        declared = attribute(function, "__firexlite_returns__")
         if declared is not None and returns is not None:
             raise ReturnsCodingException(f"{function.__name__} declares its returns twice, by @returns and by returns=")
         long_name = name or f"{function.__module__}.{function.__name__}"
@@ -157,11 +159,10 @@ class App:
                 "max_retries": max_retries, "default_retry_delay": default_retry_delay, "autoretry_for": autoretry_for,
                 "dont_autoretry_for": dont_autoretry_for, "retry_kwargs": retry_kwargs, "retry_backoff": retry_backoff,
                 "retry_backoff_max": retry_backoff_max, "retry_jitter": retry_jitter})
-        shown = {**(_attribute(function, "__firexlite_flame__") or {}), **_flame_option(flame)}
+        shown = {**(attribute(function, "__firexlite_flame__") or {}), **flame_option(flame)}
         return self._register(Service(
             function, name=long_name, bind=bind, base=base, options=options, flame=shown,
-            returns=return_names(returns if declared is None else declared, long_name),
-            collapse=_attribute(function, "__firexlite_collapse__") or []))
+            returns=return_names(returns if declared is None else declared, long_name)))
 
     def _register(self, service: Service) -> Service:
         """Make a service known; one that a plugin defines overrides the service of its short name, everywhere."""
@@ -223,103 +224,3 @@ class App:
 
 
 app = App()
-
-
-def _attribute(function: Callable, name: str) -> Any:
-    """An attribute that a decorator left on a function, through other decorators that used functools.wraps."""
-    while function is not None:
-        if (found := getattr(function, name, None)) is not None:
-            return found
-        function = getattr(function, "__wrapped__", None)  # type: ignore[assignment]
-    return None
-
-
-# --- what a service shows of itself ---------------------------------------------------------------------------
-
-class Flame:
-    """One value that a service shows in the report. key None: the formatter gets all arguments and results at once."""
-
-    def __init__(self, key: str | None, formatter: Callable | None, data_type: str, bind: bool) -> None:
-        self.key, self.formatter, self.data_type, self.bind = key, formatter, data_type, bind
-
-    def text(self, values: Mapping[str, object], task: Task) -> str | None:
-        """What to show of ``values``, None for nothing. The formatter's exceptions are the caller's to log."""
-        if self.key is not None and self.key not in values:
-            return None
-        shown = dict(values) if self.key is None else values[self.key]
-        if self.formatter is None:
-            return default_formatter(shown)
-        return self.formatter(shown, task=task) if self.bind else self.formatter(shown)
-
-
-def default_formatter(value: object) -> str | None:
-    """None shows nothing, a string itself, anything else as JSON, or as str() gives it."""
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError):
-        return str(value)
-
-
-def flame(key: str | None = None, formatter: Callable | None = None, data_type: str = "html", bind: bool = False) -> Callable:
-    """Show an argument or a result of a service in the report; stands below `@app.task`.
-
-    formatter: from the value (for ``key`` None or '*': from a dict of all) to HTML; called when the task starts and
-    when it succeeds. bind: it also gets ``task=self``.
-    """
-    name = None if key == "*" else key
-
-    def declare(function: Callable) -> Callable:
-        if isinstance(function, Service):
-            raise TypeError("@flame must stand below @app.task")
-        shown = dict(_attribute(function, "__firexlite_flame__") or {})
-        shown[key or "*"] = Flame(name, formatter, data_type, bind)
-        function.__firexlite_flame__ = shown  # type: ignore[attr-defined]
-        return function
-
-    return declare
-
-
-def _flame_option(option: str | Iterable[str] | Mapping | None) -> dict[str, Flame]:
-    if option is None:
-        return {}
-    keys: Iterable[str] = (option,) if isinstance(option, str) else option
-    formatters = option if isinstance(option, Mapping) else {}
-    return {key: Flame(None if key == "*" else key, formatters.get(key), "html", False) for key in keys}
-
-
-_TARGETS = ("self", "ancestors", "descendants", "unchained-descendants", "grandchildren")
-
-
-def flame_collapse(spec: str | Mapping | list) -> Callable:
-    """Declare which tasks the report draws collapsed: ``'descendants'``, or ``{service or regex: targets}``.
-
-    targets: one of self, ancestors, descendants, unchained-descendants, a list of them, or ``{targets, operation}``.
-    """
-    operations = spec if isinstance(spec, list) else _collapse_operations(spec)
-
-    def declare(function: Callable) -> Callable:
-        if isinstance(function, Service):
-            raise TypeError("@flame_collapse must stand below @app.task")
-        function.__firexlite_collapse__ = operations  # type: ignore[attr-defined]
-        return function
-
-    return declare
-
-
-def _collapse_operations(spec: str | Mapping) -> list[dict]:
-    rules = {None: spec} if isinstance(spec, str) else spec
-    operations = []
-    for nodes, rule in rules.items():
-        rule = rule if isinstance(rule, Mapping) else {"targets": rule}
-        targets = rule["targets"]
-        operation: dict[str, Any] = {"targets": [targets] if isinstance(targets, str) else list(targets),
-                                     "operation": rule.get("operation", "collapse")}
-        if unknown := set(operation["targets"]) - set(_TARGETS):
-            raise ValueError(f"flame_collapse knows the targets {', '.join(_TARGETS)}, not {', '.join(sorted(unknown))}")
-        if nodes is not None:
-            pattern = nodes.pattern if isinstance(nodes, re.Pattern) else None
-            operation["relative_to_nodes"] = {"type": "task_name_regex" if pattern else "task_name", "value": pattern or nodes}
-        operations.append(operation)
-    return operations

@@ -8,6 +8,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import once, waiting
-from .application import COLLAPSE_KEY, Service, app
+from .application import Service, app
 from .binding import Bog, as_argument, as_flow
 from .claims import Failure, Retry, Stop, Success
 from .codec import canonical, decode, decode_error, digest, encode, encode_error, encode_named
@@ -41,8 +42,9 @@ from .limits import HARD, SOFT
 from .promises import CallBacks, MemberView, Request, WaitLoopCallBack
 from .replay import Replay, ReplayStopped
 from .results import name_values
-from .secrets import Secret, masked, masked_data, vault
+from .secrets import Secret, masked_data, vault
 from .services import Task
+from .showing import COMMANDS_KEY, OBJECT, Row, row
 from .signatures import Chain
 from .submission import new_tasks
 from .task_options import ValidateArgs
@@ -64,7 +66,7 @@ class Attempt:
 
     def __init__(self, worker: Worker, claim: Claim) -> None:
         self.worker, self.journal, self.claim = worker, worker.journal, claim
-        self._thread = threading.current_thread()
+        self._thread, self._pid = threading.current_thread(), os.getpid()
         self._waits = itertools.count(1)
         self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
         self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
@@ -130,7 +132,7 @@ class Attempt:
         """Run the service, or take over the result of another task, and wait for its children."""
         bog = self._bind(service)
         task = self.task = service.base(service, self, bog)
-        self._show(service, task, bog.abog, first=True)
+        task.send_flame(bog.abog)
         if self._options.get("use_cache", service.options.use_cache) and (cached := self._cached(service, bog)):
             return cached
         args, kwargs = bog.call_arguments()
@@ -149,7 +151,7 @@ class Attempt:
         returned = {name: changed[name] for name in returned}
         success = Success(encode_named(returned, f"what {service.short_name} returned as "),
                           _changes(service, bog, {name: value for name, value in changed.items() if name not in returned}))
-        self._show(service, task, {**bog.abog, **returned}, first=False)
+        task.send_flame({**bog.abog, **returned})
         return success
 
     def _bind(self, service: Service) -> Bog:
@@ -183,23 +185,15 @@ class Attempt:
         after = register.converted(values, before)
         return {name: value for name, value in after.items() if name not in values or value is not values[name]}
 
-    def _show(self, service: Service, task: Task, values: dict[str, object], first: bool) -> None:
-        """Journal what the service shows of itself in the report; what its formatters raise is logged, no more."""
-        rows = []
-        if first and service.collapse:
-            rows.append((COLLAPSE_KEY, "object", json.dumps(service.collapse), -1))
-        for position, (key, shown) in enumerate(service.flame.items()):
-            try:
-                text = shown.text(values, task)
-            except Exception:
-                logger.exception("the flame formatter of %s for %s failed", service.short_name, key)
-                continue
-            if text is not None:
-                rows.append((key, shown.data_type, json.dumps(masked(str(text))), position))
-        if rows:
-            self.journal.show(self.claim, rows)
-
     # --- the engine of `self` and of promises ------------------------------------------------------------
+
+    def show(self, rows: list[Row]) -> None:
+        self._own(lambda: self.journal.show(self.claim, rows))
+
+    def tell_command(self, number: int, about: dict[str, Any]) -> None:
+        if os.getpid() == self._pid:  # a fork of the body has no part in the journal
+            name = f"{self.claim.attempt}.{number}"
+            self.show([row(f"{COMMANDS_KEY}.{name}", OBJECT, {name: about}, number)])
 
     def enqueue(self, chain: Chain, key: str | None = None) -> tuple[int, int]:
         members, digest = new_tasks(chain)
@@ -260,7 +254,7 @@ class Attempt:
                 self.worker.rest(heard, left if call_in_s is None else min(left, call_in_s))
         except (TaskRevoked, Interrupted):
             raise
-        except BaseException:  # of a limit, or of the body's own code, which may catch it: it goes on, and needs a slot for that
+        except BaseException:  # of a limit, or of the body's own code: it may go on, and needs a slot for that
             self._own(lambda: self.journal.end_wait(self.claim, wait))
             raise
 
@@ -340,6 +334,14 @@ class Attempt:
 
     def revoke(self, head: int) -> None:
         self.journal.revoke_chain(head)
+
+    @property
+    def log_file(self) -> str:
+        return str(self.journal.directory.log_file(self.claim.epoch, self.worker.number))
+
+    @property
+    def num(self) -> int:
+        return self.claim.task
 
     @property
     def attempt(self) -> int:

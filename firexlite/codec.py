@@ -658,6 +658,7 @@ class _Viewer(_Reader):
         "Fraction": lambda self, obj: "{}/{}".format(*obj["value"]),
         "range": lambda self, obj: "range({}, {}, {})".format(*obj["value"]),
         "Pattern": lambda self, obj: obj["value"][0],
+        "Uid": lambda self, obj: obj["value"] if isinstance(obj["value"], str) else obj["value"][0],
         "File": lambda self, obj: "{} ({} bytes)".format(*obj["value"]),
         "enum": lambda self, obj: obj.get("value", obj["name"]),
         "raised": raised,

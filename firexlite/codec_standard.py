@@ -15,7 +15,8 @@ from fractions import Fraction
 from typing import Any
 
 from .files import File
-from .signatures import Literal
+from .signatures import InjectArgs, Literal
+from .uid import Uid
 
 
 def type_name(value: object) -> str:
@@ -90,6 +91,8 @@ _STANDARD: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
         ipaddress.IPv6Address, ipaddress.IPv6Network, ipaddress.IPv6Interface)),
     (File, lambda file: file.plain, lambda parts: File.recorded(*parts)),
     (Literal, str.__str__, Literal),
+    (Uid, lambda uid: uid.plain, Uid.recorded),
+    (InjectArgs, lambda injected: injected.kwargs, lambda kwargs: InjectArgs(**kwargs)),
 ]
 CODEC_OF = {cls: Codec(cls, cls.__name__, to_plain, from_plain) for cls, to_plain, from_plain in _STANDARD}
 CODECS = {codec.name: codec for codec in CODEC_OF.values()}

@@ -18,6 +18,7 @@ from .holders import Holder, command_of, have_open, holders
 from .home import RunDirectory, durability, home_and_its_source, owner_name
 from .own_files import open_own_file
 from .schema import SCHEMA
+from .trimming import log_limit
 
 _FREED_OF_THE_RACE = ((3, 44, 6), (3, 50, 7))  # releases of older lines that have the correction of 3.51.3
 _CHUNK_BYTES = 1 << 20
@@ -204,6 +205,8 @@ def _settings(directory: RunDirectory) -> Iterator[Section]:
     yield Section("home", f"{place} ({'the default' if source == 'default' else source})")
     yield Section("durability", f"{durability()} " + (
         "(FIREXLITE_DURABILITY)" if os.environ.get("FIREXLITE_DURABILITY") else "(the default)"))
+    yield Section("log limit", f"{in_words(log_limit()) if log_limit() else 'none'} for each attempt " + (
+        "(FIREXLITE_LOG_LIMIT)" if os.environ.get("FIREXLITE_LOG_LIMIT") else "(the default)"))
     try:
         with History(directory) as history:
             options = history.run().options

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from . import faults, lodging
 from .codec import decode_error
-from .errors import JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure
+from .errors import FirexliteError, JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure
 from .history import History, summary
 from .home import RunDirectory, home, write_atomically, write_where_told
 from .journal import Journal
 from .states import RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED
+from .trimming import close_holes, worker_of
 
 
 def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
@@ -24,6 +25,10 @@ def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
         with suppress(StorageFailure), Journal(directory, slots=0, full_wait_s=0) as journal:
             journal.fold()
     remove_folder(directory.wake)
+    with suppress(FirexliteError), History(directory) as history:  # in what workers printed that were killed
+        for log in directory.logs.glob("*.log"):
+            if of := worker_of(log.name):
+                close_holes(log, history.output_begins(*of))
     write_run_json(directory)
     faults.reach("tidied")
     directory = bring_home(directory)

@@ -25,7 +25,7 @@ RUN_KEYS = ("id", "firex_id", "chain", "state", "started", "ended", "root", "inp
 TASK_KEYS = ("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state", "chain_depth", "plugin", "host",
              "started", "runtime", "states", "attempts", "queue", "self", "child_wait", "backoff", "asleep", "down",
              "replayed_in", "args", "defaults", "result", "exception", "traceback", "cause", "error_context",
-             "flame_data", "commands", "extra_parents", "cached_from", "aside", "log")
+             "flame_data", "external_commands", "extra_parents", "cached_from", "aside", "log")
 
 MAX_SAFE_INTEGER = 2 ** 53 - 1  # beyond it JSON.parse rounds
 MAX_DEPTH = 100

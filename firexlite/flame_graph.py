@@ -13,10 +13,12 @@ from .binding import Bog
 from .codec import display, display_error
 from .history import AttemptRecord, History, IncarnationRecord, TaskRecord, bind_for_display, flow_after, interrupted_by
 from .home import task_uuid
+from .showing import COMMANDS_KEY
 from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, WAITING
 from .version import __version__
 
 SCHEMA = "firexlite.flame/1"
+AT_A_TIME = 10 ** 9  # positions from here on are microseconds since the epoch
 MOST_LOG_BYTES = 64 * 1024 * 1024  # of one task's output; a log with a hole may claim any size
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 
@@ -49,8 +51,13 @@ class _Builder:
         for task, state, at in history.events():
             self.states[task].append((state, at))
         self.flame_data: dict[int, dict[str, Any]] = collections.defaultdict(dict)
+        self.commands: dict[int, dict[str, Any]] = collections.defaultdict(dict)
         for task, key, kind, text, position in history.flame_data():
-            self.flame_data[task][key] = {"value": json.loads(text), "type": kind, "order": position}
+            if key.startswith(COMMANDS_KEY):
+                self.commands[task].update(json.loads(text))
+            else:
+                order = position if position < AT_A_TIME else position / 1_000_000
+                self.flame_data[task][key] = {"value": json.loads(text), "type": kind, "order": order}
 
     def _incarnations(self) -> list[dict[str, Any]]:
         """Each life of the run; of one that was killed the end is the last thing it journaled."""
@@ -117,7 +124,8 @@ class _Builder:
             "exception": error and repr_of(error), "traceback": error and tracebacks(error),
             "cause": by_uuid.get(cause) if cause else None,
             "error_context": where and f"{where['file']}:{where['line']} in {where['function']}",
-            "flame_data": self.flame_data.get(task.num, {}), "commands": {}, "extra_parents": [], "cached_from": None,
+            "flame_data": self.flame_data.get(task.num, {}), "external_commands": self.commands.get(task.num, {}),
+             "extra_parents": [], "cached_from": None,
             "aside": task.aside, "log": self._log(attempts),
         }
 

@@ -14,12 +14,14 @@ from pathlib import Path
 from . import host
 from .board import Board
 from .errors import BadInput, FirexliteError
+from .history import History
 from .home import RunDirectory
 from .incarnation import IMPORT_TIMEOUT_S
 from .interrupts import STOPPING, take_back_signals
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .logs import flush_output, terminal
 from .runner import GRACE_S, SAME_REQUEST_S
+from .trimming import Watch
 
 REFRESH_S = 0.2
 STOPPED = 130      # how a job ends that is stopped before it has begun a run
@@ -58,6 +60,8 @@ class Front:
         self._signal: int | None = None
         self._asked = self._kill_at = 0.0      # monotonic
         self._has_said_stopping = False
+        self._watch: Watch | None = None
+        self._next_look = 0.0                  # monotonic
         self._pid = 0
         self._not_ours: set[int] = set()       # children of the shell script that became this process by `exec`
 
@@ -166,6 +170,22 @@ class Front:
                 self._importing = None
             if self.directory is not None:
                 self.screen.progress(self.board)
+                self._look_after_logs(self.directory)
+
+    def _look_after_logs(self, directory: RunDirectory) -> None:
+        """Keep what tasks print from filling the disk."""
+        if time.monotonic() < self._next_look:
+            return
+
+        def start_of(epoch: int, worker: int) -> int:
+            with History(directory) as history:
+                return history.output_begins(epoch, worker)
+
+        if self._watch is None:
+            self._watch = Watch(directory.logs, start_of)
+        with suppress(FirexliteError):  # the journal is locked, or lies elsewhere by now: the next look will do
+            self._watch.look()
+        self._next_look = time.monotonic() + REFRESH_S
 
     def _take_note(self, message: dict, fds: list[int]) -> None:
         what = message.pop("what")
@@ -194,7 +214,7 @@ class Front:
 
     def _has_begun(self, path: str) -> None:
         if self.directory is None:
-            self.directory = RunDirectory(Path(path))
+            self.directory, self._watch = RunDirectory(Path(path)), None
             self.screen.started(self.directory)
         if self._resumed is not None:
             self.screen.resumed(**self._resumed)

@@ -16,12 +16,13 @@ from urllib.parse import quote
 import peewee
 from peewee import JOIN, SqliteDatabase
 
+from . import runlog
 from .binding import EXTRA, Bog, Parameters, as_flow
 from .codec import display, display_error
 from .codec_errors import is_machinery
 from .errors import InvalidChainArgsException, JournalUnusable, NotReadable
 from .home import FIREX_ID, RunDirectory, task_uuid
-from .logs import read_stretch
+from .logs import TAIL_BYTES, read_stretch
 from .own_files import open_own_file
 from .schema import (
     ERRORS,
@@ -400,8 +401,8 @@ class History:
         """``(task, key, type, JSON text, position)``."""
         return self._rows(FlameDatum.select().order_by(FlameDatum.task, FlameDatum.position))
 
-    def log(self, attempt: AttemptRecord, limit: int | None = None) -> tuple[str, int]:
-        """The output of an attempt, and how many bytes before it were left out."""
+    def log(self, attempt: AttemptRecord, limit: int | None = TAIL_BYTES) -> tuple[str, int]:
+        """The output of an attempt, its last ``limit`` bytes or all that is there, and how many bytes before were left out."""
         end = attempt.log_end
         if end is None:  # its worker died, or goes on: what it wrote ends where the next attempt began
             end = next((start for (start,) in self._rows(
@@ -411,7 +412,18 @@ class History:
         path = self.directory.log_file(attempt.epoch, attempt.worker)
         if not _is_own_log(path):
             return "", 0
-        return read_stretch(path, attempt.log_start, end, **({} if limit is None else {"limit": limit}))
+        return read_stretch(path, attempt.log_start, end, limit)
+
+    def run_log(self) -> str:
+        """What is logged of the run as a whole."""
+        path = self.directory.logs / runlog.NAME
+        return read_stretch(path, 0, None)[0] if _is_own_log(path) else ""
+
+    def output_begins(self, epoch: int, worker: int) -> int:
+        """Where in its log the output of a worker's present attempt begins, or would begin."""
+        [(at,)] = self.execute("SELECT max(coalesce(log_end, log_start)) FROM attempt WHERE epoch = ? AND worker = ?",
+                               epoch, worker)
+        return at or 0
 
     # --- what reached a task -------------------------------------------------------------------------------------
 
@@ -599,6 +611,7 @@ def summary(history: History) -> dict[str, Any]:
     """The fields of FireX's run.json."""
     run = history.run()
     completed = run.ended is not None and run.state != RUN_INTERRUPTED
+    revoked = run.state == RUN_REVOKED
     return {
         "firex_id": run.firex_id,
         "logs_path": str(history.directory.path),
@@ -611,8 +624,13 @@ def summary(history: History) -> dict[str, Any]:
         "inputs": run.inputs,
         "results": {"chain_results": history.named_values(), "unsuccessful_services": history.unsuccessful()}
         if completed else None,
-        "revoked": run.state == RUN_REVOKED,
-        "revoked_details": None,
+        "revoked": revoked,
+        "revoked_details": {"logs_dir": str(history.directory.path), "reason": None, "task_uuid": None, "root_revoke": True,
+                            "revoking_user": None, "revoke_start_time": None,
+                            "revoke_complete_time": run.ended} if revoked else None,
+        "run_soft_time_limit": run.options.get("soft_time_limit"),
+        "max_completion_timestamp": None if run.options.get("soft_time_limit") is None else
+        run.created + run.options["soft_time_limit"],
         "state": run.state,
         "submit_proc_start_timestamp": run.created,
         "completed_timestamp": run.ended if completed else None,

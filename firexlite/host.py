@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 OF_OTHERS_S = 0.5  # that processes of another user, as `sudo` makes them, have to end when all around them has ended
 
 
@@ -126,6 +127,32 @@ def end_descendants(spared: Collection[int] = ()) -> None:
                 if time.monotonic() > give_up:
                     return
                 time.sleep(0.01)
+
+
+def pidfd(pid: int) -> int | None:
+    """A file descriptor that is readable when a child has ended; None where there is no such thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        return None
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL what lives below this process in the session of a process that has ended: what that has left to us."""
+    for pid in list(descendants(os.getpid())):
+        with contextlib.suppress(OSError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+
+
+def punch_hole(fd: int, start: int, length: int) -> bool:
+    """Give back the space of a part of a file, whose bytes keep their places; False where that cannot be done."""
+    import ctypes
+    try:
+        fallocate = _libc().fallocate  # type: ignore[attr-defined]
+    except (AttributeError, OSError):
+        return False
+    return fallocate(fd, _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE, ctypes.c_int64(start), ctypes.c_int64(length)) == 0
 
 
 def ended_children() -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host, soundness
+from . import host, runlog, soundness
 from .doctor import in_words
 from .ending import bring_home, write_run_json
 from .errors import BadInput, JournalUnusable
@@ -131,6 +131,7 @@ def _copy_what_is_named(source: RunDirectory, draft: RunDirectory, room: _Room) 
         blobs = [name for name in sorted(soundness.blobs_of(history)) if _BLOB.match(name)]
         logs = [f"{epoch}-{worker}.log" for epoch, worker in history.execute(
             "SELECT DISTINCT epoch, worker FROM attempt WHERE typeof(epoch) = 'integer' AND typeof(worker) = 'integer'")]
+        logs.append(runlog.NAME)
     for folder, target, names in ((source.blobs, draft.blobs, blobs), (source.logs, draft.logs, logs)):
         if names and os.path.islink(folder):
             raise JournalUnusable(f"{folder} is a symbolic link, and not a folder as in a run that firexlite made")

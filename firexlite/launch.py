@@ -35,6 +35,7 @@ from .secrets import masked_data, vault
 from .states import RUN_SUCCEEDED
 from .submission import Prepared, Request, prepare, redacted
 from .takeover import Decisions, take_over
+from .trimming import log_limit
 from .version import __version__
 
 LONGEST = 8000  # characters of a sentence; twelve bytes each at most
@@ -118,6 +119,7 @@ class ResumeRequest:
 def begin(request: Request, board: Board, channel: Channel) -> int:
     """Submit a run and drive it. Returns the exit code. Raises KeyboardInterrupt if it is stopped before the run is there."""
     durability()  # refuses what it does not know, before anything is there
+    log_limit()
     firex_id = new_firex_id(time.time())
     vault.when_learned = terminal.mask
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
@@ -193,6 +195,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     alive: what holds the run's lock, if this process was given it.
     """
     durability()
+    log_limit()
     directory = find_run(request.firex_id)
     directory.refuse_unsafe()
     if alive is None:

@@ -15,7 +15,6 @@ import errno
 import fcntl
 import gc
 import io
-import logging
 import os
 import select
 import signal
@@ -30,9 +29,12 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from .loggers import capture_records
 from .secrets import masked, vault
+from .trimming import close_holes, log_limit, note, parts, shorten
 
 TAIL_BYTES = 64 * 1024  # of one attempt's output, as much as a reader is given
+MOST_BYTES = 1 << 30    # that are ever read at once; a hole may claim any size
 CHUNK_BYTES = 64 * 1024 # that the filter takes at once
 ANSWER_S = 10.0         # how long the filter is waited for; it answers in well under a millisecond
 TELLING_BYTES = 4       # of the beginning of a value, which are held back for what may follow, even after the body has ended
@@ -50,29 +52,29 @@ class WorkerLog:
     def __init__(self, path: Path, critical: AbstractContextManager | None = None) -> None:
         self._inherited = sys.stdout, sys.stderr  # kept, never flushed: what is left in them is the runner's
         self._critical = critical or contextlib.nullcontext()
+        close_holes(path)  # of a worker before us that had this number
         self._fd = _open_log(path)
+        self._path, self._limit = path, log_limit()
+        self._began = os.fstat(self._fd).st_size  # where the output of the present attempt begins
         self._output = self._fd                   # where 1 and 2 lead: the file, or the pipe to the filter
         self._filter: _Filter | None = None
         for standard in (1, 2):
             os.dup2(self._output, standard)
         self._streams = sys.stdout, sys.stderr = _stream(1), _stream(2)
-        self._log_records_to_stderr()
-
-    @staticmethod
-    def _log_records_to_stderr() -> None:
-        root = logging.getLogger()
-        if not root.handlers:  # a service file that configured logging itself keeps what it chose
-            handler = _ToStderr()
-            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
-            root.addHandler(handler)
-            root.setLevel(logging.INFO)
+        capture_records()
 
     def size(self) -> int:
-        """Bytes written so far, those still buffered or on their way through the filter included."""
+        """Bytes written so far, those still buffered or on their way through the filter included: where a stretch ends,
+        and the next begins. One that is too long is shortened."""
         flush_output()
-        if self._filter is not None and (size := self._filter.drained()) is not None:
-            return size
-        return os.fstat(self._fd).st_size
+        if self._filter is not None:
+            self._filter.drained()
+        size = os.fstat(self._fd).st_size
+        if self._limit and size - self._began > self._limit:
+            shorten(self._path, self._began, self._limit)
+            size = os.fstat(self._fd).st_size
+        self._began = size
+        return size
 
     def end(self) -> None:
         """Wait until all is in the file that was ever flushed: the filter may not live much longer."""
@@ -419,29 +421,22 @@ class _Masking:
             data = data[self._log.write(data):]
 
 
-class _ToStderr(logging.StreamHandler):
-    """Writes to what is stderr at that moment: a service may have closed the one of before."""
+def read_stretch(path: Path, start: int, end: int | None, limit: int | None = TAIL_BYTES) -> tuple[str, int]:
+    """``(text, bytes left out before it)``: the last ``limit`` bytes of a stretch; a missing file is empty.
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)  # not StreamHandler's, which would keep the stderr of now
-
-    @property
-    def stream(self) -> TextIO:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, value: TextIO) -> None:
-        raise AttributeError("this handler always writes to stderr")
-
-
-def read_stretch(path: Path, start: int, end: int | None, limit: int = TAIL_BYTES) -> tuple[str, int]:
-    """``(text, bytes left out before it)``: the last ``limit`` bytes of a stretch; a missing file is empty."""
+    limit: None for all that is there. A hole, as the front makes them in what is too long, is told of in a sentence.
+    """
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size  # a stranger's journal may point anywhere
             stop = size if end is None else min(end, size)
-            begin = min(max(0, start, stop - limit), size)
-            file.seek(begin)
-            return file.read(max(0, stop - begin)).decode("utf-8", "replace"), max(0, begin - start)
+            begin = min(start if limit is None else max(start, stop - limit), size)
+            found, left = [], MOST_BYTES
+            for first, last, is_there in parts(file.fileno(), begin, max(begin, stop)):
+                file.seek(first)
+                data = file.read(min(last - first, left)) if is_there else note(last - first).encode()
+                left -= len(data)
+                found.append(data)
+            return b"".join(found).decode("utf-8", "replace"), max(0, begin - start)
     except FileNotFoundError:
         return "", 0

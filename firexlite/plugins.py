@@ -16,6 +16,7 @@ from types import CodeType
 from .application import app, file_digest
 from .codec_errors import is_the_users_own
 from .errors import BadInput
+from .loggers import install_levels
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: No
     """
     from . import builtin  # noqa: F401  (its import registers the built-in services)
 
+    install_levels()
     files = [_existing(name) for name in names]
     before = {*sys.modules}
     plugins = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .errors import (
     ChainInterruptedException,
@@ -18,6 +18,9 @@ from .errors import (
 )
 from .results import RETURN_KEYS_KEY, pick
 from .signatures import Chain
+
+if TYPE_CHECKING:
+    from .showing import Row
 
 PENDING, STARTED, SUCCESS, FAILURE, REVOKED = "PENDING", "STARTED", "SUCCESS", "FAILURE", "REVOKED"  # FireX's (Celery's) words
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})
@@ -93,6 +96,17 @@ class Engine(Protocol):
 
     def wait_for_event(self, name: str, timeout_s: float | None) -> object:
         """Wait for an event, without a slot; what was sent with it. Raises TimeoutError."""
+
+    def show(self, rows: list[Row]) -> None:
+        """Journal what the task shows of itself in the report."""
+
+    @property
+    def log_file(self) -> str:
+        """The path of the file that has what the body prints."""
+
+    @property
+    def num(self) -> int:
+        """The number of the task in its run."""
 
     def is_recorded(self, chain: Chain) -> bool:
         """Whether an earlier attempt enqueued this chain and the present one has not asked for it yet."""

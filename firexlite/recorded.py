@@ -24,6 +24,9 @@ class Body(Protocol):
     def noted(self, name: str, make: Callable[[], object]) -> Any:
         """The next value of this name: what an earlier attempt noted, else what ``make`` gives, which is noted."""
 
+    def tell_command(self, number: int, about: dict[str, Any]) -> None:
+        """How a shell command of the body stands: its begin, then its end. number: no other has it in this process."""
+
 
 running: Body | None = None  # in this process
 

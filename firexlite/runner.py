@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import platform
 import select
 import signal
 import socket
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from . import faults, host
+from . import faults, host, runlog
 from .attempt import LINGER_S
 from .board import CAPACITY, COMES, NEAR_S, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from .codec import encode_error
@@ -69,6 +70,8 @@ class Runner:
             self._note_stop(signal.SIGTERM, None)  # that it died was told when services were imported, which may not heed it
         _let_go_of_output()
         gc.freeze()  # or each worker's first collection would copy what it shares with us
+        runlog.note(self.directory.logs, f"incarnation {self.epoch} begins: process {os.getpid()} on {platform.node()}, "
+                                         f"{self.slots} tasks at once")
         try:
             wait_for_space(self._prepare_wake_folder, self.full_wait_s, Counter(self.board))
             self._schedule()
@@ -270,8 +273,10 @@ class Runner:
             faults.reach("reaped")
             self.barren = self.barren + 1 if self.board.status(number) == COMES else 0
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its session
+                os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its group
+            host.kill_session(pid)              # and those in groups of their own
             how = host.how_it_died(status)
+            runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
             with self._journal() as journal:
                 journal.lose(number, lambda deaths, unsure, how=how: encode_error(
                     WorkerLost(deaths, how, unsure)))
@@ -349,6 +354,8 @@ class Runner:
         with Journal(self.directory, self.slots, bell, full_wait_s=self.full_wait_s, epoch=self.epoch) as journal:
             state = journal.finish(interrupted=self.stop_signal is not None or self.barren >= BARREN)
             self.waits = state == RUN_INTERRUPTED and self.waits
+        after = "" if self.stop_signal is None else f", after signal {self.stop_signal}"
+        runlog.note(self.directory.logs, f"incarnation {self.epoch} ends, the run is {state}{after}")
         self.address.close()
         self.directory = leave_tidy(self.directory, self.json_file)
         if self.stop_signal is not None and state != RUN_SUCCEEDED:

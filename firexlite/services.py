@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
+import os
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -14,11 +15,13 @@ from .errors import Retry
 from .promises import Engine, Request
 from .results import DYNAMIC_RETURN
 from .retries import LONGEST_S
+from .showing import Showcase
 from .signatures import InjectArgs
 from .task_options import ValidateArgs
 
 if TYPE_CHECKING:
     from .application import Service
+    from .uid import Uid
 
 
 class Task(Parent):
@@ -31,6 +34,7 @@ class Task(Parent):
         super().__init__(engine)
         self._service, self._bog = service, bog
         self._key: str | None = None
+        self._showcase = Showcase(service.flame, self, engine.show)
 
     # --- the service ---------------------------------------------------------------------------------------------
 
@@ -158,6 +162,16 @@ class Task(Parent):
         return self._engine.request
 
     @property
+    def uuid(self) -> str:
+        """The id of this task in FireX's interfaces; the same in all attempts."""
+        return self._engine.uuid(self._engine.num)
+
+    @property
+    def uid(self) -> Uid | None:
+        """The FireX ID of the run, if the service takes `uid`; else None, as in FireX. `self.abog['uid']` always has it."""
+        return self.bound_args.get("uid")
+
+    @property
     def task_label(self) -> str:
         """The id of the task; with `_1` after its first retry, and so on."""
         request = self.request
@@ -203,6 +217,38 @@ class Task(Parent):
         if throw:
             raise found
         return found
+
+    # --- where it logs -------------------------------------------------------------------------------------------
+
+    @property
+    def task_logfile(self) -> str:
+        """The file that has what this task prints and logs, among what others did whom this worker ran."""
+        return self._engine.log_file
+
+    worker_log_file = task_log_url = worker_log_url = task_logfile
+
+    @property
+    def logs_dir_for_worker(self) -> str:
+        """The folder of the logs of this run."""
+        return os.path.dirname(self.task_logfile)
+
+    task_logging_dirpath = file_logging_dirpath = logs_dir_for_worker
+
+    # --- what the report shows -----------------------------------------------------------------------------------
+
+    def send_flame(self, data: Mapping[str, object]) -> None:
+        """Show values by name, as the service's `@flame` declares; done for arguments and results without being asked."""
+        self._showcase.show(data)
+
+    def send_firex_html(self, **texts: object) -> None:
+        """Show HTML at once, each text under its name; one of the same name takes its place."""
+        self._showcase.show_html(texts)
+
+    send_flame_html = send_firex_html
+
+    def send_display_collapse(self, task_uuid: str | None = None) -> None:
+        """Have this task, or the one of another uuid, drawn collapsed."""
+        self._showcase.collapse(task_uuid or self.uuid)
 
     # --- time and events -----------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from .results import DYNAMIC_RETURN
 from .secrets import Secret, vault
 from .signatures import Chain, Signature
 from .task_options import of_signature
+from .uid import Uid
 
 # Values that firexlite itself supplies to the first task, as FireX does; any service may take them.
 OWN_VALUES = ("argv", "chain", "json_file", "plugins", "submission_dir", "submitter", "sync", "uid")
@@ -180,7 +181,7 @@ def redacted(names: Sequence[str]) -> list[str]:
 def _own_values(request: Request, firex_id: str) -> dict[str, object]:
     return {"argv": request.argv, "chain": request.chain, "json_file": request.json_file,
             "plugins": ",".join(request.plugins), "submission_dir": os.getcwd(), "submitter": user_name(),
-            "sync": request.sync, "uid": firex_id}
+            "sync": request.sync, "uid": Uid(firex_id)}
 
 
 def _names_in(chain: str) -> list[str]:

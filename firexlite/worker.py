@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from . import faults, host, recorded
+from . import faults, host, recorded, uid
 from .attempt import LOOK_AGAIN_S, Attempt
 from .board import NEAR_S, RUNNER, Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Retry, Stop, Success
@@ -33,6 +33,7 @@ class Worker:
         self._runner, self._alive = os.getppid(), incarnation.alive
         directory, epoch, full_wait_s = incarnation.directory, incarnation.epoch, incarnation.full_wait_s
         self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
+        uid.be_in(directory.path)
         self.interrupts = Interrupts(board, number)
         self.log = WorkerLog(directory.log_file(epoch, number), self.interrupts)
         vault.when_learned = self.log.mask

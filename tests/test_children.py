@@ -376,7 +376,7 @@ class Recording:
     def __init__(self) -> None:
         self.chains: list = []
 
-    def enqueue(self, chain):
+    def enqueue(self, chain, key=None):
         self.chains.append(chain)
         return len(self.chains), len(self.chains)
 

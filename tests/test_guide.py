@@ -251,7 +251,8 @@ def test_a_service_shows_what_it_declares_in_the_report(guide):
     window = run.only("decorate")["flame_data"]
     assert (window["window"]["value"], window["window"]["type"]) == ("Fresh rye!<br>Fresh spelt!", "html")
     assert (window["*"]["value"], window["*"]["type"]) == ("2 breads asked for", "text")
-    assert window["_default_display"]["value"] == [{"targets": ["descendants"], "operation": "collapse"}]
+    [collapse] = window["_default_display"]["value"]
+    assert (collapse["targets"], collapse["operation"]) == (["descendants"], "collapse")
 
 
 # --- which value wins ------------------------------------------------------------------------------------------------------

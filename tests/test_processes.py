@@ -209,7 +209,7 @@ def chatty():
     done = firexlite("submit", "--plugins", "services.py", "--chain", "chatty")
 
     assert done.code == 0 and "to stdout" not in done.out
-    [log] = firexlite.only_run().logs.iterdir()
+    [log] = firexlite.only_run().logs.glob("*-*.log")
     assert [line.partition(" INFO ")[2] or line for line in log.read_text().splitlines()] == [
         "to stdout", "to stderr", "mine: a record", "from a shell"]
     [task] = firexlite.flame(done.firex_id)["tasks"]

@@ -16,6 +16,7 @@ COMMANDS = {
     "submit": "Run a chain of services.",
     "resume": "Carry on with a run that was killed, interrupted, or failed.",
     "flame": "Write the report of a run as one HTML file, or as JSON.",
+    "logs": "Print the output of a run's tasks.",
     "runs": "List recent runs.",
     "doctor": "Examine a run: journal, files, locks, settings.",
     "import": "Make a run that someone sent yours, to be shown and resumed.",

@@ -166,7 +166,7 @@ def test_a_secret_is_found_nowhere_after_a_kill_and_a_resume_either(firexlite: C
     out, err = process.communicate()
     assert leaks(firexlite.home) == {}
     assert traces_in(out + err) == []
-    wal, log = Path(f"{run.journal}-wal").read_bytes(), b"".join(path.read_bytes() for path in run.path.glob("logs/*"))
+    wal, log = Path(f"{run.journal}-wal").read_bytes(), b"".join(path.read_bytes() for path in run.path.glob("logs/*-*.log"))
     assert PLAIN.encode() in wal
     assert [mark for mark in PLAIN.split() for trace in traces(mark) if trace not in log] == []
 
@@ -249,7 +249,7 @@ def test_a_run_that_goes_wrong_tells_no_secret_either(firexlite: Command, plugin
     assert leaks(firexlite.home) == {}
     [(error,)] = query(run, "SELECT error FROM attempt WHERE task = 1 AND outcome = 'failed'")
     assert PLAIN in error and "env:DIGITS" in error
-    assert f"by a command {PLAIN}".encode() in b"".join(path.read_bytes() for path in run.path.glob("logs/*"))
+    assert f"by a command {PLAIN}".encode() in b"".join(path.read_bytes() for path in run.path.glob("logs/*-*.log"))
 
 
 # --- the filter ---------------------------------------------------------------------------------------------------------
@@ -339,7 +339,7 @@ def lingers(self, token):
 
 
 def log_of(run: RunDirectory) -> str:
-    return "".join(path.read_text() for path in run.path.glob("logs/*"))
+    return "".join(path.read_text() for path in run.path.glob("logs/*-*.log"))
 
 
 def test_only_a_worker_that_knows_a_secret_has_a_filter_and_it_gets_another_if_it_is_killed(firexlite: Command, plugin) -> None:
@@ -560,7 +560,7 @@ def tell(token, key):
 
     assert ended.code == 0, ended.err
     assert leaks(firexlite.home) == {}
-    [log] = RunDirectory(firexlite.home / ended.firex_id).path.glob("logs/*")
+    [log] = RunDirectory(firexlite.home / ended.firex_id).path.glob("logs/*-*.log")
     first, second, third = log.read_bytes().splitlines()
     assert first == "printed [secret env:CANARY] [secret file:key] \\ud83d \udcff é".encode("utf-8", "surrogateescape")
     assert second.count(b"[secret ") == 3 and third == b"[secret env:CANARY]"

@@ -45,7 +45,8 @@ class Drawer {
       section("Arguments", (task.args || task.defaults) && drawValues(task.args ?? {}, task.defaults ?? {})),
       section("Result", task.result !== undefined && drawResult(task.result)),
       ...drawFlameData(task.flame_data ?? {}),
-      section("Log", task.log && drawLog(task.log)),
+      section("External commands", task.external_commands && this.drawCommands(task.external_commands)),
+      section("Log", task.log && [...drawLog(task.log), this.drawWayToLog(row)]),
       section("Time", this.drawTimes(row, task)),
       section("Attempts", row in this.run.attempts && this.drawAttempts(task.attempts)),
       section("States", task.states && this.drawStates(task.states)),
@@ -77,6 +78,21 @@ class Drawer {
     }
     return [bar, el("p", { class: "legend" }, parts.map(([name, seconds]) =>
       el("span", {}, el("i", { class: `part ${name}` }), ` ${name} ${duration(seconds * 1000)}`)))];
+  }
+
+  // Each command in the order in which they began: what it was, how it ended, and the end of what it printed.
+  drawCommands(commands) {
+    const began = Object.values(commands).sort((a, b) => (a.start_time ?? 0) - (b.start_time ?? 0));
+    return table(["command", "ended", "at", "took", "output"], began.map((command) => [
+      el("code", { title: [command.cwd, command.output_file].filter(Boolean).join("\n") }, String(command.cmd)),
+      commandEnd(command), this.offset(command.start_time),
+      command.end_time ? duration((command.end_time - command.start_time) * 1000) : "",
+      command.result?.output && foldable(command.result.output, "value")]));
+  }
+
+  drawWayToLog(row) {
+    const command = `firexlite logs ${this.run.facts.run?.firex_id ?? "ID"} ${this.run.num[row]}`;
+    return el("p", { class: "aside" }, "The output of all attempts: ", el("code", {}, command), " ", copyButton(() => command));
   }
 
   drawAttempts(attempts) {
@@ -114,6 +130,14 @@ class Drawer {
   offset(at) {
     return typeof at === "number" ? duration(Math.max(0, (at - this.run.zero) * 1000)) : "";
   }
+}
+
+function commandEnd({ result }) {
+  if (!result) return "not yet";
+  if (result.timeout) return "timed out";
+  if (result.inactive) return "was silent for too long";
+  if (result.returncode === null) return "was not started";
+  return result.returncode < 0 ? `signal ${-result.returncode}` : `exit code ${result.returncode}`;
 }
 
 function section(heading, content) {

@@ -1,0 +1,68 @@
+"""What an attempt takes: its peak of memory and its CPU time, for a few microseconds.
+
+Linux can forget the peak of a process, so that what is read at the end is that of the attempt. Elsewhere, or where that
+is forbidden, a peak that an earlier attempt of the same worker has reached hides a lower one: then it is what the process
+holds at the end. Of shell commands and other children the largest one counts, if it was larger than all before it.
+"""
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+_FORGET_PEAK = b"5"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One that goes on. is_fresh: the peak of the process was forgotten when it began."""
+
+    is_fresh: bool
+    peak: int
+    peak_of_children: int
+    cpu_s: float
+
+    def end(self) -> tuple[int, float]:
+        """``(peak in bytes, CPU time in seconds)`` since it began, children that were waited for included."""
+        ours, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        peak = ours.ru_maxrss * _UNIT
+        if not self.is_fresh and peak <= self.peak:
+            peak = _held_now() or peak
+        if theirs.ru_maxrss > self.peak_of_children:
+            peak = max(peak, theirs.ru_maxrss * _UNIT)
+        return peak, max(0.0, _cpu_s(ours) + _cpu_s(theirs) - self.cpu_s)
+
+
+def begin() -> Measurement:
+    """Begin to measure this process; of two that overlap the later one makes the earlier forget its peak."""
+    is_fresh = _forget_peak()
+    ours, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Measurement(is_fresh, ours.ru_maxrss * _UNIT, theirs.ru_maxrss, _cpu_s(ours) + _cpu_s(theirs))
+
+
+def _cpu_s(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def _forget_peak() -> bool:
+    try:
+        fd = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        os.write(fd, _FORGET_PEAK)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def _held_now() -> int:
+    """Bytes of memory that this process holds; 0 if the system does not tell."""
+    with suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+    return 0
