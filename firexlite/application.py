@@ -79,7 +79,7 @@ def _encode_default(value: object) -> str:
     if isinstance(value, Secret):
         value = mask_of(value.reference)  # shown, and not read: whoever only enqueues the service has no part in it
     try:
-        return encode(value, "default")
+        return encode(value, "default", may_pickle=False)
     except (NotStorable, SecretUnavailable):
         return encode(repr(value), "default")
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from . import faults, host, lodging, missing
+from . import faults, host, lodging, missing, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
@@ -28,9 +28,11 @@ from .home import RunDirectory, durability, find_run, home, new_firex_id, record
 from .interrupts import take_back_signals
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import terminal
+from .pickled import pickles
 from .plugins import Plugin, helpers, load
 from .runner import Incarnation, Runner
 from .secrets import masked_data, vault
+from .soundness import pickled_in
 from .states import RUN_SUCCEEDED
 from .submission import Prepared, Request, prepare, redacted
 from .takeover import Decisions, take_over
@@ -98,11 +100,12 @@ class ResumeRequest:
     rerun_missing: bool = False
     redact: list[str] = field(default_factory=list)
     argv: list[str] = field(default_factory=list)
+    pickle: bool = False                        # also if the run recorded otherwise
 
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
         return {"firex_id": self.firex_id, "workers": self.workers, "plugins": self.plugins, "json_file": self.json_file,
-                "full_wait_s": self.full_wait_s, "accept_new": self.accept_new, "redact": self.redact}
+                "full_wait_s": self.full_wait_s, "accept_new": self.accept_new, "redact": self.redact, "pickle": self.pickle}
 
     @property
     def decides(self) -> bool:
@@ -114,6 +117,7 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     """Submit a run and drive it. Returns the exit code. Raises KeyboardInterrupt if it is stopped before the run is there."""
     durability()  # refuses what it does not know, before anything is there
     firex_id = new_firex_id(time.time())
+    pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
     vault.when_learned = terminal.mask
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
     _imported(board, channel)
@@ -163,7 +167,8 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
         alive = draft.take_alive_lock(host.start_time)
         with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s) as journal:
             journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
-                           options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
+                           options=json.dumps(masked_data({**options, "pickle": pickles.fingerprint()})),
+                           digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
         return draft.publish(), alive
     except BaseException:
@@ -202,6 +207,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         channel.tell("resumed", done=None, again=0, reopened=0, changed=[], decided=[])
         channel.tell("started", path=str(directory.path), fd=alive)
         return 0
+    _may_pickle(run, request)
     _read_secrets(run, request)
     loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path))
     _imported(board, channel)
@@ -217,7 +223,8 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
                           {service.name: (service.about, service.digest) for service in app}, decisions,
-                          {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded))
+                          {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded),
+                          pickles.fingerprint())
     board.begin_with(found.counts)
     write_run_json(directory)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
@@ -235,6 +242,19 @@ def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
     except SecretUnavailable as error:
         raise BadInput(f"{request.firex_id} was not resumed: {error}") from error
     vault.refuse_in(request.argv)
+
+
+def _may_pickle(run: RunRecord, request: ResumeRequest) -> None:
+    """Go on pickling, or begin with it. Raises BadInput for a run that holds what was pickled with another key than ours."""
+    recorded = run.options.get("pickle")
+    pickles.begin_run(run.firex_id if recorded or request.pickle or pickled.is_set() else None)
+    if recorded and recorded != pickles.fingerprint():
+        with History(find_run(request.firex_id)) as history:
+            strange = pickled_in(history)
+        if strange is not None:
+            raise BadInput(f"{run.firex_id} was not resumed: {strange} was pickled by somebody else, or in another home than "
+                           f"{home()}, and to load it would be to run whatever its writer chose; look at the run freely, or "
+                           "have its work done anew with `firexlite submit`")
 
 
 def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory, int]:
@@ -338,7 +358,8 @@ def _drive(incarnation: Incarnation, board: Board, channel: Channel) -> int:
     if host.thread_count() > 1:
         channel.tell("threads", fd=incarnation.alive, path=str(directory.path), epoch=incarnation.epoch,
                      slots=incarnation.slots, plugins=incarnation.plugins, json_file=incarnation.json_file,
-                     full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run)
+                     full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run,
+                     pickles_of=pickles.of_run)
         return 0
     channel.tell("started", path=str(directory.path), fd=incarnation.alive)
     return _supervise(incarnation, board, channel, load_services=None)
@@ -360,6 +381,7 @@ def drive_without_services(incarnation: Incarnation, board: Board, channel: Chan
     record_holder(incarnation.alive, host.start_time)
     vault.when_learned = terminal.mask
     vault.begin_run(*incarnation.secrets)
+    pickles.begin_run(incarnation.pickles_of)
     incarnation.front = channel.front
     channel.tell("started", path=str(incarnation.directory.path))
     return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins))

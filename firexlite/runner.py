@@ -50,6 +50,7 @@ class Incarnation:
     front: int | None = None     # the pid of the front
     import_timeout_s: float = IMPORT_TIMEOUT_S  # of workers that import the services themselves
     secrets: Sequence[Sequence[str]] = ((), ())  # as `vault.begin_run` takes them, if another process than this one read them
+    pickles_of: str | None = None  # as `pickles.begin_run` takes it
 
 
 class Runner:

@@ -45,6 +45,7 @@ class Request:
     sync: bool = True
     own_options: list[str] = field(default_factory=list)  # what `submit` itself takes, to be offered for a typing error
     redact: list[str] = field(default_factory=list)       # environment variables whose values are masked
+    pickle: bool = False                          # what JSON cannot hold is stored pickled
 
 
 @dataclass

@@ -27,6 +27,7 @@ from .home import RunDirectory, task_uuid
 from .interrupts import STOPPING, Interrupts
 from .journal import Journal, wait_for_space
 from .logs import WorkerLog, flush_output
+from .pickled import pickles
 from .replay import Replay, ReplayStopped
 from .results import name_values
 from .secrets import Secret, masked, masked_data, vault
@@ -402,6 +403,7 @@ def work(directory: RunDirectory, epoch: int, number: int, slots: int, board: Bo
     code, worker = 1, None
     try:
         faults.reach("worker forked")
+        pickles.may_load = True
         worker = Worker(directory, epoch, number, slots, board, full_wait_s, alive)
         if load is not None:
             load()

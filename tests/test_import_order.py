@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
-    "signatures", "files", "codec_errors", "codec_standard", "codec", "soundness", "results", "converters", "binding",
-    "schema", "claims", "journal", "takeover", "replay", "logs", "history", "missing", "board", "interrupts", "recorded",
-    "services", "application", "builtin", "plugins", "submission", "worker", "ending", "runner", "launch", "front",
+    "signatures", "files", "codec_errors", "codec_standard", "pickled", "codec", "soundness", "results", "converters",
+    "binding", "schema", "claims", "journal", "takeover", "replay", "logs", "history", "missing", "board", "interrupts",
+    "recorded", "services", "application", "builtin", "plugins", "submission", "worker", "ending", "runner", "launch", "front",
     "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor", "importing", "cli", "compat",
     "__init__", "__main__",
 ]

@@ -10,6 +10,7 @@ import click
 
 from ..errors import BadInput
 from ..front import IMPORT_TIMEOUT_S
+from ..pickled import SETTING
 from ..soundness import FULL_WAIT_BELOW_S
 
 
@@ -73,6 +74,11 @@ full_wait_option = click.option(
 redact_option = click.option(
     "--redact", metavar="NAME", multiple=True, callback=_names_of_variables,
     help="Mask the value of this environment variable wherever it would be written. May be repeated.")
+
+
+pickle_option = click.option(
+    "--pickle", is_flag=True,
+    help=f"Store pickled what JSON cannot hold; the same as {SETTING}=1. Only this run's own workers load it again.")
 
 
 def workers_option(default: str) -> Callable:

@@ -14,6 +14,7 @@ from .options import (
     full_wait_option,
     import_timeout_option,
     json_file_option,
+    pickle_option,
     plugins_option,
     redact_option,
     split_plugins,
@@ -38,11 +39,12 @@ LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 @click.option("--rerun-missing", is_flag=True, help="Run again the tasks that made files which are missing now.")
 @full_wait_option
 @redact_option
+@pickle_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
 def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, accept_new: bool,
                    restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
-                   full_wait: float | None, redact: tuple[str, ...], detach: bool, import_timeout: float) -> None:
+                   full_wait: float | None, redact: tuple[str, ...], pickle: bool, detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
 
     What succeeded is never run again. What was in flight runs again from its top, with the code as it is now;
@@ -55,7 +57,7 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     """
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
                             list(restart), dict(_decided(task, text) for task, text in done), rerun_missing,
-                            list(redact), sys.argv)
+                            list(redact), sys.argv, pickle)
     run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout)
 
 

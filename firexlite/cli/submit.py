@@ -13,6 +13,7 @@ from .options import (
     full_wait_option,
     import_timeout_option,
     json_file_option,
+    pickle_option,
     plugins_option,
     redact_option,
     split_plugins,
@@ -45,13 +46,14 @@ def cores() -> int:
 @json_file_option
 @full_wait_option
 @redact_option
+@pickle_option
 @click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
-                   json_file: str | None, full_wait: float | None, redact: tuple[str, ...], sync: bool, detach: bool,
-                   import_timeout: float) -> None:
+                   json_file: str | None, full_wait: float | None, redact: tuple[str, ...], pickle: bool, sync: bool,
+                   detach: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
     Every argument of any service is an option: `--guests Li,Mohamed`. One that must not be written down is given
@@ -65,5 +67,5 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
     request = Request(chain, context.meta["firexlite.arguments"], split_plugins(plugins), workers or cores(),
                       argv=sys.argv, json_file=json_file, sync=not detach,
                       full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
-                      own_options=context.meta["firexlite.own_options"], redact=list(redact))
+                      own_options=context.meta["firexlite.own_options"], redact=list(redact), pickle=pickle)
     run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)
