@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import InvalidChainArgsException
@@ -29,6 +29,7 @@ class Parameters:
     positional_only: frozenset[str] = frozenset()
     var_positional: str | None = None     # the `args` of *args
     var_keyword: str | None = None        # the `kwargs` of **kwargs
+    beyond: tuple[str, ...] = ()          # names of positional arguments that only an overridden service takes
 
     @classmethod
     def of(cls, function: Callable, bound: bool) -> Parameters:
@@ -50,6 +51,16 @@ class Parameters:
             var_keyword=single(inspect.Parameter.VAR_KEYWORD),
         )
 
+    def overriding(self, overridden: Parameters) -> Parameters:
+        """Those of a service that takes the place of another, so that it can be called as that was.
+
+        A parameter without a default has that of the other; positional arguments beyond its own have the other's names.
+        """
+        adopted = {name: value for name, value in overridden.defaults.items()
+                   if name in self.names and name not in self.defaults}
+        beyond = (overridden.positional + overridden.beyond)[len(self.positional):]
+        return replace(self, defaults={**self.defaults, **adopted}, beyond=beyond)
+
     @property
     def names(self) -> tuple[str, ...]:
         return self.positional + self.keyword_only
@@ -67,8 +78,9 @@ class Parameters:
         Raises TypeError if there are more positional arguments than parameters.
         """
         own = dict(kwargs)
-        own.update(zip(self.positional, args, strict=False))
-        if extra := list(args[len(self.positional):]):
+        places = self.positional if self.var_positional else self.positional + self.beyond
+        own.update(zip(places, args, strict=False))
+        if extra := list(args[len(places):]):
             if self.var_positional is None:
                 raise TypeError("too many positional arguments")
             own[EXTRA] = extra

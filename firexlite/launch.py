@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from . import faults, host, lodging, missing, pickled
+from . import discovery, faults, host, lodging, missing, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
@@ -136,8 +136,9 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
         raise StorageFailure(f"no run was begun: {why}; nothing of it is left in {home()}") from error
     faults.reach("published")
     write_run_json(directory)
-    return _drive(Incarnation(directory, 1, request.workers, [p.path for p in prepared.plugins], request.json_file,
-                              request.full_wait_s, alive=alive, front=channel.front), board, channel)
+    return _drive(Incarnation(directory, 1, request.workers, _paths(prepared.plugins, is_found=False), request.json_file,
+                              request.full_wait_s, alive=alive, front=channel.front,
+                              found=_paths(prepared.plugins, is_found=True)), board, channel)
 
 
 @contextlib.contextmanager
@@ -209,7 +210,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         return 0
     _may_pickle(run, request)
     _read_secrets(run, request)
-    loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path))
+    loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path), _found_before(run))
     _imported(board, channel)
     with History(directory) as history:
         _refuse_without_services(history, request, loaded)
@@ -222,16 +223,17 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     changed = _changed_files(run, loaded)
     with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
-                          {service.name: (service.about, service.digest) for service in app}, decisions,
+                          {service.name: (service.about, service.digest) for service in app.every}, decisions,
                           {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded),
                           pickles.fingerprint())
     board.begin_with(found.counts)
     write_run_json(directory)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
                  changed=changed + _changed_versions(run), decided=_told(decisions))
-    return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
+    return _drive(Incarnation(directory, found.epoch, slots, _paths(loaded, is_found=False),
                               request.json_file or run.options["json_file"], full_wait_s,
-                              request.afterwards() if producers else None, alive, channel.front), board, channel)
+                              request.afterwards() if producers else None, alive, channel.front,
+                              found=_paths(loaded, is_found=True)), board, channel)
 
 
 def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
@@ -267,7 +269,7 @@ def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory,
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
     """The tasks to run again, in order, since files are missing. Raises BadInput unless that was asked for and can be done."""
-    digests = {service.name: service.digest for service in app}
+    digests = {service.name: service.digest for service in app.every}
     changed = {name for name, digest in history.execute("SELECT name, digest FROM service")
                if digests.get(name, digest) != digest}
     prospect = missing.Prospect(request.restart, request.done, changed)
@@ -277,8 +279,22 @@ def _producers_of_missing_files(history: History, request: ResumeRequest) -> lis
     return missing.to_run_again(history, found, prospect) if found else []
 
 
-def _recorded(files: Sequence[Plugin]) -> list[dict[str, str]]:
-    return [{"path": file.path, "digest": file.digest} for file in files]
+def _recorded(files: Sequence[Plugin]) -> list[dict[str, str | bool]]:
+    return [{"path": file.path, "digest": file.digest, **({"found": True} if file.is_found else {})} for file in files]
+
+
+def _paths(files: Sequence[Plugin], is_found: bool) -> list[str]:
+    return [file.path for file in files if file.is_found is is_found]
+
+
+def _found_before(run: RunRecord) -> list[str] | None:
+    """The files with services that were found for the run, as far as they are there; None where they are to be looked for
+    anew: the environment names directories now, or it was another person's that did."""
+    recorded = [plugin for plugin in run.options["plugins"] if plugin.get("found")]
+    if discovery.directories() or any(plugin.get("foreign") for plugin in recorded):
+        return None
+    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in recorded]
+    return [path for path in paths if os.path.exists(path)]
 
 
 def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
@@ -290,7 +306,7 @@ def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
         raise BadInput(f"{request.firex_id} was imported, and the plugins that it names are another person's choice "
                        f"({', '.join(foreign)}); look at them and say which to load: "
                        f"firexlite resume {request.firex_id} --plugins {names}")
-    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
+    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"] if not plugin.get("found")]
     if gone := [path for path in paths if not os.path.exists(path)]:
         raise BadInput(f"{request.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another "
                        f"place with `firexlite resume {request.firex_id} --plugins FILES`")
@@ -359,7 +375,7 @@ def _drive(incarnation: Incarnation, board: Board, channel: Channel) -> int:
         channel.tell("threads", fd=incarnation.alive, path=str(directory.path), epoch=incarnation.epoch,
                      slots=incarnation.slots, plugins=incarnation.plugins, json_file=incarnation.json_file,
                      full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run,
-                     pickles_of=pickles.of_run)
+                     pickles_of=pickles.of_run, found=incarnation.found)
         return 0
     channel.tell("started", path=str(directory.path), fd=incarnation.alive)
     return _supervise(incarnation, board, channel, load_services=None)
@@ -384,4 +400,4 @@ def drive_without_services(incarnation: Incarnation, board: Board, channel: Chan
     pickles.begin_run(incarnation.pickles_of)
     incarnation.front = channel.front
     channel.tell("started", path=str(incarnation.directory.path))
-    return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins))
+    return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins, found=incarnation.found))

@@ -51,6 +51,7 @@ class Incarnation:
     import_timeout_s: float = IMPORT_TIMEOUT_S  # of workers that import the services themselves
     secrets: Sequence[Sequence[str]] = ((), ())  # as `vault.begin_run` takes them, if another process than this one read them
     pickles_of: str | None = None  # as `pickles.begin_run` takes it
+    found: Sequence[str] = ()    # paths of files with services that nobody listed, as `plugins`
 
 
 class Runner:

@@ -163,7 +163,7 @@ def _secret_defaults(services: Sequence[Service], supplied: Iterable[str]) -> It
         for name, value in service.parameters.defaults.items():
             if isinstance(value, Secret) and name not in reachable:
                 yield value.reference
-        reachable.update(service.returns or ())
+        reachable.update(service.return_names or ())
         if DYNAMIC_RETURN in reachable:
             return
 
@@ -196,7 +196,7 @@ def find_service(name: str) -> Service:
 
 def _refuse_unused(arguments: Mapping[str, str], own_options: Sequence[str]) -> None:
     """An argument that no loaded service has is a typing error."""
-    known = {name for service in app for name in service.parameters.names} | set(OWN_VALUES)
+    known = app.argument_names | set(OWN_VALUES)
     for name in arguments:
         if name not in known:
             close = nearest(name, [*known, *own_options])
@@ -224,7 +224,7 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
     """
     found = [(app.service(signature.service), signature) for signature in chain]
     own = [service.parameters.by_name(signature.args, signature.kwargs) for service, signature in found]
-    verify(Member(service.name, service.parameters, service.returns, mine)
+    verify(Member(service.name, service.parameters, service.return_names, mine)
            for (service, _), mine in zip(found, own, strict=True))
     for mine in own:
         for value in mine.values():

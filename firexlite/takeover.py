@@ -54,7 +54,7 @@ class TakeOver:
 @patient
 def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple[str, str]],
               decisions: Decisions = AS_BEFORE, about: Mapping[str, object] | None = None,
-              plugins: Sequence[Mapping[str, str]] | None = None, pickle: str | None = None) -> TakeOver:
+              plugins: Sequence[Mapping[str, object]] | None = None, pickle: str | None = None) -> TakeOver:
     """Begin a new incarnation: what was in flight is ready again, and of a run that did not succeed, what failed.
 
     digests: ``{service: (about, digest of its code)}`` as loaded now. about: versions, ``{"python": "3.11.7"}``, and the

@@ -229,8 +229,9 @@ class Attempt:
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
         if left := [tail for tail in self._tails if tail not in self._given_up]:
             self.wait(left, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
-        returned = name_values(service.returns, value)
-        if service.returns is None and value is not None and not isinstance(value, dict):
+        names = service.names_for(value)
+        returned = name_values(names, value)
+        if names is None and value is not None and not isinstance(value, dict):
             logger.warning("%s returned a value without a name; declare returns= to keep it", service.short_name)
         changed = {**bog.supplied, **returned}
         changed = {**changed, **self._converted(service, changed, before=False)}

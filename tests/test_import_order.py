@@ -14,10 +14,10 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
     "signatures", "files", "codec_errors", "codec_standard", "pickled", "codec", "soundness", "results", "converters",
-    "binding", "schema", "claims", "journal", "takeover", "replay", "logs", "history", "missing", "board", "interrupts",
-    "recorded", "services", "application", "builtin", "plugins", "submission", "worker", "ending", "runner", "launch", "front",
-    "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor", "importing", "cli", "compat",
-    "__init__", "__main__",
+    "binding", "schema", "claims", "journal", "takeover", "replay", "logs", "history", "missing", "board",
+    "interrupts", "recorded", "services", "application", "builtin", "discovery", "plugins", "submission", "worker",
+    "ending", "runner", "launch", "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary",
+    "flame_export", "doctor", "importing", "cli", "compat", "__init__", "__main__",
 ]
 
 # Those that know the database.

@@ -56,7 +56,7 @@ def _names_of_variables(context: click.Context, parameter: click.Parameter, valu
 
 plugins_option = click.option(
     "--plugins", "--plugin", "--external", metavar="FILES", multiple=True,
-    help="Files with services, separated by commas; later ones override earlier ones. May be repeated.")
+    help="Files with services, or folders of them, separated by commas; later ones override earlier ones. May be repeated.")
 import_timeout_option = click.option(
     "--import_timeout", type=Number("a number of seconds above 0", float, lambda n: n > 0), metavar="SECONDS",
     default=IMPORT_TIMEOUT_S, help=f"How long the import of a plugin may take.  [default: {IMPORT_TIMEOUT_S:g}]")

@@ -339,4 +339,4 @@ def test_a_user_without_a_home_can_name_a_plugin_with_a_tilde(tree: Path, warm: 
     ended = warm("list", "--plugins", "~nobody-of-this-name/x.py", folder=str(tree))
 
     assert (ended.code, ended.err) == (2, "firexlite: plugin '~nobody-of-this-name/x.py' is not there; "
-                                          f"--plugins takes Python files, looked for from {tree}\n")
+                                          f"--plugins takes Python files and folders of them, looked for from {tree}\n")
