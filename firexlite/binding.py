@@ -103,25 +103,32 @@ class Bog:
             if _target(value) == name and name in flow:
                 supplied[name] = flow[name]  # x='@x' asks for the x that flows
         self.given = supplied
-        self.supplied = {name: self._resolve(name, value) if parameters.accepts(name) else value
+        self.supplied = {name: self._resolve(name, value, supplied) if parameters.accepts(name) else value
                          for name, value in supplied.items()}
-        self.defaults = {name: value for name, value in parameters.defaults.items() if name not in supplied}
+        self.defaults: dict[str, object] = {name: value for name, value in parameters.defaults.items() if name not in supplied}
         for name, value in parameters.defaults.items():
             if name in self.defaults and _target(value) in supplied:  # as in FireX it then counts as supplied
-                self.supplied[name] = self._resolve(name, self.defaults.pop(name))
+                self.supplied[name] = self._resolve(name, self.defaults.pop(name), supplied)
 
-    def _resolve(self, name: str, value: object) -> object:
+    def _resolve(self, name: str, value: object, given: Mapping[str, object]) -> object:
         """Follow references to their end; one that leads nowhere stays the string it was."""
         path = [name]
-        while (target := _target(value)) is not None and target in self.given:
-            if _target(self.given[target]) == target:
+        while (target := _target(value)) is not None and target in given:
+            if _target(given[target]) == target:
                 break  # '@x' for x itself, with no x that flows: it leads nowhere
             if target in path:
                 raise InvalidChainArgsException(
                     f"{' -> '.join('@' + step for step in [*path, target])} is a circle of references", {name: target})
             path.append(target)
-            value = self.given[target]
+            value = given[target]
         return _as_data(value)
+
+    def supply(self, changes: Mapping[str, object]) -> None:
+        """Take what a converter gave: it counts as supplied, and may refer to other values."""
+        given = {**self.given, **changes}
+        for name, value in changes.items():
+            self.supplied[name] = self._resolve(name, value, given) if self.parameters.accepts(name) else value
+            self.defaults.pop(name, None)
 
     @property
     def accepted(self) -> dict[str, object]:

@@ -128,20 +128,23 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     vault.begin_run(references)
     vault.refuse_in(request.argv)
     InputConverter.start_over()
+    own_values = _own_values(request, firex_id)
     try:
         plain = {name: text for name, text in request.arguments.items() if name not in secrets}
-        arguments = InputConverter.convert(pre_load=True, **plain)
+        arguments = InputConverter.converted(plain, pre_load=True)
         plugins = load(request.plugins, announce)
         services = [find_service(name) for name in _names_in(request.chain)]
         _refuse_unused(request.arguments, request.own_options)
-        arguments = {**InputConverter.convert(pre_load=False, **arguments), **secrets}
+        converted = InputConverter.converted({**own_values, **arguments}, pre_load=False)
+        arguments = {**{name: value for name, value in converted.items()
+                        if name in arguments or value is not own_values.get(name, converted)}, **secrets}
     except ArgumentConversionException as error:
         raise BadInput(f"the arguments were refused: {error}") from error
     except ConverterRegistrationException as error:
         raise BadInput(f"the converters cannot run: {error}") from error
     except SystemExit as error:  # of a converter; `load` tells of a plugin's
         raise BadInput(f"the arguments were refused: a converter raised SystemExit: {error}") from error
-    supplied = {**_own_values(request, firex_id), **arguments}
+    supplied = {**own_values, **arguments}
     references += [reference for reference in _secret_defaults(services, supplied) if reference not in references]
     vault.begin_run(references)
     vault.refuse_in(request.argv)

@@ -221,7 +221,7 @@ class Attempt:
         own = decode(self.journal.directory.unspill(claim.arguments))
         flow = self.worker.flow_before(claim)
         bog = Bog(service.parameters, own, flow)
-        bog.supplied.update(self._converted(service, bog.supplied, before=True))
+        bog.supply(self._converted(service, bog.supplied, before=True))
         bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
         task = service.base(service, self, bog)
         self._show(service, task, bog.abog, first=True)

@@ -34,7 +34,7 @@ def greet(name, title="Ms"):
     "sub/json.py": "",
     "click.py": "",
     "services.txt": "",
-    "texts/_private.py": "",
+    "_texts/_private.py": "",
     "injecting.py": """
 from firexlite import InjectArgs, app
 
@@ -213,8 +213,8 @@ REFUSED = {
     "a plugin that is missing after one that is there": ("list --plugins greet.py,gone.py",
                                                          f"plugin 'gone.py' is not there{TAKES_PYTHON_FILES}"),
     "a plugin that is a folder without services": (
-        "submit --chain nop --plugins texts", "plugin 'texts' is a folder without services: none of the files below it is a "
-                                              "Python file whose name begins otherwise than with _"),
+        "submit --chain nop --plugins ../work/_texts/_private.py,.", "plugin '.' is a folder without services: none of the "
+        "files below it is a Python file whose name begins otherwise than with _"),
     "a plugin that is no Python file": ("submit --chain nop --plugins services.txt",
                                         "plugin 'services.txt' is no Python file; its name must end in .py"),
     "a plugin that does not parse": ("submit --chain nop --plugins unparsable.py",
