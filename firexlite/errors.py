@@ -120,10 +120,10 @@ class NotStorable(FirexliteError, TypeError):
     def __str__(self) -> str:
         why = f" ({self.reason})" if self.reason else ""
         found = f"{self.path} is a {self.type_name}, which the journal cannot store{why}"
-        ways_out = "pass plain data or a firexlite.File, register a codec with firexlite.register_codec"
+        codec = "register a codec (firexlite.register_codec)"
         if self.pickling:
-            return f"{found}, nor can it be pickled: {self.pickling}; {ways_out}"
-        return f"{found}; {ways_out}, or have it pickled with --pickle (or FIREXLITE_PICKLE=1)"
+            return f"{found}, nor can it be pickled: {self.pickling}; pass plain data or a File, or {codec}"
+        return f"{found}; pass plain data or a File, {codec}, or use --pickle (FIREXLITE_PICKLE=1)"
 
 
 class NotReadable(FirexliteError):

@@ -176,8 +176,7 @@ def test_without_pickling_the_ways_out_are_told():
 
     assert str(caught.value) == (
         f"what weigh returned as frames[0] is a {__name__}.Frame, which the journal cannot store; pass plain data or a "
-        "firexlite.File, register a codec with firexlite.register_codec, or have it pickled with --pickle (or "
-        "FIREXLITE_PICKLE=1)")
+        "File, register a codec (firexlite.register_codec), or use --pickle (FIREXLITE_PICKLE=1)")
 
 
 @pytest.mark.parametrize("value, part, why", [
@@ -195,7 +194,7 @@ def test_what_cannot_be_pickled_is_refused_with_the_reason(value, part, why, pic
 
     assert caught.value.path == "what weigh returned as it" + part
     assert str(caught.value).endswith(
-        "; pass plain data or a firexlite.File, register a codec with firexlite.register_codec")
+        "; pass plain data or a File, or register a codec (firexlite.register_codec)")
 
 
 def test_a_class_may_leave_out_what_cannot_be_pickled(pickling):
@@ -497,9 +496,9 @@ def test_a_run_without_it_names_service_value_and_ways_out_and_a_resume_turns_it
     [(options,)] = query(firexlite.only_run(), "SELECT options FROM run")
 
     assert failed.code == 1
+    told = " ".join((failed.err + failed.out).split())
     assert ("NotStorable: what measure returned as frame is a services.Frame, which the journal cannot store; pass plain data "
-            "or a firexlite.File, register a codec with firexlite.register_codec, or have it pickled with --pickle (or "
-            "FIREXLITE_PICKLE=1)") in " ".join((failed.err + failed.out).split())
+            "or a File, register a codec (firexlite.register_codec), or use --pickle (FIREXLITE_PICKLE=1)") in told
     assert resumed.code == 0, resumed.err
     assert len(json.loads(options)["pickle"]) == 16
 

@@ -292,6 +292,19 @@ def wait(bake):
     assert effects() == {"began": 2}
 
 
+def test_files_that_were_found_for_another_person_are_not_loaded(bakery, firexlite, tmp_path):
+    (bakery / "ovens" / "burning.py").write_text("from firexlite import app\n\n@app.task\ndef burn(): 1 / 0\n")
+    burnt = firexlite("submit", "--chain", "bake,burn", FIREXLITE_SERVICES="bakery")
+    [run] = firexlite.runs()
+    firexlite.env["FIREXLITE_HOME"] = str(tmp_path / "another")
+    imported = firexlite("import", run.path)
+
+    done = firexlite("resume", run.firex_id)
+
+    assert (burnt.code, imported.code, done.code) == (1, 0, 2)
+    assert "the plugins that it names are another person's choice (kneading.py, baking.py, burning.py, " in done.err
+
+
 def test_a_folder_that_is_not_there_is_named(firexlite):
     done = firexlite("list", FIREXLITE_SERVICES="gone")
 
