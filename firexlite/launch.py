@@ -167,9 +167,9 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
         faults.reach("draft made")
         alive = draft.take_alive_lock(host.start_time)
         with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s) as journal:
+            options = {**options, "pickle": pickles.fingerprint()}
             journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
-                           options=json.dumps(masked_data({**options, "pickle": pickles.fingerprint()})),
-                           digest=prepared.digest, members=prepared.members,
+                           options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
         return draft.publish(), alive
     except BaseException:
