@@ -38,8 +38,8 @@ class Service:
         self.bind, self.returns, self.base = bind, returns, base
         self.options = options
         self.flame = dict(flame)
-        self.parameters = Parameters.of(function, bind)
-        self.from_plugin = False
+        self.own_parameters = self.parameters = Parameters.of(function, bind)
+        self.from_plugin = self.was_loaded = False  # was_loaded: by a plugin, or where services were looked for
         self.orig: Service | None = None
         code = inspect.unwrap(function).__code__
         self.file, self.line = code.co_filename, code.co_firstlineno
@@ -53,6 +53,29 @@ class Service:
     @property
     def name_without_orig(self) -> str:
         return re.sub(f"({ORIG})+$", "", self.name)
+
+    @property
+    def return_names(self) -> tuple[str, ...] | None:
+        """The names that callers may count on: its own, else those of the service that it overrides."""
+        return self.returns if self.returns is not None or self.orig is None else self.orig.return_names
+
+    def names_for(self, value: object) -> tuple[str, ...] | None:
+        """The names of what it returned; where their number does not fit, those of a service that it overrides."""
+        if self.returns is None and (value is None or isinstance(value, dict)):
+            return None
+        count = len(value) if type(value) is tuple else 1
+        level: Service | None = self
+        while level is not None:
+            if level.returns is not None and len(level.returns) == count:
+                return level.returns
+            level = level.orig
+        return self.return_names
+
+    def take_the_place_of(self, overridden: Service | None) -> None:
+        """Override a service, which may override others; None: override none. What it declares itself stays."""
+        self.orig = overridden
+        self.parameters = self.own_parameters if overridden is None else self.own_parameters.overriding(overridden.parameters)
+        self.__dict__.pop("about", None)
 
     def s(self, /, *args: Any, **kwargs: Any) -> Signature:
         """A signature of this service with arguments bound; which service runs is looked up by name when it is enqueued."""
@@ -72,7 +95,7 @@ class Service:
             "positional": p.positional, "keyword_only": p.keyword_only, "positional_only": sorted(p.positional_only),
             "var_positional": p.var_positional, "var_keyword": p.var_keyword,
             "defaults": {name: _encode_default(value) for name, value in p.defaults.items()},
-            "returns": self.returns, "file": masked(self.file), "line": self.line, "plugin": self.from_plugin,
+            "returns": self.return_names, "file": masked(self.file), "line": self.line, "plugin": self.from_plugin,
             "short_name": self.name_without_orig.rpartition(".")[2],
             SOFT: self.options.soft_time_limit, HARD: self.options.time_limit,
         })
@@ -82,7 +105,7 @@ def _encode_default(value: object) -> str:
     if isinstance(value, Secret):
         value = mask_of(value.reference)  # shown, and not read: whoever only enqueues the service has no part in it
     try:
-        return encode(value, "default")
+        return encode(value, "default", may_pickle=False)
     except (NotStorable, SecretUnavailable):
         return encode(repr(value), "default")
 
@@ -104,8 +127,10 @@ class App:
     """Knows the services of a process by name."""
 
     def __init__(self) -> None:
-        self._services: dict[str, Service] = {}
-        self._loading: str | None = None  # the module name of the plugin being imported
+        self._registered: dict[str, Service] = {}  # by long name, in the order of their definition
+        self._listed: list[str] = []               # modules of the plugins, the weakest first
+        self._loading: bool | None = None          # whether a plugin is being imported, or what was merely found; or neither
+        self._by_name: dict[str, Service] | None = None  # as `_services`; None if that is to be found out anew
 
     def task(self, function: Callable | None = None, *, bind: bool = False,
              returns: str | Iterable[str] | None = None, flame: str | Iterable[str] | Mapping | None = None,
@@ -165,46 +190,74 @@ class App:
             returns=return_names(returns if declared is None else declared, long_name)))
 
     def _register(self, service: Service) -> Service:
-        """Make a service known; one that a plugin defines overrides the service of its short name, everywhere."""
-        if self._loading is not None:
-            service.from_plugin = True
-            if service.undecorated.__module__ == self._loading:
-                self._override(service)
-        self._services[service.name] = service
+        """Make a service known; it may override one of its short name, or be overridden by one that is there."""
+        service.from_plugin, service.was_loaded = self._loading is True, self._loading is not None
+        self._registered[service.name] = service
+        self._by_name = None
         return service
 
-    def _override(self, service: Service) -> None:
-        older = next((s for s in self._services.values() if s.short_name == service.short_name), None)
-        if older is None:
-            return
-        service.orig = self._as_orig(older)
-        for name, known in self._services.items():
-            if known is older:
-                self._services[name] = service  # whoever asks for the old one gets the new one
+    def loading(self, is_plugin: bool | None) -> None:
+        """A module is imported now: a plugin, or one that was merely found; None: no longer."""
+        self._loading = is_plugin
 
-    def _as_orig(self, service: Service) -> Service:
-        """A copy of an overridden service under the name by which `orig` calls it; the old object stands for the new one."""
-        orig = copy.copy(service)
-        orig.__dict__.pop("about", None)
-        orig.name += ORIG
-        if service.orig is not None:
-            orig.orig = self._as_orig(service.orig)
-        self._services[orig.name] = orig
-        return orig
+    def let_override(self, modules: Iterable[str]) -> None:
+        """Services that these modules define override others of the same short name, those of a later module any before."""
+        for module in modules:
+            if module in self._listed:
+                self._listed.remove(module)
+            self._listed.append(module)
+        self._by_name = None
+
+    @property
+    def _services(self) -> dict[str, Service]:
+        """``{name: the service that it stands for}``. The long name of one that is overridden stands for what overrides it;
+        it goes by its name with `ORIG` itself, once for each level."""
+        if self._by_name is None:
+            self._by_name = self._with_overrides()
+        return self._by_name
+
+    def _with_overrides(self) -> dict[str, Service]:
+        same_name: dict[str, list[Service]] = {}
+        for service in self._registered.values():
+            same_name.setdefault(service.short_name, []).append(service)
+        found = dict(self._registered)
+        for services in same_name.values():
+            *overridden, last = sorted(services, key=self._rank)
+            below = None
+            for level, service in enumerate(overridden):
+                orig = copy.copy(service)  # with every option that it has
+                orig.name += ORIG * (len(overridden) - level)
+                orig.take_the_place_of(below)
+                found[service.name], found[orig.name], below = last, orig, orig
+            last.take_the_place_of(below)
+        return found
+
+    def _rank(self, service: Service) -> int:
+        """Services of a higher rank override; of equal ones the later."""
+        module = service.undecorated.__module__
+        return self._listed.index(module) + 1 if module in self._listed else 0 if service.was_loaded else -1
 
     def depends_on(self, digests: Iterable[str]) -> None:
-        """Make digests of other files part of that of each service of a plugin; nobody knows which of them uses which."""
+        """Make digests of other files part of that of each service that was loaded; nobody knows which of them uses which."""
         if others := "".join(digests):
-            for service in {id(s): s for s in self._services.values() if s.from_plugin}.values():
-                service.digest = _short_digest((file_digest(service.file) + others).encode())
+            for service in self._registered.values():
+                if service.was_loaded:
+                    service.digest = _short_digest((file_digest(service.file) + others).encode())
+            self._by_name = None
 
-    def loading(self, module: str | None) -> None:
-        """Which plugin's import comes next; None: no longer one."""
-        self._loading = module
+    @property
+    def argument_names(self) -> set[str]:
+        """The names of all arguments that any service takes; callers may pass those of an overridden one too."""
+        return {name for service in self.every for name in service.parameters.names}
 
     def __iter__(self) -> Iterator[Service]:
         """Each service once, without those overridden."""
         return iter({id(s): s for name, s in self._services.items() if not name.endswith(ORIG)}.values())
+
+    @property
+    def every(self) -> list[Service]:
+        """Each service once, with those overridden."""
+        return list({id(service): service for service in self._services.values()}.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._services

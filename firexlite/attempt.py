@@ -143,8 +143,9 @@ class Attempt:
         left = [tail for tail in self._tails if tail not in self._given_up]
         if left and not service.options.keeps_children:
             self.wait(left, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
-        returned = name_values(service.returns, value)
-        if service.returns is None and value is not None and not isinstance(value, dict):
+        names = service.names_for(value)
+        returned = name_values(names, value)
+        if names is None and value is not None and not isinstance(value, dict):
             logger.warning("%s returned a value without a name; declare returns= to keep it", service.short_name)
         changed = {**bog.supplied, **returned}
         changed = {**changed, **self._converted(service, changed, before=False)}
@@ -159,7 +160,7 @@ class Attempt:
         bog = Bog(service.parameters, own, self.worker.flow_before(self.claim))
         if service.options.validate is not ValidateArgs.DISABLED:
             bog.supplied.update(validated(service.undecorated, bog.accepted, service.options.validate))
-        bog.supplied.update(self._converted(service, bog.supplied, before=True))
+        bog.supply(self._converted(service, bog.supplied, before=True))
         bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
         return bog
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import InvalidChainArgsException
@@ -29,6 +29,7 @@ class Parameters:
     positional_only: frozenset[str] = frozenset()
     var_positional: str | None = None     # the `args` of *args
     var_keyword: str | None = None        # the `kwargs` of **kwargs
+    beyond: tuple[str, ...] = ()          # names of positional arguments that only an overridden service takes
 
     @classmethod
     def of(cls, function: Callable, bound: bool) -> Parameters:
@@ -50,6 +51,16 @@ class Parameters:
             var_keyword=single(inspect.Parameter.VAR_KEYWORD),
         )
 
+    def overriding(self, overridden: Parameters) -> Parameters:
+        """Those of a service that takes the place of another, so that it can be called as that was.
+
+        A parameter without a default has that of the other; positional arguments beyond its own have the other's names.
+        """
+        adopted = {name: value for name, value in overridden.defaults.items()
+                   if name in self.names and name not in self.defaults}
+        beyond = (overridden.positional + overridden.beyond)[len(self.positional):]
+        return replace(self, defaults={**self.defaults, **adopted}, beyond=beyond)
+
     @property
     def names(self) -> tuple[str, ...]:
         return self.positional + self.keyword_only
@@ -67,8 +78,9 @@ class Parameters:
         Raises TypeError if there are more positional arguments than parameters.
         """
         own = dict(kwargs)
-        own.update(zip(self.positional, args, strict=False))
-        if extra := list(args[len(self.positional):]):
+        places = self.positional if self.var_positional else self.positional + self.beyond
+        own.update(zip(places, args, strict=False))
+        if extra := list(args[len(places):]):
             if self.var_positional is None:
                 raise TypeError("too many positional arguments")
             own[EXTRA] = extra
@@ -91,25 +103,32 @@ class Bog:
             if _target(value) == name and name in flow:
                 supplied[name] = flow[name]  # x='@x' asks for the x that flows
         self.given = supplied
-        self.supplied = {name: self._resolve(name, value) if parameters.accepts(name) else value
+        self.supplied = {name: self._resolve(name, value, supplied) if parameters.accepts(name) else value
                          for name, value in supplied.items()}
-        self.defaults = {name: value for name, value in parameters.defaults.items() if name not in supplied}
+        self.defaults: dict[str, object] = {name: value for name, value in parameters.defaults.items() if name not in supplied}
         for name, value in parameters.defaults.items():
             if name in self.defaults and _target(value) in supplied:  # as in FireX it then counts as supplied
-                self.supplied[name] = self._resolve(name, self.defaults.pop(name))
+                self.supplied[name] = self._resolve(name, self.defaults.pop(name), supplied)
 
-    def _resolve(self, name: str, value: object) -> object:
+    def _resolve(self, name: str, value: object, given: Mapping[str, object]) -> object:
         """Follow references to their end; one that leads nowhere stays the string it was."""
         path = [name]
-        while (target := _target(value)) is not None and target in self.given:
-            if _target(self.given[target]) == target:
+        while (target := _target(value)) is not None and target in given:
+            if _target(given[target]) == target:
                 break  # '@x' for x itself, with no x that flows: it leads nowhere
             if target in path:
                 raise InvalidChainArgsException(
                     f"{' -> '.join('@' + step for step in [*path, target])} is a circle of references", {name: target})
             path.append(target)
-            value = self.given[target]
+            value = given[target]
         return _as_data(value)
+
+    def supply(self, changes: Mapping[str, object]) -> None:
+        """Take what a converter gave: it counts as supplied, and may refer to other values."""
+        given = {**self.given, **changes}
+        for name, value in changes.items():
+            self.supplied[name] = self._resolve(name, value, given) if self.parameters.accepts(name) else value
+            self.defaults.pop(name, None)
 
     @property
     def accepted(self) -> dict[str, object]:

@@ -11,6 +11,8 @@ what it holds, an exception for its text, and a time zone that the system lacks 
     {"$type": "exception", "value": 0}                     the value, and other exceptions, refer to it by its index
     {"$type": "secret", "value": "env:TOKEN"}              a `Secret`; its value is nowhere
     {"$type": "secret", "value": ["Bearer ", "env:TOKEN", ""]}    a str in which the value of a secret stands
+
+What has no such form is refused; or pickled, where the user of the run asked for that (see `pickled`).
 """
 from __future__ import annotations
 
@@ -34,6 +36,7 @@ from .codec_errors import class_attribute, class_name, loaded_class, text_of
 from .codec_standard import CODEC_OF, CODECS, Codec, make_bytes, make_timezone, type_name
 from .errors import BadInput, NotReadable, NotStorable, SecretUnavailable
 from .own_files import LARGEST_PAYLOAD
+from .pickled import pickles, taken_apart
 from .secrets import MASK, Needles, Secret, mask_of, vault
 from .signatures import Literal
 
@@ -52,21 +55,22 @@ LARGEST_VALUE = LARGEST_PAYLOAD // 2  # bytes: what is written must be read agai
 Where = tuple  # (where the container stands, how its part is written, the part's key); the outermost is (path,)
 
 
-def encode(value: object, path: str = "value") -> str:
+def encode(value: object, path: str = "value", may_pickle: bool = True) -> str:
     """``value`` as compact ASCII JSON; `decode` gives an equal value of the same type.
 
     path: what to call the value in an error, e.g. ``arguments of greet: guests``.
+    may_pickle: False for what is only shown.
     Raises NotStorable, naming the part: ``arguments of greet: guests[2].name``; SecretUnavailable for a `Secret` that is.
     """
     text = _plain_text(value, _dumps)
     known = vault.known
     if text is None or (known is not None and known.are_in_json(text)):
-        text = _Writer(needles=known).text(value, path)
+        text = _Writer(needles=known, may_pickle=may_pickle).text(value, path)
         if vault.known is not known:  # it held a Secret, whose value may stand in what was written before
-            return encode(value, path)
+            return encode(value, path, may_pickle)
     if len(text) > LARGEST_VALUE:
-        raise NotStorable(path, type_name(value), f"it takes {len(text)} bytes, and at most {LARGEST_VALUE} would be read; "
-                                                  "write it to a file, and pass a firexlite.File")
+        raise NotStorable(path, type_name(value), f"it takes {len(text)} bytes, and at most {LARGEST_VALUE} would be read",
+                          "that would take no less")
     return text
 
 
@@ -80,7 +84,8 @@ def encode_named(values: Mapping[str, object], where: str) -> str:
 
 
 def canonical(value: object, path: str = "value") -> str:
-    """As `encode`, but the same text for equal values of the same types: no order of keys, no tracebacks.
+    """As `encode`, but the same text for equal values of the same types: no order of keys, no tracebacks, and of what would
+    be pickled its parts. Where these cannot be told, its class alone stands for it.
 
     The value of a secret that the body knows by its run, or has met, has no say in it.
     """
@@ -202,10 +207,11 @@ _dumps_sorted = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_c
 class _Writer:
     """Turns one value, part by part, into plain data."""
 
-    def __init__(self, is_canonical: bool = False, needles: Needles | None = None) -> None:
+    def __init__(self, is_canonical: bool = False, needles: Needles | None = None, may_pickle: bool = True) -> None:
         self.is_canonical = is_canonical
         self.needles = needles                     # find the values of secrets
-        self.around: set[int] = set()              # ids of the values around the one being written
+        self.may_pickle = may_pickle and pickles.wanted
+        self.around: dict[int, int] = {}           # ids of the values around the one being written, and how deep they stand
         self.exceptions: list[BaseException] = []  # those written, causes before effects
         self.records: list[dict] = []              # of each of them
 
@@ -231,14 +237,20 @@ class _Writer:
         if cls is float:
             return self.number(value) if math.isfinite(value) else {"$type": "float", "value": repr(value)}
         if id(value) in self.around:
+            if self.is_canonical and self.may_pickle:
+                return {"$type": "around", "value": self.around[id(value)]}
             raise _refusal(value, where, "it contains itself")
         if len(self.around) >= MAX_DEPTH:
             raise _refusal(value, where, "too deeply nested")
-        self.around.add(id(value))
+        self.around[id(value)] = len(self.around)
         try:
             return self.compound(value, cls, where)
+        except NotStorable as refusal:
+            if not self.may_pickle:
+                raise
+            return self.parts(value, cls, where) if self.is_canonical else self.pickled(value, cls, where, refusal)
         finally:
-            self.around.discard(id(value))
+            del self.around[id(value)]
 
     def compound(self, value: Any, cls: type, where: Where) -> Any:
         if cls in _CONTAINERS:
@@ -267,6 +279,22 @@ class _Writer:
         except Exception as error:  # may be a user's code
             raise _refusal(value, where, text_of(error)) from error
         return {"$type": codec.name, "value": self.plain(plain, where)}
+
+    # What has no form of its own may be pickled: the smallest part that has none, so that the rest stays plain.
+
+    def pickled(self, value: object, cls: type, where: Where, refusal: NotStorable) -> dict:
+        if refusal.pickling and cls in _CONTAINERS:
+            raise refusal  # a part of it cannot be pickled, so neither can it; another class may leave that part out
+        try:
+            return pickles.record(value)
+        except ValueError as error:
+            raise (refusal if refusal.pickling else _refusal(value, where, refusal.reason, str(error))) from error
+
+    def parts(self, value: object, cls: type, where: Where) -> dict:
+        try:
+            return {"$type": "pickle", "value": self.plain(taken_apart(value), where)}
+        except Exception:  # of a stranger's class; or too deep, as a long list of linked objects is
+            return {"$type": "pickle", "class": class_name(cls)}
 
     # Where the value of a secret stands, there stands its label.
 
@@ -375,13 +403,15 @@ class _Writer:
         return index
 
     def record(self, exc: BaseException, cause: int | None, where: Where) -> int:
-        was_around = id(exc) in self.around
-        self.around.add(id(exc))
+        was_around, may_pickle = id(exc) in self.around, self.may_pickle
+        self.around.setdefault(id(exc), len(self.around))
+        self.may_pickle = False  # whoever tells of a failure reads it, and not only a worker
         record = codec_errors.take_apart(exc, lambda part: self.part(part, where))
+        self.may_pickle = may_pickle
         if self.needles is not None:
             record["attributes"] = {name: part for name, part in record["attributes"].items() if not self.needles.are_in(name)}
         if not was_around:
-            self.around.discard(id(exc))
+            del self.around[id(exc)]
         if self.is_canonical:
             record.update(traceback="", where=None)
         self.exceptions.append(exc)
@@ -425,12 +455,12 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def _refusal(value: object, where: Where, reason: str) -> NotStorable:
+def _refusal(value: object, where: Where, reason: str, pickling: str = "") -> NotStorable:
     parts: list[str] = []
     while len(where) > 1:
         where, form, key = where
         parts.append(form.format(key if form == ".{}" else _short(key)))
-    return NotStorable(where[0] + "".join(reversed(parts)), type_name(value), reason)
+    return NotStorable(where[0] + "".join(reversed(parts)), type_name(value), reason, pickling)
 
 
 def _short(key: object) -> str:
@@ -594,6 +624,7 @@ class _Reader:
         "exception": lambda self, obj: self.exception(obj["value"]),
         "exceptions": lambda self, obj: obj["value"],
         "secret": secret,
+        "pickle": lambda self, obj: pickles.load(obj),
     }
 
 
@@ -617,7 +648,7 @@ def _class_of(obj: dict, kind: str, is_of_kind: Callable[[type], bool]) -> type:
 
 
 class _Viewer(_Reader):
-    """Reads one text for a report; `marked` meets parts that are shown already."""
+    """Reads one text for a report; `marked` meets parts that are shown already. A pickle is its text, and never loaded."""
 
     def unmarked(self, name: str, obj: dict) -> Any:
         try:
@@ -664,6 +695,7 @@ class _Viewer(_Reader):
         "raised": raised,
         "exception": exception_text,
         "secret": masked,
+        "pickle": lambda self, obj: str(obj.get("shown", "<a pickled value>")),
     }
 
 

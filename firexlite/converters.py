@@ -264,7 +264,12 @@ class InputConverter:
 
     @classmethod
     def convert(cls, pre_load: bool | None = None, **kwargs: Any) -> dict[str, Any]:
-        """``kwargs`` after the *pre* converters at the first call, after the *post* ones at the next.
+        """As `converted`, for arguments none of which is called ``pre_load``."""
+        return cls.converted(kwargs, pre_load)
+
+    @classmethod
+    def converted(cls, arguments: Mapping[str, Any], pre_load: bool | None = None) -> dict[str, Any]:
+        """``arguments`` after the *pre* converters at the first call, after the *post* ones at the next.
 
         pre_load: chooses the group instead; True is refused if that has run.
         Raises what `ConverterRegister.converted` does, and ConverterRegistrationException.
@@ -273,7 +278,7 @@ class InputConverter:
         if pre_load and cls.pre_load_was_run:
             raise ConverterRegistrationException(
                 "The converters that run before the services are loaded have run already")
-        converted = cls.instance().converted(kwargs, pre_load)
+        converted = cls.instance().converted(arguments, pre_load)
         cls.pre_load_was_run = True
         return converted
 

@@ -118,16 +118,22 @@ class WorkerLost(FirexliteError):
 
 
 class NotStorable(FirexliteError, TypeError):
-    """A value cannot be written to the journal; says where it stands and the ways out."""
+    """A value cannot be written to the journal; says where it stands and the ways out.
 
-    def __init__(self, path: str, type_name: str, reason: str = "") -> None:
-        self.path, self.type_name, self.reason = path, type_name, reason
-        super().__init__(path, type_name, reason)
+    pickling: why it could not be pickled; empty if that was not tried.
+    """
+
+    def __init__(self, path: str, type_name: str, reason: str = "", pickling: str = "") -> None:
+        self.path, self.type_name, self.reason, self.pickling = path, type_name, reason, pickling
+        super().__init__(path, type_name, reason, pickling)
 
     def __str__(self) -> str:
         why = f" ({self.reason})" if self.reason else ""
-        return (f"{self.path} is a {self.type_name}, which the journal cannot store{why}; "
-                "pass plain data, or register a codec with firexlite.register_codec")
+        found = f"{self.path} is a {self.type_name}, which the journal cannot store{why}"
+        codec = "register a codec (firexlite.register_codec)"
+        if self.pickling:
+            return f"{found}, nor can it be pickled: {self.pickling}; pass plain data or a File, or {codec}"
+        return f"{found}; pass plain data or a File, {codec}, or use --pickle (FIREXLITE_PICKLE=1)"
 
 
 class NotReadable(FirexliteError):

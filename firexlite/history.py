@@ -567,7 +567,7 @@ def bind_for_display(service: ServiceRecord, task: TaskRecord, flow: Mapping[str
     except (InvalidChainArgsException, TypeError):
         return None
     if task.changes:
-        bog.supplied.update(display(task.changes))
+        bog.supply(display(task.changes))
     elif task.state == "failed" and task.error and display_error(task.error)["name"] == "ArgumentConversionException":
         return None
     return bog

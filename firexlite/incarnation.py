@@ -25,6 +25,8 @@ class Incarnation:
     front: int | None = None     # the pid of the front
     import_timeout_s: float = IMPORT_TIMEOUT_S  # of workers that import the services themselves
     secrets: Sequence[Sequence[str]] = ((), ())  # as `vault.begin_run` takes them, if another process than this one read them
+    pickles_of: str | None = None  # as `pickles.begin_run` takes it
+    found: Sequence[str] = ()    # paths of files with services that nobody listed, as `plugins`
     queues: Mapping[str, int] = field(default_factory=dict)  # how many tasks of a queue may be under way at once
     soft_time_limit: float | None = None         # seconds that the run may take in this incarnation
     ends_when_waiting: bool = False              # when all that is left waits for a time or an event

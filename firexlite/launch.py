@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from . import faults, host, lodging, missing
+from . import discovery, faults, host, lodging, missing, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
@@ -29,9 +29,11 @@ from .incarnation import Incarnation
 from .interrupts import take_back_signals
 from .journal import FULL_WAIT_S, Journal, wait_for_space
 from .logs import terminal
+from .pickled import pickles
 from .plugins import Plugin, helpers, load
 from .runner import Runner
 from .secrets import masked_data, vault
+from .soundness import pickled_in
 from .states import RUN_SUCCEEDED
 from .submission import Prepared, Request, prepare, redacted
 from .takeover import Decisions, take_over
@@ -103,12 +105,14 @@ class ResumeRequest:
     soft_time_limit: float | None = None
     exit_when_waiting: bool = False
     argv: list[str] = field(default_factory=list)
+    pickle: bool = False                        # also if the run recorded otherwise
 
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
         return {"firex_id": self.firex_id, "workers": self.workers, "plugins": self.plugins, "json_file": self.json_file,
                 "full_wait_s": self.full_wait_s, "accept_new": self.accept_new, "redact": self.redact,
-                "queues": self.queues, "soft_time_limit": self.soft_time_limit, "exit_when_waiting": self.exit_when_waiting}
+                "queues": self.queues, "soft_time_limit": self.soft_time_limit, "exit_when_waiting": self.exit_when_waiting,
+                "pickle": self.pickle}
 
     @property
     def decides(self) -> bool:
@@ -121,6 +125,7 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     durability()  # refuses what it does not know, before anything is there
     log_limit()
     firex_id = new_firex_id(time.time())
+    pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
     vault.when_learned = terminal.mask
     prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
     _imported(board, channel)
@@ -140,8 +145,9 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
         raise StorageFailure(f"no run was begun: {why}; nothing of it is left in {home()}") from error
     faults.reach("published")
     write_run_json(directory)
-    return _drive(Incarnation(directory, 1, request.workers, [p.path for p in prepared.plugins], request.json_file,
-                              request.full_wait_s, alive=alive, front=channel.front, queues=request.queues,
+    return _drive(Incarnation(directory, 1, request.workers, _paths(prepared.plugins, is_found=False), request.json_file,
+                              request.full_wait_s, alive=alive, front=channel.front,
+                              found=_paths(prepared.plugins, is_found=True), queues=request.queues,
                               soft_time_limit=request.soft_time_limit, ends_when_waiting=request.exit_when_waiting),
                   board, channel)
 
@@ -173,6 +179,7 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
         alive = draft.take_alive_lock(host.start_time)
         with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s,
                      queues=request.queues) as journal:
+            options = {**options, "pickle": pickles.fingerprint()}
             journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
                            options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
@@ -214,8 +221,9 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         channel.tell("resumed", done=None, again=0, reopened=0, changed=[], decided=[])
         channel.tell("started", path=str(directory.path), fd=alive)
         return 0
+    _may_pickle(run, request)
     _read_secrets(run, request)
-    loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path))
+    loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path), _found_before(run))
     _imported(board, channel)
     with History(directory) as history:
         _refuse_without_services(history, request, loaded)
@@ -229,15 +237,17 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     queues = {**run.options.get("queues", {}), **request.queues}
     with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s, queues=queues) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
-                          {service.name: (service.about, service.digest) for service in app}, decisions,
-                          {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded))
+                          {service.name: (service.about, service.digest) for service in app.every}, decisions,
+                          {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded),
+                          pickles.fingerprint())
     board.begin_with(found.counts)
     write_run_json(directory)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
                  changed=changed + _changed_versions(run), decided=_told(decisions))
-    return _drive(Incarnation(directory, found.epoch, slots, [p.path for p in loaded],
+    return _drive(Incarnation(directory, found.epoch, slots, _paths(loaded, is_found=False),
                               request.json_file or run.options["json_file"], full_wait_s,
-                              request.afterwards() if producers else None, alive, channel.front, queues=queues,
+                              request.afterwards() if producers else None, alive, channel.front,
+                              found=_paths(loaded, is_found=True), queues=queues,
                               soft_time_limit=request.soft_time_limit or run.options.get("soft_time_limit"),
                               ends_when_waiting=request.exit_when_waiting), board, channel)
 
@@ -252,6 +262,19 @@ def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
     vault.refuse_in(request.argv)
 
 
+def _may_pickle(run: RunRecord, request: ResumeRequest) -> None:
+    """Go on pickling, or begin with it. Raises BadInput for a run that holds what was pickled with another key than ours."""
+    recorded = run.options.get("pickle")
+    pickles.begin_run(run.firex_id if recorded or request.pickle or pickled.is_set() else None)
+    if recorded and recorded != pickles.fingerprint():
+        with History(find_run(request.firex_id)) as history:
+            strange = pickled_in(history)
+        if strange is not None:
+            raise BadInput(f"{run.firex_id} was not resumed: {strange} was pickled by somebody else, or in another home than "
+                           f"{home()}, and to load it would be to run whatever its writer chose; look at the run freely, or "
+                           "have its work done anew with `firexlite submit`")
+
+
 def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory, int]:
     """Where a run can go on, and what holds its lock there: a home on a network file system is no place for it."""
     with storage(directory.path):
@@ -262,7 +285,7 @@ def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory,
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
     """The tasks to run again, in order, since files are missing. Raises BadInput unless that was asked for and can be done."""
-    digests = {service.name: service.digest for service in app}
+    digests = {service.name: service.digest for service in app.every}
     changed = {name for name, digest in history.execute("SELECT name, digest FROM service")
                if digests.get(name, digest) != digest}
     prospect = missing.Prospect(request.restart, request.done, changed)
@@ -272,8 +295,22 @@ def _producers_of_missing_files(history: History, request: ResumeRequest) -> lis
     return missing.to_run_again(history, found, prospect) if found else []
 
 
-def _recorded(files: Sequence[Plugin]) -> list[dict[str, str]]:
-    return [{"path": file.path, "digest": file.digest} for file in files]
+def _recorded(files: Sequence[Plugin]) -> list[dict[str, str | bool]]:
+    return [{"path": file.path, "digest": file.digest, **({"found": True} if file.is_found else {})} for file in files]
+
+
+def _paths(files: Sequence[Plugin], is_found: bool) -> list[str]:
+    return [file.path for file in files if file.is_found is is_found]
+
+
+def _found_before(run: RunRecord) -> list[str] | None:
+    """The files with services that were found for the run, as far as they are there; None where they are to be looked for
+    anew: the environment names directories now, or it was another person's that did."""
+    recorded = [plugin for plugin in run.options["plugins"] if plugin.get("found")]
+    if discovery.directories() or any(plugin.get("foreign") for plugin in recorded):
+        return None
+    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in recorded]
+    return [path for path in paths if os.path.exists(path)]
 
 
 def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
@@ -285,7 +322,7 @@ def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
         raise BadInput(f"{request.firex_id} was imported, and the plugins that it names are another person's choice "
                        f"({', '.join(foreign)}); look at them and say which to load: "
                        f"firexlite resume {request.firex_id} --plugins {names}")
-    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"]]
+    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"] if not plugin.get("found")]
     if gone := [path for path in paths if not os.path.exists(path)]:
         raise BadInput(f"{request.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another "
                        f"place with `firexlite resume {request.firex_id} --plugins FILES`")
@@ -355,7 +392,7 @@ def _drive(incarnation: Incarnation, board: Board, channel: Channel) -> int:
                      slots=incarnation.slots, plugins=incarnation.plugins, json_file=incarnation.json_file,
                      full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run,
                      queues=incarnation.queues, soft_time_limit=incarnation.soft_time_limit,
-                     ends_when_waiting=incarnation.ends_when_waiting)
+                     ends_when_waiting=incarnation.ends_when_waiting, pickles_of=pickles.of_run, found=incarnation.found)
         return 0
     channel.tell("started", path=str(directory.path), fd=incarnation.alive)
     return _supervise(incarnation, board, channel, load_services=None)
@@ -377,6 +414,7 @@ def drive_without_services(incarnation: Incarnation, board: Board, channel: Chan
     record_holder(incarnation.alive, host.start_time)
     vault.when_learned = terminal.mask
     vault.begin_run(*incarnation.secrets)
+    pickles.begin_run(incarnation.pickles_of)
     incarnation.front = channel.front
     channel.tell("started", path=str(incarnation.directory.path))
-    return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins))
+    return _supervise(incarnation, board, channel, load_services=lambda: load(incarnation.plugins, found=incarnation.found))

@@ -1,4 +1,4 @@
-"""Loading the files that hold services: what the user named, and nothing else."""
+"""Loading the files that hold services: those that the user lists, and those that are found (see `discovery`)."""
 from __future__ import annotations
 
 import importlib.util
@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType
+from types import CodeType, ModuleType
 
+from . import discovery
 from .application import app, file_digest
 from .codec_errors import is_the_users_own
 from .errors import BadInput
@@ -21,36 +22,55 @@ from .loggers import install_levels
 
 @dataclass(frozen=True)
 class Plugin:
-    """A loaded source file. path: relative to the working directory where it lies below that."""
+    """A loaded source file. path: relative to the working directory where it lies below that; `folder/./sub/file.py` for one
+    that is the module `sub.file`. is_found: nobody listed it; it lies where services are looked for."""
 
     path: str
     digest: str
+    is_found: bool = False
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A file to be loaded. root: the folder from which its module is named. path: where it really lies."""
+
+    shown: str
+    module: str
+    root: Path
+    path: Path
 
 
 _helpers: set[str] = set()  # files of modules that plugins have imported
 
 
-def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: None) -> list[Plugin]:
-    """Import service files in order; services of a later one override those of the same short name before it.
+def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: None,
+         found: Sequence[str] | None = None) -> list[Plugin]:
+    """Import what services are found, and then those that were listed; services of a later listed file override those of
+    the same short name before it.
 
-    announce: told the path of each file before its import, which may hang or crash.
+    names: files, or folders of files. announce: told the path of each file before its import, which may hang or crash.
+    found: files that were found for the run before; None: look for them in the directories that the environment names.
     Raises BadInput for a file that is missing, does not parse or fails to import.
     """
     from . import builtin  # noqa: F401  (its import registers the built-in services)
 
     install_levels()
-    files = [_existing(name) for name in names]
+    listed = _sources(names, "--plugins takes Python files and folders of them")
+    others = _sources(discovery.directories() if found is None else found, "services are looked for in Python files")
+    others = [source for source in others if source.path not in {one.path for one in listed}]
     before = {*sys.modules}
-    plugins = []
-    for file in files:
-        announce(_shown(file))
-        _load_file(file)
-        plugins.append(Plugin(_shown(file), file_digest(str(file))))
+    for bundle in discovery.bundles():
+        announce(bundle.module)
+        _load_bundle(bundle)
+    for source in (*others, *listed):
+        announce(source.shown)
+        _load_file(source, is_plugin=source in listed)
+    app.let_override(source.module for source in listed)
     imported = {str(getattr(module, "__file__", None)) for name, module in list(sys.modules.items()) if name not in before}
-    imported -= {str(file) for file in files}
+    imported -= {str(source.path) for source in (*others, *listed)}
     _helpers.update(file for file in imported if file.endswith(".py") and is_the_users_own(file))
     app.depends_on([helper.digest for helper in helpers()])
-    return plugins
+    return [Plugin(source.shown, file_digest(str(source.path)), source in others) for source in (*others, *listed)]
 
 
 def helpers() -> list[Plugin]:
@@ -58,17 +78,46 @@ def helpers() -> list[Plugin]:
     return [Plugin(_shown(Path(file)), file_digest(file)) for file in sorted(_helpers)]
 
 
-def _existing(name: str) -> Path:
+# --- which files --------------------------------------------------------------------------------------------------
+
+def _sources(names: Sequence[str], taken: str) -> list[_Source]:
+    """The files that are meant, each once. taken: what may be named, for an error."""
+    found: dict[Path, _Source] = {}
+    for name in names:
+        folder = os.path.expanduser(name)
+        inner = discovery.python_files(folder) if os.path.isdir(folder) else []
+        if os.path.isdir(folder) and not inner:
+            raise BadInput(f"plugin '{name}' is a folder without services: none of the files below it is a Python file whose "
+                           "name begins otherwise than with _")
+        for source in [_source(os.path.join(folder, ".", file), taken) for file in inner] or [_source(name, taken)]:
+            found.setdefault(source.path, source)
+    return list(found.values())
+
+
+def _source(name: str, taken: str) -> _Source:
+    path = _existing(name, taken)
+    above, mark, inner = os.path.expanduser(name).rpartition("/./")
+    parts = Path(inner).with_suffix("").parts if mark else ()
+    if len(parts) < 2:
+        return _Source(_shown(path), path.stem, path.parent, path)
+    root = Path(above).resolve()
+    return _Source(f"{_shown(root)}/./{inner}", ".".join(parts), root, path)
+
+
+def _existing(name: str, taken: str) -> Path:
     path = Path(os.path.expanduser(name))
     if not os.path.isfile(path):
-        what = "is a folder" if os.path.isdir(path) else "is not there"
-        raise BadInput(f"plugin '{name}' {what}; --plugins takes Python files, looked for from {os.getcwd()}")
+        raise BadInput(f"plugin '{name}' is not there; {taken}, looked for from {os.getcwd()}")
     if path.suffix != ".py":
         raise BadInput(f"plugin '{name}' is no Python file; its name must end in .py")
     found = path.resolve()
+    _refuse_unsafe(name, path, found)
+    return found
+
+
+def _refuse_unsafe(name: str, path: Path, found: Path) -> None:
     for place in (*_folders_of_links(path), found, *found.parents):
         _refuse_writable_by_all(name, place)
-    return found
 
 
 def _folders_of_links(path: Path) -> Iterator[Path]:
@@ -111,34 +160,80 @@ class _FreshSource(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def _load_file(path: Path) -> None:
-    name = path.stem
+def _load_file(source: _Source, is_plugin: bool) -> None:
+    name, path = source.module, source.path
     loaded = sys.modules.get(name)
     if getattr(loaded, "__file__", None) == str(path):
         return
-    _refuse_taken(name, path)
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))  # at the end: what lies beside a plugin must not hide an installed module
+    _refuse_taken(name, source.shown)
+    if str(source.root) not in sys.path:
+        sys.path.append(str(source.root))  # at the end: what lies beside a plugin must not hide an installed module
     spec = importlib.util.spec_from_file_location(name, path, loader=_FreshSource(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    app.loading(name)
+    app.loading(is_plugin)
     try:
+        package = _package_above(source)
+        sys.modules[name] = module
         spec.loader.exec_module(module)
+        if package is not None:
+            setattr(package, name.rpartition(".")[2], module)
     except SyntaxError as error:
-        raise BadInput(f"plugin '{_shown(path)}' does not parse: {Path(error.filename or path).name}, "
+        raise BadInput(f"plugin '{source.shown}' does not parse: {Path(error.filename or path).name}, "
                        f"line {error.lineno}: {error.msg}") from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BadInput):
         raise
     except BaseException as error:  # a stranger's code: anything may come out of it
-        raise BadInput(f"plugin '{_shown(path)}' failed to import{_own_line(error, path)}: "
-                       f"{': '.join(filter(None, (type(error).__name__, str(error))))}") from error
+        raise BadInput(f"plugin '{source.shown}' failed to import{_own_line(error, path)}: {_in_words(error)}") from error
     finally:
         app.loading(None)
 
 
-def _refuse_taken(name: str, path: Path) -> None:
+def _package_above(source: _Source) -> ModuleType | None:
+    """The package of a module that lies in a folder of its root, which need not have an `__init__.py`."""
+    name = source.module.rpartition(".")[0]
+    if not name:
+        return None
+    package = importlib.import_module(name)
+    folder = source.root.joinpath(*name.split("."))
+    if not any(os.path.realpath(place) == os.path.realpath(folder) for place in getattr(package, "__path__", ())):
+        raise BadInput(f"plugin '{source.shown}' lies in a folder with the name of another module, '{name}'; rename the folder")
+    return package
+
+
+def _load_bundle(bundle: discovery.Bundle) -> None:
+    """Import what an installed package declares: a module, or all of a package. What fails is left out, and told of: most
+    runs have no need of it."""
+    for name in _modules_of(bundle):
+        app.loading(False)
+        try:
+            spec = importlib.util.find_spec(name)  # which may import what is above it
+            if spec is not None and spec.origin is not None:
+                _refuse_unsafe(name, Path(spec.origin), Path(spec.origin).resolve())
+            importlib.import_module(name)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            print(f"firexlite: the services of {name}, which the package {bundle.distribution} declares, are left out: "
+                  f"{_in_words(error)}", file=sys.stderr, flush=True)
+        finally:
+            app.loading(None)
+
+
+def _modules_of(bundle: discovery.Bundle) -> Iterator[str]:
+    """The names of the modules to be imported, the package's own first: after it, its folders are known."""
+    yield bundle.module
+    package = sys.modules.get(bundle.module)
+    for folder in getattr(package, "__path__", ()):
+        for file in discovery.python_files(folder):
+            yield ".".join((bundle.module, *Path(file).with_suffix("").parts))
+
+
+def _in_words(error: BaseException) -> str:
+    return ": ".join(filter(None, (type(error).__name__, str(error))))
+
+
+def _refuse_taken(name: str, shown: str) -> None:
     """Refuse a file that would stand in for another module: whoever imports that would get this one."""
     if name in sys.stdlib_module_names:
         owner = "Python's own"
@@ -146,7 +241,7 @@ def _refuse_taken(name: str, path: Path) -> None:
         owner = getattr(loaded, "__file__", None) or "built in"
     else:
         return
-    raise BadInput(f"plugin '{_shown(path)}' has the name of another module, '{name}' ({owner}); rename the file")
+    raise BadInput(f"plugin '{shown}' has the name of another module, '{name}' ({owner}); rename the file")
 
 
 def _own_line(error: BaseException, path: Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from .codec import display, display_error
 from .errors import JournalUnusable, NotReadable
 from .home import FIREX_ID, RunDirectory
+from .pickled import MARK as PICKLED
 from .states import MOVES, OPEN, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED, STATES
 
 SHOWN = 3              # rows that break a rule, named each
@@ -177,6 +178,7 @@ def _check_options(text: str) -> None:
         _demand(options[name], str, what=name)
     _texts(options["argv"], "argv")
     _demand(options["json_file"], str, None, what="json_file")
+    _demand(options.get("pickle"), str, None, what="pickle")
     if not 0 <= _demand(options.get("full_wait_s", 0), int, float, what="full_wait_s") < FULL_WAIT_BELOW_S:
         raise ValueError(f"full_wait_s is {options['full_wait_s']}")
 
@@ -452,3 +454,19 @@ def blobs_of(journal: Rows) -> set[str]:
     """The names of the blob files in which payloads of a run lie."""
     return {text.removeprefix("blob:") for table, column in _PAYLOADS
             for (text,) in journal.execute(f"SELECT {column} FROM {table} WHERE {column} LIKE 'blob:%'")}
+
+
+_MAY_BE_PICKLED = (
+    ("the input of", "SELECT firex_id, inputs FROM run"), ("a note of task", "SELECT task, value FROM noted"),
+    ("an argument of task", "SELECT id, arguments FROM task"), ("an argument of task", "SELECT id, changes FROM task"),
+    ("the result of task", "SELECT id, result FROM task"))
+
+
+def pickled_in(journal: Rows) -> str | None:
+    """What of a run holds a pickled value, in words; None if nothing does."""
+    for what, sql in _MAY_BE_PICKLED:
+        unspill = journal.directory.unspill if sql.endswith("FROM task") else str
+        for owner, text in journal.execute(sql):
+            if text is not None and PICKLED in unspill(text):
+                return f"{what} {owner}"
+    return None

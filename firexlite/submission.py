@@ -51,6 +51,7 @@ class Request:
     queues: dict[str, int] = field(default_factory=dict)  # how many tasks of a queue may be under way at once
     soft_time_limit: float | None = None         # seconds that the run may take
     exit_when_waiting: bool = False              # when all that is left waits for a time or an event
+    pickle: bool = False                          # what JSON cannot hold is stored pickled
 
 
 @dataclass
@@ -133,20 +134,23 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     vault.begin_run(references)
     vault.refuse_in(request.argv)
     InputConverter.start_over()
+    own_values = _own_values(request, firex_id)
     try:
         plain = {name: text for name, text in request.arguments.items() if name not in secrets}
-        arguments = InputConverter.convert(pre_load=True, **plain)
+        arguments = InputConverter.converted(plain, pre_load=True)
         plugins = load(request.plugins, announce)
         services = [find_service(name) for name in _names_in(request.chain)]
         _refuse_unused(request.arguments, request.own_options)
-        arguments = {**InputConverter.convert(pre_load=False, **arguments), **secrets}
+        converted = InputConverter.converted({**own_values, **arguments}, pre_load=False)
+        arguments = {**{name: value for name, value in converted.items()
+                        if name in arguments or value is not own_values.get(name, converted)}, **secrets}
     except ArgumentConversionException as error:
         raise BadInput(f"the arguments were refused: {error}") from error
     except ConverterRegistrationException as error:
         raise BadInput(f"the converters cannot run: {error}") from error
     except SystemExit as error:  # of a converter; `load` tells of a plugin's
         raise BadInput(f"the arguments were refused: a converter raised SystemExit: {error}") from error
-    supplied = {**_own_values(request, firex_id), **arguments}
+    supplied = {**own_values, **arguments}
     references += [reference for reference in _secret_defaults(services, supplied) if reference not in references]
     vault.begin_run(references)
     vault.refuse_in(request.argv)
@@ -168,7 +172,7 @@ def _secret_defaults(services: Sequence[Service], supplied: Iterable[str]) -> It
         for name, value in service.parameters.defaults.items():
             if isinstance(value, Secret) and name not in reachable:
                 yield value.reference
-        reachable.update(service.returns or ())
+        reachable.update(service.return_names or ())
         if DYNAMIC_RETURN in reachable:
             return
 
@@ -201,7 +205,7 @@ def find_service(name: str) -> Service:
 
 def _refuse_unused(arguments: Mapping[str, str], own_options: Sequence[str]) -> None:
     """An argument that no loaded service has is a typing error."""
-    known = {name for service in app for name in service.parameters.names} | set(OWN_VALUES)
+    known = app.argument_names | set(OWN_VALUES)
     for name in arguments:
         if name not in known:
             close = nearest(name, [*known, *own_options])
@@ -229,7 +233,7 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
     """
     found = [(app.service(signature.service), signature) for signature in chain]
     own = [service.parameters.by_name(signature.args, signature.kwargs) for service, signature in found]
-    verify(Member(service.name, service.parameters, service.returns, mine)
+    verify(Member(service.name, service.parameters, service.return_names, mine)
            for (service, _), mine in zip(found, own, strict=True))
     for mine in own:
         for value in mine.values():

@@ -55,11 +55,12 @@ class TakeOver:
 @patient
 def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple[str, str]],
               decisions: Decisions = AS_BEFORE, about: Mapping[str, object] | None = None,
-              plugins: Sequence[Mapping[str, str]] | None = None) -> TakeOver:
+              plugins: Sequence[Mapping[str, object]] | None = None, pickle: str | None = None) -> TakeOver:
     """Begin a new incarnation: what was in flight is ready again, and of a run that did not succeed, what failed.
 
     digests: ``{service: (about, digest of its code)}`` as loaded now. about: versions, ``{"python": "3.11.7"}``, and the
         ``files`` that changed. plugins: ``[{path, digest}]``, those to load from now on, if others than before.
+    pickle: the fingerprint of the key with which values are pickled from now on, if they are.
     Raises BadInput for a decision that does not fit; then nothing has changed.
     """
     with journal.transaction(durable=True, operation="take over") as now:
@@ -75,6 +76,8 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         if plugins is not None:
             journal.execute("UPDATE run SET options = json_set(options, '$.plugins', json(?))", json.dumps(plugins))
         _limit_queues(journal)
+        if pickle is not None:
+            journal.execute("UPDATE run SET options = json_set(options, '$.pickle', ?)", pickle)
         _set_aside_old_redos(journal, now)
         decided = _carry_out(journal, now, decisions)
         _let_ask_for_other_files(journal)

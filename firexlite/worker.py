@@ -22,6 +22,7 @@ from .incarnation import Incarnation
 from .interrupts import STOPPING, Interrupts
 from .journal import Journal, wait_for_space
 from .logs import WorkerLog, flush_output
+from .pickled import pickles
 from .secrets import vault
 from .waiting import suspend
 
@@ -184,6 +185,7 @@ def work(incarnation: Incarnation, number: int, board: Board, load: Callable[[],
     code, worker = 1, None
     try:
         faults.reach("worker forked")
+        pickles.may_load = True
         worker = Worker(incarnation, number, board)
         if load is not None:
             load()

@@ -34,6 +34,7 @@ def greet(name, title="Ms"):
     "sub/json.py": "",
     "click.py": "",
     "services.txt": "",
+    "_texts/_private.py": "",
     "injecting.py": """
 from firexlite import InjectArgs, app
 
@@ -113,7 +114,7 @@ def early(arguments): ...
     "vanishing.py": "import os\nos._exit(0)\n",
 }
 
-TAKES_PYTHON_FILES = "; --plugins takes Python files, looked for from {folder}"
+TAKES_PYTHON_FILES = "; --plugins takes Python files and folders of them, looked for from {folder}"
 LIST_SHOWS = "`firexlite list` shows all."
 LOOKS_LIKE = "is not a FireX ID; they look like FireX-li-261123-101500-4711"
 NOWHERE = "FireX-li-261123-101500-4711"
@@ -211,7 +212,9 @@ REFUSED = {
     "a plugin that is missing": ("submit --chain nop --plugins gone.py", f"plugin 'gone.py' is not there{TAKES_PYTHON_FILES}"),
     "a plugin that is missing after one that is there": ("list --plugins greet.py,gone.py",
                                                          f"plugin 'gone.py' is not there{TAKES_PYTHON_FILES}"),
-    "a plugin that is a folder": ("submit --chain nop --plugins ..", f"plugin '..' is a folder{TAKES_PYTHON_FILES}"),
+    "a plugin that is a folder without services": (
+        "submit --chain nop --plugins ../work/_texts/_private.py,.", "plugin '.' is a folder without services: none of the "
+        "files below it is a Python file whose name begins otherwise than with _"),
     "a plugin that is no Python file": ("submit --chain nop --plugins services.txt",
                                         "plugin 'services.txt' is no Python file; its name must end in .py"),
     "a plugin that does not parse": ("submit --chain nop --plugins unparsable.py",

@@ -257,7 +257,7 @@ def test_a_refusal_names_the_part_and_the_ways_out():
 
     assert str(caught.value) == (
         "arguments of greet: guests[2].name is a _thread.lock, which the journal cannot store; "
-        "pass plain data, or register a codec with firexlite.register_codec")
+        "pass plain data or a File, register a codec (firexlite.register_codec), or use --pickle (FIREXLITE_PICKLE=1)")
 
 
 THING = threading.Lock()
@@ -688,5 +688,6 @@ def test_a_value_that_could_not_be_read_again_is_not_written(monkeypatch):
         encode("eleven char", "arguments of greet: name")
 
     assert str(caught.value) == (
-        "arguments of greet: name is a str, which the journal cannot store (it takes 13 bytes, and at most 10 would be read; "
-        "write it to a file, and pass a firexlite.File); pass plain data, or register a codec with firexlite.register_codec")
+        "arguments of greet: name is a str, which the journal cannot store (it takes 13 bytes, and at most 10 would be "
+        "read), nor can it be pickled: that would take no less; pass plain data or a File, or register a codec "
+        "(firexlite.register_codec)")

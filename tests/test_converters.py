@@ -1,6 +1,7 @@
 """Converters run in order, before or after, and say which argument they refuse."""
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -382,3 +383,120 @@ def test_everything_but_the_built_in_converters_can_be_forgotten():
     InputConverter.forget_all()
 
     assert InputConverter.instance().get_visit_order() == ["convert_booleans"]
+
+
+# --- in whole runs ---------------------------------------------------------------------------------
+
+@pytest.fixture
+def values(firexlite, plugin):
+    """What a chain returned whose services import all of firexlite; and its tasks."""
+    def values(source, *options, chain="top"):
+        plugin("from firexlite import *\nfrom firexlite import app\n" + source)
+        done = firexlite("submit", "--plugins", "services.py", "--chain", chain, *options)
+        assert done.code == 0, done.err
+        return json.loads(firexlite.only_run().run_json.read_text()), firexlite.flame(done.firex_id)["tasks"]
+
+    return values
+
+
+def test_converters_of_a_run_see_what_firexlite_itself_supplies(values):
+    summary, _ = values("""
+@InputConverter.register
+def look(arguments):
+    own = [arguments[name] for name in ("chain", "plugins", "sync", "uid", "submitter")]
+    return {"seen": [*own[:3], own[3] != "", own[4]],
+            "submitter": "somebody else"}
+
+@app.task(returns="looked")
+def top(seen=None, submitter=None): return [seen[:4], submitter]
+""", "--chain", "top")
+
+    assert summary["results"]["chain_results"]["looked"] == [["top", "services.py", True, True], "somebody else"]
+    assert set(summary["inputs"]) == {"seen", "submitter"}
+
+
+def test_what_a_converter_of_a_run_adds_reaches_the_services(values):
+    summary, _ = values("""
+@InputConverter.register
+def expand(arguments): return {"guests": ["Li"] * int(arguments["number"])}
+
+@app.task(returns="seen")
+def top(number, guests=None): return guests
+""", "--number", "3")
+
+    assert summary["results"]["chain_results"]["seen"] == ["Li", "Li", "Li"]
+    assert summary["inputs"] == {"number": "3", "guests": ["Li", "Li", "Li"]}
+
+
+def test_an_argument_may_be_called_like_a_parameter_of_the_conversion(values):
+    summary, _ = values("""
+@app.task(returns="seen")
+def top(pre_load, cls, kwargs): return [pre_load, cls, kwargs]
+""", "--pre_load", "1", "--cls", "true", "--kwargs", "none")
+
+    assert summary["results"]["chain_results"]["seen"] == ["1", True, None]
+
+
+def test_what_a_converter_of_a_service_gives_is_no_default_any_more(values):
+    summary, tasks = values("""
+@app.task(bind=True, returns="seen")
+def top(self, times=1, other=2): return [times, self.bound_args, self.default_bound_args]
+
+@ConverterRegister.register_for_task(top)
+def twice(arguments): return {"times": 2}
+""")
+
+    assert summary["results"]["chain_results"]["seen"] == [2, {"times": 2}, {"other": 2}]
+    assert (tasks[0]["args"], tasks[0]["defaults"]) == ({"times": 2}, {"other": 2})
+
+
+def test_what_a_converter_of_a_service_gives_may_refer_to_another_argument(values):
+    summary, tasks = values("""
+@app.task(returns="seen")
+def top(guests, names): return guests
+
+@ConverterRegister.register_for_task(top)
+def refer(arguments): return {"guests": "@names"}
+""", "--guests", "nobody", "--names", "Li")
+
+    assert summary["results"]["chain_results"]["seen"] == "Li"
+    assert tasks[0]["args"] == {"guests": "Li", "names": "Li"}
+
+
+def test_converters_of_an_overridden_service_convert_for_the_one_that_overrides_it(values, plugin, firexlite):
+    plugin("from firexlite import app\n\n@app.task(returns='seen')\ndef top(number): return [number]\n", "override.py")
+    plugin("""
+from firexlite import *
+from firexlite import app
+
+@app.task(returns="seen")
+def top(number): return number
+
+@ConverterRegister.register_for_task(top)
+@SingleArgDecorator("number")
+def to_number(number): return int(number)
+""")
+
+    done = firexlite("submit", "--plugins", "services.py,override.py", "--chain", "top", "--number", "7")
+
+    assert (done.code, done.out.splitlines()[-1]) == (0, "  seen  [7]"), done.err
+
+
+def test_a_converter_that_fails_in_a_service_fails_the_task_and_names_the_argument(firexlite, plugin):
+    plugin("""
+from firexlite import *
+from firexlite import app
+
+@app.task
+def top(number): pass
+
+@ConverterRegister.register_for_task(top)
+@SingleArgDecorator("number")
+def to_number(number): return int(number)
+""")
+
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "top", "--number", "many")
+
+    assert done.code == 1
+    assert ("ArgumentConversionException: Converter to_number failed: number: invalid literal for int() with base 10: 'many'"
+            in done.err)

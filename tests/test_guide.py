@@ -255,6 +255,16 @@ def test_a_service_shows_what_it_declares_in_the_report(guide):
     assert (collapse["targets"], collapse["operation"]) == (["descendants"], "collapse")
 
 
+# --- values of any class -------------------------------------------------------------------------------------------------
+
+def test_a_value_of_any_class_is_refused_without_pickle_and_passed_on_with_it(guide):
+    refused = guide("firexlite submit --plugins ledger.py --chain open_ledger,balance --sales 3,4", code=1)
+    done = guide("firexlite submit --plugins ledger.py --chain open_ledger,balance --sales 3,4 --pickle")
+
+    assert "what open_ledger returned as ledger is a ledger.Ledger, which the journal cannot store" in refused.ended.err
+    assert done.values == {"ledger": "<Ledger of 2 sales>", "total": 7.0}
+
+
 # --- which value wins ------------------------------------------------------------------------------------------------------
 
 SERVICES = """

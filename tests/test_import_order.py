@@ -13,13 +13,14 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
-    "uid", "recorded", "signatures", "files", "codec_errors", "codec_standard", "codec", "soundness", "results",
+    "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
+    "uid", "recorded", "signatures", "files", "codec_errors", "codec_standard", "pickled", "codec", "soundness", "results",
     "converters", "binding", "schema", "claims", "journal", "waiting", "once", "deadlocks", "limits", "takeover", "replay",
     "loggers", "trimming", "runlog", "logs", "measure", "history", "missing", "board", "interrupts", "commands", "retries",
-    "task_options", "promises", "gathering", "children", "showing", "services", "application", "builtin", "plugins",
-    "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",
-    "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor", "importing", "cli", "compat",
-    "__init__", "__main__",
+    "task_options", "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery",
+    "plugins", "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch",
+    "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor", "importing", "cli",
+    "compat", "__init__", "__main__",
 ]
 
 # Those that know the database.

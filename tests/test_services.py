@@ -644,7 +644,8 @@ def top(self):
     return seen
 """)
 
-    way_out = "which the journal cannot store; pass plain data, or register a codec with firexlite.register_codec"
+    way_out = ("which the journal cannot store; pass plain data or a File, register a codec (firexlite.register_codec), "
+               "or use --pickle (FIREXLITE_PICKLE=1)")
     *refused, pending, buy, is_type_error, path, several, _, several_path = done.values["seen"]
     assert refused == [f"NotStorable: arguments of bake: pan['what'][0] is a function, {way_out}",
                        f"NotStorable: arguments of bake: pan is a services.Oven, {way_out}"]

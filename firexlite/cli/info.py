@@ -37,6 +37,6 @@ def _description(name: str) -> str:
     lines = [f"Name: {service.short_name} ({where})"]
     if doc := inspect.getdoc(service):
         lines += ["", textwrap.indent(doc, "  ")]
-    for title, names in (("Arguments", arguments), ("Returns", service.returns or ())):
+    for title, names in (("Arguments", arguments), ("Returns", service.return_names or ())):
         lines += ["", title, "-" * len(title), *(f"  {name}" for name in names or ["None"])]
     return "\n".join(lines)

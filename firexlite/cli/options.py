@@ -10,6 +10,7 @@ import click
 
 from ..errors import BadInput
 from ..front import IMPORT_TIMEOUT_S
+from ..pickled import SETTING
 from ..soundness import FULL_WAIT_BELOW_S
 
 
@@ -55,7 +56,7 @@ def _names_of_variables(context: click.Context, parameter: click.Parameter, valu
 
 plugins_option = click.option(
     "--plugins", "--plugin", "--external", metavar="FILES", multiple=True,
-    help="Files with services, separated by commas; later ones override earlier ones. May be repeated.")
+    help="Files with services, or folders of them, separated by commas; later ones override earlier ones. May be repeated.")
 import_timeout_option = click.option(
     "--import_timeout", type=Number("a number of seconds above 0", float, lambda n: n > 0), metavar="SECONDS",
     default=IMPORT_TIMEOUT_S, help=f"How long the import of a plugin may take.  [default: {IMPORT_TIMEOUT_S:g}]")
@@ -96,6 +97,9 @@ soft_time_limit_option = click.option(
 exit_when_waiting_option = click.option(
     "--exit-when-waiting", is_flag=True,
     help="End when all that is left waits for a time or an event (exit code 7); `resume` goes on.")
+pickle_option = click.option(
+    "--pickle", is_flag=True,
+    help=f"Store pickled what JSON cannot hold; the same as {SETTING}=1. Only this run's own workers load it again.")
 
 
 def workers_option(default: str) -> Callable:

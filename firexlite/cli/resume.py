@@ -15,6 +15,7 @@ from .options import (
     full_wait_option,
     import_timeout_option,
     json_file_option,
+    pickle_option,
     plugins_option,
     queue_option,
     redact_option,
@@ -44,12 +45,13 @@ LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 @queue_option
 @soft_time_limit_option
 @exit_when_waiting_option
+@pickle_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
 def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, accept_new: bool,
                    restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
                    full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int], soft_time_limit: float | None,
-                   exit_when_waiting: bool, detach: bool, import_timeout: float) -> None:
+                   exit_when_waiting: bool, pickle: bool, detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
 
     What succeeded is never run again. What was in flight runs again from its top, with the code as it is now;
@@ -62,7 +64,7 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     """
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
                             list(restart), dict(_decided(task, text) for task, text in done), rerun_missing,
-                            list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv)
+                            list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv, pickle)
     run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout)
 
 

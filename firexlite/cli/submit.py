@@ -14,6 +14,7 @@ from .options import (
     full_wait_option,
     import_timeout_option,
     json_file_option,
+    pickle_option,
     plugins_option,
     queue_option,
     redact_option,
@@ -51,14 +52,15 @@ def cores() -> int:
 @queue_option
 @soft_time_limit_option
 @exit_when_waiting_option
+@pickle_option
 @click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
                    json_file: str | None, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
-                   soft_time_limit: float | None, exit_when_waiting: bool, sync: bool, detach: bool,
-                   import_timeout: float) -> None:
+                   soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool, sync: bool,
+                   detach: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
     Every argument of any service is an option: `--guests Li,Mohamed`. One that must not be written down is given
@@ -73,5 +75,5 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
                       argv=sys.argv, json_file=json_file, sync=not detach,
                       full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
                       own_options=context.meta["firexlite.own_options"], redact=list(redact), queues=queues,
-                      soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting)
+                      soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle)
     run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)

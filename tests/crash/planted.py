@@ -1065,3 +1065,23 @@ _in("importing.py",
     ("the plugins of a stranger are loaded",
      '[{**plugin, "foreign": True} for plugin', "[{**plugin} for plugin", only(FOREIGN, "plugins_of_a_stranger")),
     )
+
+# --- pickled values and overrides ---------------------------------------------------------------------------------------
+PICKLED = "tests/test_pickled.py"
+_in("pickled.py",
+    ("a pickle is loaded without a look at its seal", "if not hmac.compare_digest(", "if None is hmac.compare_digest(",
+     only(PICKLED, "does_not_carry_its_seal")),
+    ("a reader loads pickles", "if not (self.wanted and self.may_load):", "if not self.wanted:",
+     only(PICKLED, "readers_and_runs")),
+    ("a pickle of one run is good for every run", "hashlib.blake2b(self.of_run.encode(), key=", "hashlib.blake2b(b'', key=",
+     only(PICKLED, "another_run")),
+    ("a pickle may hold the value of a secret", "known is not None and (known.are_in_bytes(data) or", "known is None and (",
+     only(PICKLED, "value_of_a_secret")),
+    ("the key may be another person's", "if about.st_mode & 0o077:", "if about.st_mode & 0o007:",
+     only(PICKLED, "key_that_may_be")))
+_in("launch.py",
+    ("a resume goes on with another person's pickles", "if recorded and recorded != pickles.fingerprint():",
+     "if recorded is True:", "tests/promises/test_p19_no_code_from_data.py -k imported_run_with_pickled"))
+_in("application.py",
+    ("whoever imports a plugin decides which overrides", "*overridden, last = sorted(services, key=self._rank)",
+     "*overridden, last = services", only("tests/test_plugins.py", "order_of_the_list")))

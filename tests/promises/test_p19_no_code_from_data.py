@@ -2,8 +2,10 @@
 files that were named and that nobody else could have written."""
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sysconfig
@@ -28,6 +30,17 @@ STARTS = ("compile", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "subp
           "pty.spawn", "ctypes.dlopen", "marshal.loads", "pickle.find_class", "socket.connect", "code.__new__")
 
 
+class Boom:
+    """To load it is to make a folder."""
+
+    def __reduce__(self):
+        return os.mkdir, ("was here",)
+
+
+PLANTED = {"$type": "pickle", "class": "services:Frame", "shown": "Frame of a",
+           "value": base64.b64encode(pickle.dumps(Boom())).decode(), "seal": "0" * 32}
+
+
 @pytest.fixture
 def hostile(sound_run: RunDirectory, tmp_path: Path) -> RunDirectory:
     """A run whose payloads, services and plugins name a module that lies in the working directory."""
@@ -36,6 +49,7 @@ def hostile(sound_run: RunDirectory, tmp_path: Path) -> RunDirectory:
     (tmp_path / "tabulate.py").write_text(EVIL)
     values = [{"$type": "dataclass", "class": "evil:Boom", "value": {}}, {"$type": "enum", "class": "evil:Boom", "name": "X"},
               {"$type": "evil:Boom", "value": 1}, {"$type": "pickle", "value": "Y29zCnN5c3RlbQo="},
+              PLANTED,
               {"$type": "ZoneInfo", "value": "evil"}, {"$type": "Path", "value": "/etc/passwd"},
               {"$type": "File", "value": ["/etc/passwd", 1, "0" * 64]}, "__import__('evil')", "{0.__class__}", "blob:evil"]
     arguments = json.dumps({f"a{n}": value for n, value in enumerate(values)})
@@ -120,6 +134,95 @@ def test_a_module_beside_the_user_takes_no_part_in_a_command(sound_run: RunDirec
 
     assert (done.returncode, done.stderr) == (0, "")
     assert not (firexlite.folder / "was here").exists()
+
+
+# --- pickled values -------------------------------------------------------------------------------------------------
+
+SERVICES = """
+from firexlite import app
+
+@app.task(returns="text")
+def write(size): raise RuntimeError("it is done already")
+
+@app.task(returns="length")
+def wait(text): return len(str(text))
+"""
+
+
+@pytest.fixture
+def planted(sound_run: RunDirectory, tmp_path: Path):
+    """A run of a stranger in which the first task returned what runs code when it is loaded. fingerprint: as it is recorded."""
+    def planted(fingerprint: str | None) -> RunDirectory:
+        run = copy_of(sound_run, tmp_path / "sent")
+        options = {**json.loads(_only(run, "SELECT options FROM run")), "pickle": fingerprint}
+        falsify(run, f"UPDATE task SET result = '{_quoted(json.dumps({'text': PLANTED}, separators=(',', ':')))}' WHERE id = 1",
+                f"UPDATE run SET options = '{_quoted(json.dumps(options))}'")
+        return run
+
+    return planted
+
+
+@pytest.fixture
+def go_on(firexlite: Command):
+    (firexlite.folder / "services.py").write_text(SERVICES)
+
+    def go_on(run: RunDirectory, *options: str):
+        """Resume a run, with services that are the user's own; nothing that was planted has run."""
+        done = firexlite("resume", run.firex_id, "--plugins", "services.py", *options)
+        shown = firexlite.flame(run.firex_id)["tasks"]
+        assert list(firexlite.folder.parent.rglob("was here")) == []
+        assert shown[0]["result"] == {"text": "Frame of a"}
+        return done
+
+    return go_on
+
+
+@pytest.mark.parametrize("options", [(), ("--pickle",)])
+def test_an_imported_run_with_pickled_values_is_not_resumed(options, planted, go_on, firexlite: Command) -> None:
+    run = planted("0123456789abcdef")
+    imported = firexlite("import", run.path)
+
+    done = go_on(run, *options)
+
+    assert imported.code == 0, imported.err
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"firexlite: {run.firex_id} was not resumed: the result of task 1 was pickled by somebody else, or in another home "
+        f"than {firexlite.home}, and to load it would be to run whatever its writer chose; look at the run freely, or have its "
+        "work done anew with `firexlite submit`\n")
+
+
+def test_a_run_that_was_merely_copied_into_the_home_is_not_resumed_with_them_either(planted, go_on,
+                                                                                   firexlite: Command) -> None:
+    done = go_on(copy_of(planted("0123456789abcdef"), firexlite.home))
+
+    assert (done.code, "was pickled by somebody else" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("options, sentence", [
+    ((), "a pickled services:Frame is loaded only by the workers of a run that stores pickled values, which `submit --pickle` "
+         "and `resume --pickle` ask for"),
+    (("--pickle",), "a pickled services:Frame was not written for this run with the key in {home}, or was changed since: to "
+                    "load it would be to run whatever its writer chose")])
+def test_a_value_that_no_record_announces_is_not_loaded(options, sentence, planted, go_on, firexlite: Command) -> None:
+    run = planted(None)
+    firexlite("import", run.path)
+
+    done = go_on(run, *options)
+
+    assert done.code == 1
+    assert firexlite.flame(run.firex_id)["tasks"][1]["exception"] == f"NotReadable({sentence.format(home=firexlite.home)!r})"
+
+
+def test_an_imported_run_that_merely_might_have_pickled_is_resumed(sound_run: RunDirectory, tmp_path: Path,
+                                                                  firexlite: Command) -> None:
+    run = copy_of(sound_run, tmp_path / "sent")
+    options = {**json.loads(_only(run, "SELECT options FROM run")), "pickle": "0123456789abcdef"}
+    falsify(run, f"UPDATE run SET options = '{_quoted(json.dumps(options))}'")
+    (firexlite.folder / "services.py").write_text(SERVICES)
+    firexlite("import", run.path)
+
+    assert firexlite("resume", run.firex_id, "--plugins", "services.py").code == 0
 
 
 # --- plugins --------------------------------------------------------------------------------------------------------
@@ -236,4 +339,4 @@ def test_a_user_without_a_home_can_name_a_plugin_with_a_tilde(tree: Path, warm: 
     ended = warm("list", "--plugins", "~nobody-of-this-name/x.py", folder=str(tree))
 
     assert (ended.code, ended.err) == (2, "firexlite: plugin '~nobody-of-this-name/x.py' is not there; "
-                                          f"--plugins takes Python files, looked for from {tree}\n")
+                                          f"--plugins takes Python files and folders of them, looked for from {tree}\n")
