@@ -102,7 +102,9 @@ class App:
 
     def __init__(self) -> None:
         self._services: dict[str, Service] = {}
+        self._of_listed_plugins: dict[str, Service] = {}  # by short name; they come before all others
         self._loading: str | None = None  # the module name of the plugin being imported
+        self.elsewhere: Callable[[str], Service | None] = lambda name: None  # asked for a name that is not known here
 
     def task(self, function: Callable | None = None, *, bind: bool = False,
              returns: str | Iterable[str] | None = None, flame: str | Iterable[str] | Mapping | None = None,
@@ -139,6 +141,14 @@ class App:
             service.from_plugin = True
             if service.undecorated.__module__ == self._loading:
                 self._override(service)
+                self._of_listed_plugins[service.short_name] = service
+        elif override := self._of_listed_plugins.get(service.short_name):
+            lowest = override  # this one is defined later than the plugin's, and overridden all the same
+            while lowest.orig is not None:
+                lowest = lowest.orig
+            lowest.orig = self._as_orig(service)
+            self._services[service.name] = override
+            return service
         self._services[service.name] = service
         return service
 
@@ -176,7 +186,7 @@ class App:
         return iter({id(s): s for name, s in self._services.items() if not name.endswith(ORIG)}.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._services
+        return name in self._services or self.elsewhere(name) is not None
 
     def service(self, name: str) -> Service:
         """The service of a long name, else of a short name, else of a short name in other letter case.
@@ -189,6 +199,8 @@ class App:
             for service in self._services.values():
                 if same(service.short_name) == same(name):
                     return service
+        if found := self.elsewhere(name):
+            return found
         raise NotRegistered(f"there is no service '{name}'.{nearest(name, [s.short_name for s in self])}")
 
 

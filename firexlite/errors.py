@@ -7,6 +7,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datetime
 
 
 class FirexliteError(Exception):
@@ -222,6 +226,13 @@ class ChainInterruptedException(ChainException):
         return _told_of(self.MESSAGE, self.task_id, self.task_name)
 
 
+class ChainInterruptedByZombieTaskException(ChainInterruptedException):
+    """FireX: the worker of an awaited task was lost. Here that is noticed at once, and fails the task with `WorkerLost`."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: (zombie task)"
+
+
 class MultipleFailuresException(ChainInterruptedException):
     """Several awaited chains failed; ``failures`` are their exceptions."""
 
@@ -262,9 +273,59 @@ class NameDuplicationException(ConverterRegistrationException):
 class ReturnCodeError(Exception):
     """Raised by a service to choose the exit code of its run (FireX's FireXReturnCodeException)."""
 
-    def __init__(self, message: str = "", return_code: int = 1) -> None:
-        super().__init__(message, return_code)
-        self.message, self.firex_returncode = message, return_code
+    def __init__(self, error_msg: str = "", firex_returncode: int = 1) -> None:
+        super().__init__(error_msg, firex_returncode)
+        self.error_msg, self.firex_returncode = error_msg, firex_returncode
 
     def __str__(self) -> str:
-        return str(self.message)
+        return str(self.error_msg)
+
+
+# --- what limits and retries raise: names, attributes and texts as in celery 5.3 --------------------
+
+class SoftTimeLimitExceeded(Exception):
+    """Raised inside a body that ran longer than its `soft_time_limit`; it may catch it and clean up."""
+
+    def __str__(self) -> str:
+        return f"SoftTimeLimitExceeded{self.args}"
+
+
+class TimeLimitExceeded(Exception):
+    """The body ran longer than its `time_limit`, and was killed. args: the limit in seconds."""
+
+    def __str__(self) -> str:
+        return f"TimeLimitExceeded{self.args}"
+
+
+class Retry(Exception):
+    """Raised by `self.retry()`: this try has ended, and there will be another.
+
+    exc: why. when: seconds from now, or a datetime.
+    """
+
+    def __init__(self, message: str | None = None, exc: BaseException | str | None = None,
+                 when: float | datetime.datetime | None = None) -> None:
+        super().__init__(message, exc, when)
+        self.message, self.when = message, when
+        self.exc, self.excs = (None, exc) if isinstance(exc, str) else (exc, repr(exc) if exc else None)
+
+    def humanize(self) -> str:
+        return f"in {self.when}s" if isinstance(self.when, (int, float)) else f"at {self.when}"
+
+    def __str__(self) -> str:
+        return self.message or f"Retry {self.humanize()}" + (f": {self.excs}" if self.excs else "")
+
+
+class MaxRetriesExceededError(Exception):
+    """`self.retry()` was called, without saying why, by a task that has no retry left.
+
+    ``task_args``, ``task_kwargs``: of its signature.
+    """
+
+    def __init__(self, *args: object, task_args: Iterable[object] = (),
+                 task_kwargs: Mapping[str, object] | None = None) -> None:
+        super().__init__(*args)
+        self.task_args, self.task_kwargs = list(task_args), dict(task_kwargs or {})
+
+    def __reduce__(self) -> tuple:
+        return type(self), self.args, {"task_args": self.task_args, "task_kwargs": self.task_kwargs}

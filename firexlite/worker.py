@@ -179,6 +179,7 @@ class Attempt:
         self._tails: list[int] = []  # of the chains this attempt asked for
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
         self._cannot_go_on = False        # a thread of the body was told so
+        self.task: Task | None = None     # the body's `self`
 
     @property
     def is_parent(self) -> bool:
@@ -222,7 +223,7 @@ class Attempt:
         bog = Bog(service.parameters, own, flow)
         bog.supplied.update(self._converted(service, bog.supplied, before=True))
         bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
-        task = service.base(service, self, bog)
+        task = self.task = service.base(service, self, bog)
         self._show(service, task, bog.abog, first=True)
         args, kwargs = bog.call_arguments()
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
