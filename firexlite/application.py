@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,6 @@ class App:
         self._services: dict[str, Service] = {}
         self._of_listed_plugins: dict[str, Service] = {}  # by short name; they come before all others
         self._loading: str | None = None  # the module name of the plugin being imported
-        self.elsewhere: Callable[[str], Service | None] = lambda name: None  # asked for a name that is not known here
 
     def task(self, function: Callable | None = None, *, bind: bool = False,
              returns: str | Iterable[str] | None = None, flame: str | Iterable[str] | Mapping | None = None,
@@ -186,7 +186,7 @@ class App:
         return iter({id(s): s for name, s in self._services.items() if not name.endswith(ORIG)}.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._services or self.elsewhere(name) is not None
+        return name in self._services or _found_elsewhere(name) is not None
 
     def service(self, name: str) -> Service:
         """The service of a long name, else of a short name, else of a short name in other letter case.
@@ -199,12 +199,20 @@ class App:
             for service in self._services.values():
                 if same(service.short_name) == same(name):
                     return service
-        if found := self.elsewhere(name):
+        if found := _found_elsewhere(name):
             return found
         raise NotRegistered(f"there is no service '{name}'.{nearest(name, [s.short_name for s in self])}")
 
 
 app = App()
+
+
+def _found_elsewhere(name: str) -> Service | None:
+    """A service that no plugin imports: who stands in for the modules of another package may know it by its name there."""
+    for finder in sys.meta_path:
+        if (find := getattr(finder, "find_service", None)) and (found := find(name)):
+            return found
+    return None
 
 
 def _attribute(function: Callable, name: str) -> Any:

@@ -13,34 +13,47 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from .served import REFUSED, SERVED, module_is_near, services_of_examples
-
 if TYPE_CHECKING:
     from ..application import Service
 
+PACKAGES = frozenset({"firexapp", "firexkit", "firex_keeper", "firex_flame", "firex_blaze", "celery", "billiard"})
+
 
 class FirexFinder(MetaPathFinder, Loader):
-    """Finds the modules that FireX's service files import, and fills them."""
+    """Finds the modules that FireX's service files import, and fills them; and FireX's own services, by their names."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """None for what is not FireX's or celery's, or lies in a package that is really there.
 
         Raises ModuleNotFoundError, saying what to use instead, for what cannot be had here.
         """
-        if not module_is_near(name) or _is_really_there(name):
+        if name.partition(".")[0] not in PACKAGES or _is_really_there(name):
             return None
-        if name in SERVED:
-            return ModuleSpec(name, self, origin="firexlite.compat", is_package=True)
-        instead = next((way for module, way in REFUSED.items() if name == module or name.startswith(module + ".")), None)
-        if instead is None:
-            beside = ", ".join(module for module, names in SERVED.items()
-                               if names and module.partition(".")[0] == name.partition(".")[0])
-            instead = f"it serves {beside}"
-        raise ModuleNotFoundError(f"firexlite does not stand in for {name}: {instead}", name=name)
+        from .served import SERVED, instead_of  # as late as this: most commands import nothing of FireX's
+
+        if name not in SERVED:
+            raise ModuleNotFoundError(f"firexlite does not stand in for {name}: {instead_of(name)}", name=name)
+        return ModuleSpec(name, self, origin="firexlite.compat", is_package=True)
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__getattr__ = _lookup(module)  # type: ignore[method-assign]
+        from .served import SERVED
+
+        module.__getattr__ = _look_up_in(module)  # type: ignore[method-assign]
         module.__all__ = [*SERVED[module.__name__]]  # type: ignore[attr-defined]
+
+    def find_service(self, name: str) -> Service | None:
+        """The service of FireX's own that has this name, in any letter case, or this long name; None if there is none."""
+        from ..application import Service, app
+        from .served import EXAMPLES
+
+        asked_module, _, short = name.rpartition(".")
+        for module, names in EXAMPLES.items():
+            for known, (home, here) in names.items():
+                if known.casefold() == short.casefold() and asked_module in ("", module):
+                    found = getattr(import_module(f"firexlite.{home}"), here)
+                    if isinstance(found, Service):
+                        return app.service(found.name)
+        return None
 
 
 def _is_really_there(name: str) -> bool:
@@ -48,9 +61,11 @@ def _is_really_there(name: str) -> bool:
     return above is not None and not isinstance(getattr(above.__spec__, "loader", None), FirexFinder)
 
 
-def _lookup(module: ModuleType) -> Callable[[str], Any]:
-    """What a module does with a name that is asked for the first time; so importing one costs nothing, and no module of
-    ours need be there that is not used."""
+def _look_up_in(module: ModuleType) -> Callable[[str], Any]:
+    """What a module does with a name that is asked for the first time; so importing one costs nothing, and nothing of
+    firexlite is imported that is not used."""
+    from .served import REFUSED, SERVED
+
     def look_up(name: str) -> Any:
         if name in SERVED[module.__name__]:
             home, here = SERVED[module.__name__][name]
@@ -64,23 +79,7 @@ def _lookup(module: ModuleType) -> Callable[[str], Any]:
     return look_up
 
 
-def _service_of_examples(name: str) -> Service | None:
-    """The service of FireX's own that has this name, in any letter case, or this long name; None if there is none."""
-    from ..application import Service, app
-
-    asked_module, _, short = name.rpartition(".")
-    for module, known, (home, here) in services_of_examples():
-        if known.casefold() == short.casefold() and asked_module in ("", module):
-            found = getattr(import_module(f"firexlite.{home}"), here)
-            if isinstance(found, Service):
-                return app.service(found.name)
-    return None
-
-
 def install() -> None:
-    """Answer imports of FireX's modules from now on, wherever FireX itself is absent, and know its example services."""
+    """Answer imports of FireX's modules from now on, wherever FireX itself is absent, and know FireX's own services."""
     if not any(isinstance(finder, FirexFinder) for finder in sys.meta_path):
         sys.meta_path.append(FirexFinder())
-        from ..application import app
-
-        app.elsewhere = _service_of_examples

@@ -5,8 +5,6 @@ SERVED: ``{module: {name there: (module of firexlite, name there)}}``. REFUSED: 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 Names = dict[str, tuple[str, str]]
 
 
@@ -166,14 +164,9 @@ REFUSED: dict[str, str] = {
 }
 
 
-def module_is_near(name: str) -> bool:
-    """Whether a module is one of those packages that are answered for."""
-    return name.partition(".")[0] in TOPS
-
-
-def services_of_examples() -> Iterable[tuple[str, str, tuple[str, str]]]:
-    """``(FireX's module, name, where it is here)`` of all that the examples offer."""
-    return ((module, name, home) for module, names in EXAMPLES.items() for name, home in names.items())
-
-
-TOPS = frozenset(module.partition(".")[0] for module in (*SERVED, *REFUSED))
+def instead_of(name: str) -> str:
+    """What to use instead of a module that is not served."""
+    if said := next((said for module, said in REFUSED.items() if name == module or name.startswith(module + ".")), None):
+        return said
+    package = name.partition(".")[0]
+    return f"it serves {', '.join(module for module, names in SERVED.items() if names and module.split('.')[0] == package)}"
