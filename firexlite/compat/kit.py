@@ -45,7 +45,7 @@ def convert_to_serializable(obj: Any, max_recursive_depth: int = 10, _depth: int
 
     if isinstance(obj, Mapping):
         keys = [(inner(key), value) for key, value in obj.items()]
-        return {json.dumps(key) if isinstance(key, (list, dict)) else key: inner(value) for key, value in keys}
+        return {json.dumps(key) if isinstance(key, (list, tuple, dict)) else key: inner(value) for key, value in keys}
     if isinstance(obj, Iterable) and not isinstance(obj, (bytes, bytearray)) and not isinstance(obj, type):
         return [inner(value) for value in obj]
     return repr(obj)
