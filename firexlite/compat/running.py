@@ -48,6 +48,20 @@ def promise_of(task_id: str, purpose: str = "AsyncResult") -> Promise:
     raise LookupError(f"{directory.firex_id} has no task with the id '{task_id}'")
 
 
+class AnyPromise(type):
+    """The class of a class that every promise is an instance of."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Promise)
+
+
+class AsyncResult(metaclass=AnyPromise):
+    """Celery's name for a promise: called with the id of a task it gives the promise of that, as `promise_of`."""
+
+    def __new__(cls, id: str, *_: Any, **__: Any) -> Any:
+        return promise_of(id)
+
+
 class CurrentTask:
     """Stands for the `self` of whichever body runs when it is asked; false outside of a task."""
 

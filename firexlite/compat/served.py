@@ -47,7 +47,7 @@ SERVED: dict[str, Names] = {
     "firexkit.result": {
         **of("errors", "ReturnsCodingException", *CHAIN_ERRORS),
         **of("results", "DYNAMIC_RETURN", "RETURN_KEYS_KEY", "get_results", "get_results_with_default"),
-        **of("promises", "WaitLoopCallBack", FxAsyncResult="Promise", FxEagerResult="Injected"),
+        **of("promises", "WaitLoopCallBack", FxEagerResult="Injected"), **of("compat.running", FxAsyncResult="AsyncResult"),
         **of("gathering", "wait_on_async_results", "wait_for_any_results", "find_unsuccessful_in_chain",
              "find_all_unsuccessful", "get_task_name_from_result", "first_non_chain_interrupted_exception",
              "last_causing_chain_interrupted_exception", ManyFxAsyncResults="Promises",
@@ -122,7 +122,7 @@ SERVED: dict[str, Names] = {
         **of("compat.celery_errors", "CeleryError", "TaskPredicate", "Ignore", "Reject", "TaskError", "TimeoutError",
              "TaskRevokedError", "InvalidTaskError", "ImproperlyConfigured", "Terminated"),
         **of("errors", WorkerLostError="WorkerLost")},
-    "celery.result": of("compat.running", AsyncResult="promise_of"),
+    "celery.result": of("compat.running", "AsyncResult"),
     "celery.states": of("compat.celery_states", "PENDING", "RECEIVED", "STARTED", "SUCCESS", "FAILURE", "REVOKED", "RETRY",
                         "IGNORED", "REJECTED", "READY_STATES", "UNREADY_STATES", "EXCEPTION_STATES", "PROPAGATE_STATES",
                         "ALL_STATES"),
