@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -260,7 +261,7 @@ class App:
         return list({id(service): service for service in self._services.values()}.values())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._services
+        return name in self._services or _found_elsewhere(name) is not None
 
     def service(self, name: str) -> Service:
         """The service of a long name, else of a short name, else of a short name in other letter case.
@@ -273,7 +274,17 @@ class App:
             for service in self._services.values():
                 if same(service.short_name) == same(name):
                     return service
+        if found := _found_elsewhere(name):
+            return found
         raise NotRegistered(f"there is no service '{name}'.{nearest(name, [s.short_name for s in self])}")
 
 
 app = App()
+
+
+def _found_elsewhere(name: str) -> Service | None:
+    """A service that no plugin imports: who stands in for the modules of another package may know it by its name there."""
+    for finder in sys.meta_path:
+        if (find := getattr(finder, "find_service", None)) and (found := find(name)):
+            return found
+    return None

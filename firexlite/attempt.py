@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import datetime
 import inspect
 import itertools
 import json
@@ -118,7 +119,9 @@ class Attempt:
     def _next_try(self, raised: BaseException) -> Retry | None:
         """How the task is tried again after what it raised; None if it is not."""
         if isinstance(raised, AskedToRetry):
-            return Retry(encode_error(raised.exc or raised), raised.countdown or 0.0)
+            when = raised.when
+            delay_s = when.timestamp() - time.time() if isinstance(when, datetime.datetime) else when or 0.0
+            return Retry(encode_error(raised.exc or raised), max(0.0, delay_s))
         rule = app.service(self.claim.service).options.retry if self.claim.service in app else None
         if rule is None or not rule.tries_again_after(raised) or (rule.most is not None and self.claim.retry >= rule.most):
             return None

@@ -34,7 +34,12 @@ class Parameters:
     @classmethod
     def of(cls, function: Callable, bound: bool) -> Parameters:
         """Read them from ``function``; with ``bound`` its first parameter is the task itself."""
-        every = list(inspect.signature(function).parameters.values())[1 if bound else 0:]
+        return cls.of_signature(inspect.signature(function), bound)
+
+    @classmethod
+    def of_signature(cls, signature: inspect.Signature, bound: bool = False) -> Parameters:
+        """Read them from Python's own signature of a function."""
+        every = list(signature.parameters.values())[1 if bound else 0:]
 
         def named(*kinds: Any) -> tuple[str, ...]:
             return tuple(p.name for p in every if p.kind in kinds)

@@ -1,7 +1,6 @@
 """The services that every run has, as FireX has them: nop, sleep, getusername, CopyBogKeys, ScheduleSubChain and Pause."""
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from html import escape
 from typing import Any
@@ -22,11 +21,11 @@ def nop() -> None:
     """Do nothing."""
 
 
-@app.task
-def sleep(sleep: str | float | None = None) -> None:
+@app.task(bind=True)
+def sleep(self: Task, sleep: str | float | None = None) -> None:
     """Sleep for a number of seconds."""
     if sleep:
-        time.sleep(float(sleep))
+        self.sleep(float(sleep))
 
 
 @app.task(returns="username")
@@ -75,7 +74,7 @@ def ScheduleSubChain(self: Task, chain: Chain | Signature, enqueue_args: Mapping
         return {}
 
 
-@app.task
-def Pause(pause_hours: str | float) -> None:
+@app.task(bind=True)
+def Pause(self: Task, pause_hours: str | float) -> None:
     """Wait for a number of hours."""
-    time.sleep(float(pause_hours) * 3600)
+    self.sleep(float(pause_hours) * 3600)

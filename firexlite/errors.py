@@ -9,6 +9,10 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datetime
 
 SHOWN_OUTPUT = 8000  # characters of what a command printed, in the text of an error
 
@@ -203,40 +207,6 @@ class SchedulingDeadlockException(Exception):
     """A wait was refused that could never end."""
 
 
-class _LimitExceeded(Exception):
-    def __str__(self) -> str:
-        return f"{type(self).__name__}{self.args}"  # as FireX (its Celery's billiard) shows it
-
-
-class SoftTimeLimitExceeded(_LimitExceeded):
-    """Raised inside the body of a task whose soft time limit is over."""
-
-
-class TimeLimitExceeded(_LimitExceeded):
-    """The process of a task was killed, since its time limit was over. Its argument: the limit, in seconds."""
-
-
-class Retry(Exception):
-    """Raised by `self.retry` to end a body that is to be tried again.
-
-    exc: what it failed of. countdown: seconds until the next try; None: as the service says.
-    """
-
-    def __init__(self, message: str | None = None, exc: BaseException | None = None, countdown: float | None = None) -> None:
-        super().__init__(message, exc, countdown)
-        self.message, self.exc, self.countdown = message, exc, countdown
-
-    def __str__(self) -> str:
-        if self.message:
-            return self.message
-        reason = f": {self.exc!r}" if self.exc is not None else ""
-        return f"to be tried again{f' in {self.countdown:g} s' if self.countdown is not None else ''}{reason}"
-
-
-class MaxRetriesExceededError(Exception):
-    """A body asked to be tried again more often than its service allows."""
-
-
 class ChainException(Exception):
     """Base of what a waiting parent is told of its children."""
 
@@ -274,6 +244,13 @@ class ChainInterruptedException(ChainException):
 
     def __str__(self) -> str:
         return _told_of(self.MESSAGE, self.task_id, self.task_name)
+
+
+class ChainInterruptedByZombieTaskException(ChainInterruptedException):
+    """FireX: the worker of an awaited task was lost. Here that is noticed at once, and fails the task with `WorkerLost`."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: (zombie task)"
 
 
 class MultipleFailuresException(ChainInterruptedException):
@@ -342,9 +319,58 @@ def _what_it_printed(output: object) -> str:
 class ReturnCodeError(Exception):
     """Raised by a service to choose the exit code of its run (FireX's FireXReturnCodeException)."""
 
-    def __init__(self, message: str = "", return_code: int = 1) -> None:
-        super().__init__(message, return_code)
-        self.message, self.firex_returncode = message, return_code
+    def __init__(self, error_msg: str = "", firex_returncode: int = 1) -> None:
+        super().__init__(error_msg, firex_returncode)
+        self.error_msg, self.firex_returncode = error_msg, firex_returncode
 
     def __str__(self) -> str:
-        return str(self.message)
+        return str(self.error_msg)
+
+
+# --- what limits and retries raise: names, attributes and texts as in celery 5.3 --------------------
+
+class _LimitExceeded(Exception):
+    def __str__(self) -> str:
+        return f"{type(self).__name__}{self.args}"
+
+
+class SoftTimeLimitExceeded(_LimitExceeded):
+    """Raised inside a body that ran longer than its `soft_time_limit`; it may catch it and clean up."""
+
+
+class TimeLimitExceeded(_LimitExceeded):
+    """The body ran longer than its `time_limit`, and was killed. args: the limit in seconds."""
+
+
+class Retry(Exception):
+    """Raised by `self.retry()`: this try has ended, and there will be another.
+
+    exc: why. when: seconds from now, or a datetime.
+    """
+
+    def __init__(self, message: str | None = None, exc: BaseException | str | None = None,
+                 when: float | datetime.datetime | None = None) -> None:
+        super().__init__(message, exc, when)
+        self.message, self.when = message, when
+        self.exc, self.excs = (None, exc) if isinstance(exc, str) else (exc, repr(exc) if exc else None)
+
+    def humanize(self) -> str:
+        return f"in {self.when}s" if isinstance(self.when, (int, float)) else f"at {self.when}"
+
+    def __str__(self) -> str:
+        return self.message or f"Retry {self.humanize()}" + (f": {self.excs}" if self.excs else "")
+
+
+class MaxRetriesExceededError(Exception):
+    """`self.retry()` was called, without saying why, by a task that has no retry left.
+
+    ``task_args``, ``task_kwargs``: of its signature.
+    """
+
+    def __init__(self, *args: object, task_args: Iterable[object] = (),
+                 task_kwargs: Mapping[str, object] | None = None) -> None:
+        super().__init__(*args)
+        self.task_args, self.task_kwargs = list(task_args), dict(task_kwargs or {})
+
+    def __reduce__(self) -> tuple:
+        return type(self), self.args, {"task_args": self.task_args, "task_kwargs": self.task_kwargs}

@@ -839,6 +839,11 @@ class Journal:
             [(chain,)] = self.execute("SELECT chain FROM task WHERE id = ?", task)
         return chain
 
+    def tasks_and_chains(self) -> list[tuple[int, int]]:
+        """``(task, first task of its chain)`` of every task of the run."""
+        with self.reading():
+            return self.execute("SELECT id, chain FROM task ORDER BY id")
+
     def chain_members(self, head: int, last: int) -> list[tuple[int, str, str, str | None, int]]:
         """``(task, service, state, error, attempts)`` of each task of a chain, in order."""
         with self.reading():

@@ -51,7 +51,7 @@ class RetryRule:
         cause = exc or sys.exc_info()[1]
         if most is not None and retry >= most:
             raise cause or MaxRetriesExceededError(f"it was tried again {retry} times, which is all that it may be")
-        return Retry(exc=cause, countdown=_seconds(self.delay_s if countdown is None else countdown))
+        return Retry(exc=cause, when=_seconds(self.delay_s if countdown is None else countdown))
 
 
 def _seconds(countdown: object) -> float:

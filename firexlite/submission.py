@@ -203,9 +203,22 @@ def find_service(name: str) -> Service:
         raise BadInput(f"{error} `firexlite list` shows all.") from error
 
 
+_expected: set[str] = set(OWN_VALUES)
+
+
+def whitelist_arguments(names: str | Iterable[str]) -> None:
+    """Let these arguments be given to a run though no service has them: a converter, or `self.abog`, makes use of them."""
+    _expected.update([names] if isinstance(names, str) else names)
+
+
+def whitelisted() -> frozenset[str]:
+    """Arguments that are no typing error though no service has them."""
+    return frozenset(_expected)
+
+
 def _refuse_unused(arguments: Mapping[str, str], own_options: Sequence[str]) -> None:
-    """An argument that no loaded service has is a typing error."""
-    known = app.argument_names | set(OWN_VALUES)
+    """An argument that no loaded service has, and none whitelisted, is a typing error."""
+    known = app.argument_names | _expected
     for name in arguments:
         if name not in known:
             close = nearest(name, [*known, *own_options])

@@ -175,7 +175,7 @@ REFUSED = {
     # services and their arguments
     "an unknown service": ("submit --chain nopp", f"there is no service 'nopp'. Did you mean 'nop'? {LIST_SHOWS}"),
     "an unknown service like no other": ("submit --chain zebra", f"there is no service 'zebra'. {LIST_SHOWS}"),
-    "an unknown service to be shown": ("info nopp", f"there is no service 'nopp'. Did you mean 'nop'? {LIST_SHOWS}"),
+    "an unknown service to be shown": ("info nopp", f"Microservice nopp was not found! Did you mean 'nop'? {LIST_SHOWS}"),
     "a missing argument": ("submit --plugins greet.py --chain nop,greet",
                            "greet.greet needs --name, and nothing supplies it"),
     "an option that no service uses": ("submit --plugins greet.py --chain greet --nam Li",

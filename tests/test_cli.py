@@ -518,7 +518,8 @@ def greet(self, name, *more, loudly=False, title="Ms", **rest):
     done = firexlite("info", "GREET", "--plugins", "services.py")
 
     assert done == Finished(0, """\
-Name: greet (services, services.py:4)
+Name: greet (services)
+services.py:4
 
   Greet one person.
 
@@ -827,3 +828,49 @@ def odd():
 
     assert "needed" in missing.partition("The run failed")[0]
     assert "register_codec" in odd and "at services.py:11 in odd\n" in odd
+
+
+SOME = """
+from firexlite import app
+
+@app.task(bind=True)
+def bake(self, flour, hours=1): pass
+
+@app.task
+def weigh(flour): pass
+"""
+
+
+def test_list_names_services_or_their_arguments_alone(firexlite: Command, plugin) -> None:
+    plugin(SOME)
+
+    names = firexlite("list", "--microservices", "--plugins", "services.py").out.splitlines()
+    arguments = firexlite("list", "--arguments", "--plugins", "services.py").out.splitlines()
+
+    assert names[:2] == ["", "The following microservices are available:"]
+    assert names[2:-2] == sorted(names[2:-2]) and {"services.bake", "services.weigh"} < {*names}
+    assert arguments[:2] == ["", "The following arguments are used by microservices:"]
+    assert arguments[2:] == sorted(arguments[2:]) and {"flour", "hours"} < {*arguments} and "self" not in arguments
+    both = firexlite("list", "--arguments", "--microservices")
+    assert (both.code, both.err) == (2, "firexlite: list shows either --microservices or --arguments\n")
+
+
+@pytest.mark.parametrize("asked, told", [
+    ("services.bake", ["Name: bake (services)"]),
+    ("flour", ["Argument name: flour", "Used in the following microservices:", "services.bake", "services.weigh"]),
+    ("services.*", ["Name: bake (services)", "Name: weigh (services)"]),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_info_tells_of_a_long_name_of_an_argument_and_of_all_that_match(asked, told, firexlite: Command, plugin) -> None:
+    plugin(SOME)
+
+    done = firexlite("info", asked, "--plugins", "services.py")
+
+    assert done.code == 0, done.err
+    assert [line for line in done.out.splitlines() if line in told] == told
+
+
+def test_a_name_of_the_number_of_workers_that_firex_has_is_taken_too(firexlite: Command) -> None:
+    firexlite("submit", "--chain", "nop", "--celery_concurrency", "7")
+
+    [(options,)] = query(firexlite.only_run(), "SELECT options FROM run")
+    assert json.loads(options)["workers"] == 7

@@ -298,6 +298,8 @@ def test_the_object_of_an_attribute_error_is_left_out():
     errors.WorkerLost(3, "SIGKILL"), errors.NotRegistered("greet"), errors.BadInput("no"),
     errors.InvalidChainArgsException("wrong", {"greet": {"name"}}), errors.ChainRevokedException("id", "greet"),
     errors.ReturnCodeError("no", 7), errors.TaskRevoked("x"), errors.TaskError("x"),
+    errors.SoftTimeLimitExceeded(), errors.TimeLimitExceeded(3), errors.Retry(exc="ValueError('x')", when=5),
+    errors.MaxRetriesExceededError("no retry is left", task_kwargs={"name": "Li"}),
 ], ids=lambda exc: type(exc).__name__)
 def test_our_own_errors_come_back(exc):
     again = returned(exc)

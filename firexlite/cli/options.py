@@ -104,7 +104,8 @@ pickle_option = click.option(
 
 def workers_option(default: str) -> Callable:
     return click.option(
-        "--workers", type=Number("a whole number from 1 to 1000", int, lambda n: 1 <= n <= 1000), metavar="N",
+        "--workers", "--celery_concurrency", "--celery_work_slots", metavar="N",  # FireX calls it so
+        type=Number("a whole number from 1 to 1000", int, lambda n: 1 <= n <= 1000),
         help=f"How many tasks run at once.  [default: {default}]")
 
 

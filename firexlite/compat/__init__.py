@@ -1,71 +1,85 @@
-"""The FireX skin: answers imports of `firexapp.*` and `firexkit.*` with firexlite's own names, where FireX is not installed.
+"""The FireX skin: answers imports of FireX's modules, where FireX is not installed, with what firexlite has in their place;
+and those of celery's that service files use, where celery is not installed.
 
-It holds re-exports only. The finder stands at the end of `sys.meta_path`, so that a real FireX is found first.
+The finder stands at the end of `sys.meta_path`, so that a real FireX or celery is found first.
 """
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-# FireX's module -> {name there: firexlite module and name here}
-SERVED: dict[str, dict[str, tuple[str, str]]] = {
-    "firexapp": {},
-    "firexapp.engine": {},
-    "firexapp.engine.celery": {"app": ("application", "app")},
-    "firexapp.submit": {},
-    "firexapp.submit.arguments": {"InputConverter": ("converters", "InputConverter")},
-    "firexapp.submit.submit": {"FireXReturnCodeException": ("errors", "ReturnCodeError")},
-    "firexapp.tasks": {},
-    "firexapp.tasks.core_tasks": {"CopyBogKeys": ("builtin", "CopyBogKeys")},
-    "firexkit": {},
-    "firexkit.argument_conversion": {name: ("converters", name) for name in (
-        "ConverterRegister", "SingleArgDecorator")} | {name: ("errors", name) for name in (
-        "ArgumentConversionException", "ConverterRegistrationException", "MissingConverterDependencyError",
-        "CircularDependencyException", "NameDuplicationException")},
-    "firexkit.chain": {"InjectArgs": ("signatures", "InjectArgs"), "returns": ("results", "returns"),
-                       "AUTO_QUEUE": ("signatures", "AUTO_QUEUE"), "SignatureX": ("signatures", "Signature"),
-                       "InvalidChainArgsException": ("errors", "InvalidChainArgsException")},
-    "firexkit.result": {name: ("errors", name) for name in (
-        "ChainException", "ChainInterruptedException", "ChainRevokedException", "ChainRevokedPreRunException",
-        "MultipleFailuresException", "WaitOnChainTimeoutError", "ReturnsCodingException")} | {
-        name: ("results", name) for name in (
-            "get_results", "get_results_with_default", "DYNAMIC_RETURN", "RETURN_KEYS_KEY")} | {
-        name: ("gathering", name) for name in (
-            "wait_on_async_results", "wait_for_any_results", "find_unsuccessful_in_chain", "find_all_unsuccessful",
-            "get_task_name_from_result", "first_non_chain_interrupted_exception",
-            "last_causing_chain_interrupted_exception")} | {
-        "wait_on_async_results_and_maybe_raise": ("gathering", "wait_on_async_results"),
-        "WaitLoopCallBack": ("promises", "WaitLoopCallBack"), "FxAsyncResult": ("promises", "Promise"),
-        "FxEagerResult": ("promises", "Injected"), "ManyFxAsyncResults": ("gathering", "Promises")},
-    "firexkit.task": {"FireXTask": ("services", "Task"), "flame": ("application", "flame"),
-                      "TaskEnqueueSpec": ("children", "TaskEnqueueSpec"),
-                      "flame_collapse": ("application", "flame_collapse"),
-                      "ReturnsCodingException": ("errors", "ReturnsCodingException"),
-                      "IllegalTaskNameException": ("errors", "IllegalTaskNameException")},
-}
+if TYPE_CHECKING:
+    from ..application import Service
+
+PACKAGES = frozenset({"firexapp", "firexkit", "firex_keeper", "firex_flame", "firex_blaze", "celery", "billiard"})
 
 
 class FirexFinder(MetaPathFinder, Loader):
-    """Finds the modules that FireX's service files import, and fills them."""
+    """Finds the modules that FireX's service files import, and fills them; and FireX's own services, by their names."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name.partition(".")[0] not in ("firexapp", "firexkit"):
+        """None for what is not FireX's or celery's, or lies in a package that is really there.
+
+        Raises ModuleNotFoundError, saying what to use instead, for what cannot be had here.
+        """
+        if name.partition(".")[0] not in PACKAGES or _is_really_there(name):
             return None
+        from .served import SERVED, instead_of  # as late as this: most commands import nothing of FireX's
+
         if name not in SERVED:
-            served = ", ".join(module for module, names in SERVED.items() if names)
-            raise ModuleNotFoundError(f"firexlite does not stand in for {name}; it serves {served}", name=name)
+            raise ModuleNotFoundError(f"firexlite does not stand in for {name}: {instead_of(name)}", name=name)
         return ModuleSpec(name, self, origin="firexlite.compat", is_package=True)
 
     def exec_module(self, module: ModuleType) -> None:
-        for name, (home, here) in SERVED[module.__name__].items():
-            setattr(module, name, getattr(import_module(f"firexlite.{home}"), here))
+        from .served import SERVED
+
+        module.__getattr__ = _look_up_in(module)  # type: ignore[method-assign]
+        module.__all__ = [*SERVED[module.__name__]]  # type: ignore[attr-defined]
+
+    def find_service(self, name: str) -> Service | None:
+        """The service of FireX's own that has this name, in any letter case, or this long name; None if there is none."""
+        from ..application import Service, app
+        from .served import EXAMPLES
+
+        asked_module, _, short = name.rpartition(".")
+        for module, names in EXAMPLES.items():
+            for known, (home, here) in names.items():
+                if known.casefold() == short.casefold() and asked_module in ("", module):
+                    found = getattr(import_module(f"firexlite.{home}"), here)
+                    if isinstance(found, Service):
+                        return app.service(found.name)
+        return None
+
+
+def _is_really_there(name: str) -> bool:
+    above = sys.modules.get(name.rpartition(".")[0])
+    return above is not None and not isinstance(getattr(above.__spec__, "loader", None), FirexFinder)
+
+
+def _look_up_in(module: ModuleType) -> Callable[[str], Any]:
+    """What a module does with a name that is asked for the first time; so importing one costs nothing, and nothing of
+    firexlite is imported that is not used."""
+    from .served import REFUSED, SERVED
+
+    def look_up(name: str) -> Any:
+        if name in SERVED[module.__name__]:
+            home, here = SERVED[module.__name__][name]
+            value = getattr(import_module(f"firexlite.{home}"), here)
+            setattr(module, name, value)
+            return value
+        if instead := REFUSED.get(f"{module.__name__}:{name}"):
+            raise ImportError(f"firexlite does not stand in for {module.__name__}.{name}: {instead}", name=module.__name__)
+        raise AttributeError(f"firexlite's stand-in for {module.__name__} has no '{name}'")
+
+    return look_up
 
 
 def install() -> None:
-    """Answer imports of FireX's modules from now on, wherever FireX itself is absent."""
+    """Answer imports of FireX's modules from now on, wherever FireX itself is absent, and know FireX's own services."""
     if not any(isinstance(finder, FirexFinder) for finder in sys.meta_path):
         sys.meta_path.append(FirexFinder())
