@@ -106,8 +106,8 @@ class Flows:
         self.warm, self.firexlite = warm, firexlite
         self.folder = firexlite.folder
 
-    def __call__(self, source: str, chain: str = "top", *options: object, code: int | None = 0, env: dict[str, str] | None = None,
-                 **files: str) -> Flow:
+    def __call__(self, source: str, chain: str = "top", *options: object, code: int | None = 0,
+                 env: dict[str, str] | None = None, **files: str) -> Flow:
         """Run a chain to its end. code: the exit code there must be, None for any. files: more plugins, in their order."""
         plugins = self.write(services=source, **files)
         before = {run.firex_id for run in self.firexlite.runs()}

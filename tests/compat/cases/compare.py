@@ -86,7 +86,7 @@ def difference(case: Mapping, seen: Seen) -> Difference | None:
     if seen.code and OWN_TRACEBACK.search(seen.err):
         return Difference("exit", f"a traceback: {tail}")
     if case["hung"]:  # which firexlite never does
-        return Difference("exit", f"FireX hangs here, which is no result: expected 0, got {seen.code}: {tail}") if seen.code else None
+        return Difference("exit", f"FireX hangs here; expected 0, got {seen.code}: {tail}") if seen.code else None
     chosen = case["rc"] not in OWN_CODES
     if (seen.code == 0) != (case["rc"] == 0) or (chosen and seen.code != case["rc"]):
         return Difference("exit", f"FireX {case['rc']}, firexlite {seen.code}: {tail}")
