@@ -84,14 +84,15 @@ def by_decorator(): return 3, 4
     assert decorator == {"d": 0, "c": 1}
 
 
-def test_what_is_shown_at_the_next_occasion_only_is_shown(flow: Flows) -> None:
+def test_what_is_declared_for_the_next_occasion_is_shown_without_a_value_of_its_name(flow: Flows) -> None:
     done = flow("""
 @app.task(returns="bread")
-@flame("bread", lambda value: f"<i>{value}</i>", on_next=True)
+@flame("plan", lambda text: f"<i>{text}</i>", on_next=True, on_next_args=["a loaf"])
+@flame("never", lambda text: f"<i>{text}</i>")
 def bake(): return "loaf"
 """, "bake")
 
-    assert shown(done.only("bake")) == {"bread": "<i>loaf</i>"}
+    assert shown(done.only("bake")) == {"plan": "<i>a loaf</i>"}
 
 
 def test_a_service_shows_html_while_it_runs(flow: Flows) -> None:
