@@ -130,6 +130,7 @@ def plain(value: Any) -> Any:
         return f"<str of {len(value)} chars>"
     value = FIREX_ID.sub("<firex_id>", UUID.sub("<uuid>", value))
     value = re.sub(r"'__auto_inject_registry': AutoInjectRegistry\([^)]*\),? ?", "", value)
+    value = re.sub(r",? ?'__task_return_keys': \([^)]*\)", "", value)
     value = re.sub(r"\S*/<firex_id>\S*", "<in the run's directory>", value)
     value = USER.sub("<user>", value)
     return HOME_OF_CLASS.sub("", re.sub(r"\b1[0-9]{9}\.[0-9]+", "<epoch>", re.sub(r"0x[0-9a-f]{6,}", "0x..", value)))
