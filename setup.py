@@ -45,6 +45,7 @@ setup(
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
             "mypy>=1.11",
             "numpy",  # a service file that imports it must work: its BLAS starts threads
+            "pydantic>=2.0",  # what pydantic_validate= coerces arguments by, where it is installed
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",

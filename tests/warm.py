@@ -80,7 +80,7 @@ def _import_all() -> None:
     import firexlite
 
     for module in pkgutil.walk_packages(firexlite.__path__, "firexlite."):
-        if not module.name.endswith("__main__") and ".compat" not in module.name:
+        if ".compat." not in module.name:
             importlib.import_module(module.name)
     from firexlite.flame_export import render_html
     from firexlite.host import _libc
@@ -145,9 +145,9 @@ def _run(call: dict, out: int, err: int, did: int) -> None:
         sys.argv = ["firexlite", *call["words"]]
         if call["is_audited"]:
             _tell_all_to(did)
-        from firexlite.cli import run
+        from firexlite.__main__ import main
 
-        run(call["words"])
+        main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
