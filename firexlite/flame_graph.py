@@ -47,9 +47,12 @@ class _Builder:
         self.attempts: dict[int, list[AttemptRecord]] = collections.defaultdict(list)
         for attempt in history.attempts():
             self.attempts[attempt.task].append(attempt)
-        self.states: dict[int, list[tuple[str, float]]] = collections.defaultdict(list)
-        for task, state, at in history.events():
-            self.states[task].append((state, at))
+        self.states: dict[int, list[tuple[str, float, str]]] = collections.defaultdict(list)
+        for task, state, at, move in history.events():
+            self.states[task].append((state, at, move))
+        self.askers: dict[int, list[int]] = collections.defaultdict(list)
+        for head, asker in history.attached():
+            self.askers[head].append(asker)
         self.flame_data: dict[int, dict[str, Any]] = collections.defaultdict(dict)
         self.commands: dict[int, dict[str, Any]] = collections.defaultdict(dict)
         for task, key, kind, text, position in history.flame_data():
@@ -64,7 +67,7 @@ class _Builder:
         rows = self.history.incarnations()
         began = [row.started for row in rows]
         last_sign = dict(enumerate(began))
-        for _, _, at in self.history.events():
+        for _, _, at, _ in self.history.events():
             i = max(0, bisect.bisect_right(began, at) - 1)
             last_sign[i] = max(last_sign[i], at)
         return [{"n": row.epoch, "pid": row.pid, "host": row.host, "started": row.started,
@@ -115,7 +118,7 @@ class _Builder:
             "state": task.state, "chain_depth": task.position, "plugin": bool(service and service.plugin),
             "host": self.record.options["host"], "started": started,
             "runtime": None if started is None else max(0.0, (self.now if ended is None else ended) - started),
-            "states": [list(pair) for pair in states],
+            "states": [[state, at] for state, at, _ in states],
             "attempts": [self._attempt(attempt) for attempt in attempts],
             "retries": task.retry, **self._time_split(states, ended),
             "replayed_in": sorted({a.epoch for a in attempts[1:]}),
@@ -125,26 +128,28 @@ class _Builder:
             "cause": by_uuid.get(cause) if cause else None,
             "error_context": where and f"{where['file']}:{where['line']} in {where['function']}",
             "flame_data": self.flame_data.get(task.num, {}), "external_commands": self.commands.get(task.num, {}),
-             "extra_parents": [], "cached_from": None,
+            "extra_parents": [asker for asker in self.askers.get(task.num, ()) if asker != task.parent],
+            "cached_from": task.cached_from, "queue_name": task.queue, "due": task.due, "revoke_reason": task.reason,
             "aside": task.aside, "log": self._log(attempts),
         }
 
     @staticmethod
     def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
         return {"n": attempt.number, "incarnation": attempt.epoch, "worker": attempt.worker, "started": attempt.started,
-                "ended": attempt.ended, "state": attempt.outcome or "running",
+                "ended": attempt.ended, "state": attempt.outcome or "running", "peak": attempt.peak, "cpu": attempt.cpu,
                 "exc": repr_of(display_error(attempt.error)) if attempt.error else None}
 
-    def _time_split(self, states: Sequence[tuple[str, float]], ended: float | None) -> dict[str, float]:
+    def _time_split(self, states: Sequence[tuple[str, float, str]], ended: float | None) -> dict[str, float]:
         """Where a task's time went, from its release to its end (or now): the parts sum to the whole."""
         split = dict.fromkeys(("queue", "self", "child_wait", "backoff", "asleep", "down"), 0.0)
-        ends = [at for _, at in states[1:]] + [self.now if ended is None else ended]
-        for (state, began), end in zip(states, ends, strict=False):
+        following = [*states[1:], ("", self.now if ended is None else ended, "")]
+        for (state, began, move), (_, end, next_move) in zip(states, following, strict=False):
             if state not in _SPENT_IN or state in FINAL:
                 continue
+            spent_in = "backoff" if move == "retry" else "asleep" if next_move == "wake" else _SPENT_IN[state]
             down = sum(max(0.0, min(end, up) - max(began, fell)) for fell, up in self.down)
             split["down"] += down
-            split[_SPENT_IN[state]] += max(0.0, end - began - down)
+            split[spent_in] += max(0.0, end - began - down)
         return split
 
     def _log(self, attempts: Sequence[AttemptRecord]) -> dict[str, Any] | None:

@@ -113,6 +113,11 @@ class TaskRecord:
     aside: bool
     stopped: str | None
     unsure: bool
+    queue: str | None
+    due: float | None          # ready, and not to begin before
+    shared: bool               # enqueued once, for all who ask for its key
+    cached_from: int | None    # the task whose result it took over
+    reason: str | None         # why it was revoked
     arguments: str
     result: str | None
     changes: str | None
@@ -174,7 +179,8 @@ class RootCause:
 
 _TASK_COLUMNS = (Task.id, Task.parent, Task.parent_retry, Task.chain, Task.last, Task.depth, Task.service, Task.state,
                  Task.moved, Task.attempt, Task.retry, Task.deaths, Task.epoch, Task.worker, Task.aside, Task.stopped,
-                 Task.unsure, Task.arguments, Task.result, Task.changes)
+                 Task.unsure, Task.queue, Task.due, Task.shared, Task.cached_from, Task.reason, Task.arguments, Task.result,
+                 Task.changes)
 
 
 LOCKED_S = 1.0  # how long to wait for another program that has locked the journal
@@ -350,7 +356,7 @@ class History:
         unspill = self.directory.unspill
         for row in (query.where(*where) if where else query).tuples().bind(self._db).iterator():
             *plain, arguments, result, changes, error = row
-            plain[14], plain[16] = bool(plain[14]), bool(plain[16])
+            plain[14], plain[16], plain[19] = bool(plain[14]), bool(plain[16]), bool(plain[19])
             yield TaskRecord(*plain, *(text and unspill(text) for text in (arguments, result, changes, error)))
 
     def submitted_tasks(self) -> list[TaskRecord]:
@@ -393,9 +399,13 @@ class History:
         query = Attempt.select().order_by(Attempt.task, Attempt.number)
         return [AttemptRecord(*row) for row in self._rows(query if task is None else query.where(Attempt.task == task))]
 
-    def events(self) -> list[tuple[int, str, float]]:
-        """``(task, state it led to, time)`` of every move, in their order."""
-        return self._rows(Event.select(Event.task, Event.state, Event.at).order_by(Event.id))
+    def events(self) -> list[tuple[int, str, float, str]]:
+        """``(task, state it led to, time, move)`` of every move, in their order."""
+        return self._rows(Event.select(Event.task, Event.state, Event.at, Event.move).order_by(Event.id))
+
+    def attached(self) -> list[tuple[int, int]]:
+        """``(first task, asker)`` of each chain that is enqueued once, and each task that asked for it."""
+        return self.execute("SELECT chain, parent FROM attached ORDER BY chain, parent")
 
     def flame_data(self) -> list[tuple[int, str, str, str, int]]:
         """``(task, key, type, JSON text, position)``."""
@@ -625,7 +635,8 @@ def summary(history: History) -> dict[str, Any]:
         "results": {"chain_results": history.named_values(), "unsuccessful_services": history.unsuccessful()}
         if completed else None,
         "revoked": revoked,
-        "revoked_details": {"logs_dir": str(history.directory.path), "reason": None, "task_uuid": None, "root_revoke": True,
+        "revoked_details": {"logs_dir": str(history.directory.path), "task_uuid": None, "root_revoke": True,
+                            "reason": next((task.reason for task in history.submitted_tasks() if task.reason), None),
                             "revoking_user": None, "revoke_start_time": None,
                             "revoke_complete_time": run.ended} if revoked else None,
         "run_soft_time_limit": run.options.get("soft_time_limit"),

@@ -501,12 +501,12 @@ class Journal:
             if claim.task < claim.last:
                 self.execute(_RELEASE, now, claim.task + 1)
         elif isinstance(outcome, Failure):
-            self._skip_after(now, claim.task, claim.last)
+            self.skip_after(now, claim.task, claim.last)
         elif outcome.delay_s > 0:
             self.tell(self.bell.comes_due, outcome.delay_s)
         return True
 
-    def _skip_after(self, now: float, task: int, last: int) -> None:
+    def skip_after(self, now: float, task: int, last: int) -> None:
         """End the rest of a chain of which this task failed."""
         if task < last:
             self.execute(_SKIP, now, task + 1, last)
@@ -753,7 +753,7 @@ class Journal:
         if not keeps_children:
             self.revoke_below(now, task)
         self.tell(self.bell.count, failed=1)
-        self._skip_after(now, task, last)
+        self.skip_after(now, task, last)
 
     # --- the life of an incarnation --------------------------------------------------------------------------------
 
@@ -768,13 +768,20 @@ class Journal:
             [(waits,)] = self.execute("SELECT EXISTS (SELECT 1 FROM awaited WHERE event IS NOT NULL)")
             return Outlook(free == self.slots and not self._startable, bool(waits) or next_due_s is not None, next_due_s)
 
+    def has_open_tasks(self) -> bool:
+        """Whether anything of the run has not ended."""
+        with self.reading():
+            return self._has_open_tasks()
+
+    def _has_open_tasks(self) -> bool:
+        return bool(self.execute(f"SELECT 1 FROM task WHERE state IN {SQL_OPEN} LIMIT 1"))
+
     @patient
     def finish(self, interrupted: bool = False) -> str:
         """Record how the incarnation ended; returns the state of the run."""
         with self.transaction(durable=True, operation="finish") as now:
             submitted = {state for (state,) in self.execute("SELECT state FROM task WHERE parent IS NULL AND redoes IS NULL")}
-            is_over = not self.execute(f"SELECT 1 FROM task WHERE state IN {SQL_OPEN} LIMIT 1")
-            if not is_over or (interrupted and submitted != {"succeeded"}):
+            if self._has_open_tasks() or (interrupted and submitted != {"succeeded"}):
                 state = RUN_INTERRUPTED
             elif submitted == {"succeeded"}:
                 state = RUN_SUCCEEDED

@@ -17,6 +17,8 @@ COMMANDS = {
     "resume": "Carry on with a run that was killed, interrupted, or failed.",
     "flame": "Write the report of a run as one HTML file, or as JSON.",
     "logs": "Print the output of a run's tasks.",
+    "cancel": "Call off a run, or a task of it.",
+    "send": "Send an event to a run that waits for it, or will.",
     "runs": "List recent runs.",
     "doctor": "Examine a run: journal, files, locks, settings.",
     "import": "Make a run that someone sent yours, to be shown and resumed.",

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..application import App, Service
 from ..application import app as services_of_this_process
-from ..promises import Promise, Task
+from ..promises import Promise
+from ..services import Task
 from .running import attempt_for, current_task, promise_of, run_directory, running_task
 from .store import RunStore
 

@@ -1,0 +1,29 @@
+"""`firexlite cancel`: call off a run, or a task of it."""
+from __future__ import annotations
+
+import click
+
+from ..home import find_run, user_name
+from ..outside import cancel, write_to_run
+from .options import Number
+from .screen import answer
+
+LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
+
+
+@click.command("cancel")
+@click.argument("firex_id")
+@click.argument("task", required=False,
+                type=Number("the number of a task", int, lambda n: 1 <= n <= LAST_TASK))
+def cancel_command(firex_id: str, task: int | None) -> None:
+    """Call off a run, or one task of it with all that is below it and behind it in its chain.
+
+    What runs is ended, what waits will not begin. It is durable, and holds also for a run that is not running;
+    `resume` runs again what was called off.
+
+    \b
+    firexlite cancel FireX-li-261123-101500-4711
+    firexlite cancel FireX-li-261123-101500-4711 7
+    """
+    revoked = write_to_run(find_run(firex_id), lambda journal: cancel(journal, task, f"cancelled by {user_name()}"))
+    answer(f"Cancelled: {len(revoked)} task{'s were' if len(revoked) != 1 else ' was'} revoked.")
