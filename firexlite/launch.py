@@ -12,10 +12,12 @@ import shlex
 import shutil
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import discovery, faults, host, lodging, missing, pickled
 from .application import app
@@ -145,6 +147,8 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
         raise StorageFailure(f"no run was begun: {why}; nothing of it is left in {home()}") from error
     faults.reach("published")
     write_run_json(directory)
+    if request.logs_link is not None:
+        _link(Path(request.logs_link), directory.path)
     return _drive(Incarnation(directory, 1, request.workers, _paths(prepared.plugins, is_found=False), request.json_file,
                               request.full_wait_s, alive=alive, front=channel.front,
                               found=_paths(prepared.plugins, is_found=True), queues=request.queues,
@@ -366,6 +370,17 @@ def _changed_files(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
 def _changed_versions(run: RunRecord) -> list[str]:
     return [f"{name} {run.options.get(name)} -> {version}" for name, version in software().items()
             if run.options.get(name) != version]
+
+
+def _link(link: Path, target: Path) -> None:
+    """Make a link, in the place of one that is there. That it cannot be made is no reason to end a run that has begun."""
+    try:
+        with suppress(FileNotFoundError):
+            if link.is_symlink():
+                link.unlink()
+        link.symlink_to(target)
+    except OSError as error:
+        print(f"firexlite: {link} could not be made a link to {target}: {error.strerror}", file=sys.stderr)
 
 
 def _is_tidy(directory: RunDirectory) -> bool:

@@ -51,6 +51,7 @@ class Request:
     queues: dict[str, int] = field(default_factory=dict)  # how many tasks of a queue may be under way at once
     soft_time_limit: float | None = None         # seconds that the run may take
     exit_when_waiting: bool = False              # when all that is left waits for a time or an event
+    logs_link: str | None = None                  # where a link to the run's directory is to be
     pickle: bool = False                          # what JSON cannot hold is stored pickled
 
 

@@ -47,6 +47,17 @@ def _in_a_writable_folder(context: click.Context, parameter: click.Parameter, va
     return value
 
 
+def free_for_a_link(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse a place at which something else than a link lies, or where none can be made."""
+    if value is not None:
+        path = Path(value).absolute()
+        if not value or (path.exists() and not path.is_symlink()):
+            raise BadInput(f"--logs_link '{value}' could not be made a link: something else lies there; give it another name")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise BadInput(f"--logs_link '{value}' could not be made: {path.parent} is no folder that you may write to")
+    return value
+
+
 def _names_of_variables(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     for name in values:
         if not name or "=" in name:

@@ -1,16 +1,20 @@
 """`firexlite submit`: run a chain of services."""
 from __future__ import annotations
 
+import json
 import os
 import sys
+from pathlib import Path
 
 import click
 
+from ..errors import BadInput
 from ..launch import begin
 from ..submission import FULL_WAIT_S, Request, split_arguments
 from .jobs import run_job
 from .options import (
     exit_when_waiting_option,
+    free_for_a_link,
     full_wait_option,
     import_timeout_option,
     json_file_option,
@@ -23,6 +27,8 @@ from .options import (
     workers_option,
 )
 
+FROM_FILE = "--json_args_path"  # FireX's name for it
+
 
 class ServiceArguments(click.Command):
     """Takes its own options, and every other `--name value` as an argument of the services."""
@@ -30,12 +36,38 @@ class ServiceArguments(click.Command):
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         own_options = {name: not getattr(parameter, "is_flag", False)
                        for parameter in self.get_params(context) for name in parameter.opts}
-        own, context.meta["firexlite.arguments"] = split_arguments(args, own_options)
+        own, context.meta["firexlite.arguments"] = split_arguments(_with_those_of_a_file(args), own_options)
         context.meta["firexlite.own_options"] = [name.lstrip("-") for name in own_options]
         return super().parse_args(context, own)
 
     def format_usage(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(context.command_path, "--chain A,B [OPTIONS] [--ARGUMENT VALUE]...")
+
+
+def _with_those_of_a_file(args: list[str]) -> list[str]:
+    """The words of a command line, with those in the file that --json_args_path names in its place, at the end."""
+    words = iter(args)
+    kept, path = [], None
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option.lstrip("-") == FROM_FILE.lstrip("-") and option != FROM_FILE.lstrip("-"):
+            path = value if equals else next(words, "")
+        else:
+            kept.append(word)
+    return kept if path is None else [*kept, *_words_in(path)]
+
+
+def _words_in(path: str) -> list[str]:
+    try:
+        words = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"{FROM_FILE} '{path}' could not be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"{FROM_FILE} takes a file with a list of words in JSON, and '{path}' holds none: {error}") from error
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise BadInput(f"{FROM_FILE} takes a file with a list of words in JSON, such as [\"--name\", \"Li\"], and '{path}' "
+                       "holds something else")
+    return words
 
 
 def cores() -> int:
@@ -53,14 +85,18 @@ def cores() -> int:
 @soft_time_limit_option
 @exit_when_waiting_option
 @pickle_option
+@click.option(FROM_FILE, metavar="FILE", expose_value=False,
+              help="Take more words of the command line from a file, which holds a list of them in JSON.")
+@click.option("--logs_link", metavar="PATH", callback=free_for_a_link,
+              help="Make PATH a link to the directory of the run, where a link may be already.")
 @click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
                    json_file: str | None, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
-                   soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool, sync: bool,
-                   detach: bool, import_timeout: float) -> None:
+                   soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool,
+                   logs_link: str | None, sync: bool, detach: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
     Every argument of any service is an option: `--guests Li,Mohamed`. One that must not be written down is given
@@ -75,5 +111,5 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
                       argv=sys.argv, json_file=json_file, sync=not detach,
                       full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
                       own_options=context.meta["firexlite.own_options"], redact=list(redact), queues=queues,
-                      soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle)
+                      soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle, logs_link=logs_link)
     run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)

@@ -57,7 +57,7 @@ def top():
 
 def commands_of(task: dict) -> list[dict]:
     """The commands that a task gave, in their order."""
-    return sorted(task["commands"].values(), key=lambda command: command["start_time"])
+    return sorted(task["external_commands"].values(), key=lambda command: command["start_time"])
 
 
 def test_c85_a_command_that_takes_too_long_or_falls_silent_is_ended(flow: Flows) -> None:
@@ -75,7 +75,7 @@ def top():
     return [*seen, alive]
 """)
 
-    assert done.seen == [["TimeoutExpired", True], ["FireXInactivityTimeoutExpired", True], []]
+    assert done.seen == [["TimeoutExpired", True], ["InactivityTimeoutExpired", True], []]
     timed_out, inactive = (command["result"] for command in commands_of(done.only("top")))
     assert timed_out["timeout"] and inactive["inactive"]
 
