@@ -1,47 +1,28 @@
 """The journal: all writing to a run's SQLite file. Reading for people is in `history`.
 
 A worker's whole traffic with it is `claim` once and then `settle`, which ends one task and claims the next in ONE
-transaction: settle the task -> release or skip the rest of its chain -> unblock who waited for it -> claim.
-
-Every transaction stands under a `flock` on `write.lock`, taken before BEGIN IMMEDIATE. It makes writers queue fairly
-(SQLite's busy handler does not), the kernel drops it when its holder dies, and it keeps a checkpoint from meeting another
-writer, which in SQLite before 3.51.3 can lose committed transactions (the WAL-reset race). One move is one UPDATE that names
-the states it may start from and the attempt that makes it; triggers refuse any other move and write the event.
+transaction: settle the task -> release or skip the rest of its chain -> unblock who waited for it -> claim. One move is one
+UPDATE that names the states it may start from and the attempt that makes it; triggers refuse any other move and write the
+event. How the file is opened, locked and left stands in `journal_file`.
 """
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import functools
 import itertools
 import json
-import os
-import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, TypeVar
 
-import peewee
-from peewee import SqliteDatabase
-
-from . import faults, schema
+from . import schema
 from .claims import UNKNOWN, Bell, Claim, Failure, NewTask, Outlook, Recorded, Retry, Success, Use
-from .errors import ClaimLost, DiskFull, FirexliteError, StorageFailure, Superseded
-from .home import RunDirectory, durability
+from .errors import ClaimLost
+from .home import RunDirectory
+from .journal_file import FULL_WAIT_S, JournalFile, patient
+from .journal_file import wait_for_space as wait_for_space
 from .schema import SQL_OPEN
 from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 
-T = TypeVar("T")
-
-FULL_WAIT_S = 60.0  # how long a full disk is waited for
 ASK = '{"ask": true}'  # what keeps a task from being claimed until a person decides about it
-FULL_LOOK_S = 1.0   # how often it is tried then
-
-# How large, in bytes, the write-ahead log may grow, and how many ms readers are then waited for; the worst first.
-_TRIM = ((64 << 20, 5000), (40 << 20, 1000), (24 << 20, 100))
 
 # --- the hot statements ------------------------------------------------------------------------------------
 
@@ -88,9 +69,6 @@ _ENQUEUE = """INSERT INTO task (id, parent, parent_retry, chain, last, depth, se
     on_interrupt, state, move, moved, attempt, retry, deaths, wakeable, held, relaxed, aside, queue, limited, slots, priority,
     keeps_children, shared, options)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, 0, 0, ?, ?, ?, ?, ?, ?, ?)"""
-# To and from WAL mode SQLite rewrites the file's header, in its first sector, which a disk writes as a whole. A rollback
-# journal beside it would be no help, and if a kill left it there no reader could open the run.
-_NO_ROLLBACK_FILE = "PRAGMA journal_mode = MEMORY"
 KNOWN_SERVICE = """INSERT INTO service (name, about, digest) VALUES (?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET about = excluded.about, digest = excluded.digest"""
 # A task whose lost files were made again by another counts with the result of that.
@@ -116,214 +94,18 @@ _CUT_ATTEMPTS = """UPDATE attempt SET ended = ?, outcome = ?
     WHERE task IN (SELECT value FROM json_each(?)) AND ended IS NULL RETURNING worker, task, number"""
 
 
-def wait_for_space(write: Callable[[], T], full_wait_s: float, bell: Bell) -> T:
-    """What ``write`` gives; it is tried again for a while as long as it raises DiskFull.
-
-    Raises StorageFailure when ``full_wait_s`` is over, from when on nobody writes, or DiskFull if the run is being stopped.
-    """
-    try:
-        return write()
-    except DiskFull as error:
-        found = error
-    give_up, pause_s = time.monotonic() + full_wait_s, 0.05
-    bell.want_space(1)
-    try:
-        while time.monotonic() < give_up and not bell.stopping:
-            time.sleep(pause_s)  # nobody tells when a disk has space again
-            pause_s = min(2 * pause_s, FULL_LOOK_S, max(0.01, give_up - time.monotonic()))
-            with contextlib.suppress(DiskFull):
-                return write()
-    finally:
-        bell.want_space(-1)
-    if bell.stopping:
-        raise found
-    bell.give_up(is_full=True)
-    raise StorageFailure(f"{found}, and there was no space for {full_wait_s:g} s") from found
-
-
-def patient(write: Callable[..., T]) -> Callable[..., T]:
-    """Have a function of a Journal wait for space on a full disk; each try begins afresh."""
-    @functools.wraps(write)
-    def until_there_is_space(journal: Journal, *args: Any, **kwargs: Any) -> T:
-        return wait_for_space(lambda: write(journal, *args, **kwargs), journal.full_wait_s, journal.bell)
-
-    return until_there_is_space
-
-
-class Journal:
+class Journal(JournalFile):
     """The writing side of one run. Opened by each process for itself, after the fork."""
 
     def __init__(self, directory: RunDirectory, slots: int, bell: Bell | None = None,
                  critical: AbstractContextManager | None = None, full_wait_s: float = FULL_WAIT_S,
                  epoch: int | None = None, queues: Mapping[str, int] | None = None) -> None:
-        """slots: how many tasks may run at once. critical: entered around every transaction; holds signals back.
-
-        queues: how many tasks of a queue may run or be blocked at once, ``{"gpu": 1}``; without a limit unless named.
-        full_wait_s: how long to wait for space on a full disk. epoch: of the incarnation on whose behalf all writing is
-        done, and refused once another has taken over; None before there is one.
+        """slots: how many tasks may run at once. queues: how many tasks of a queue may run or be blocked at once,
+        ``{"gpu": 1}``; without a limit unless named. The others: as of a `JournalFile`.
         """
-        self.directory, self.slots, self.bell = directory, slots, bell or Bell()
-        self.full_wait_s, self.of_epoch = full_wait_s, epoch
-        self.queues = dict(queues or {})
-        self._full = durability() == "full"
-        self._critical = critical or contextlib.nullcontext()
-        self._mutex = threading.RLock()
-        self._lock_fd = -1
-        self._opened_by = 0
+        super().__init__(directory, bell, critical, full_wait_s, epoch)
+        self.slots, self.queues = slots, dict(queues or {})
         self._known_services: set[str] = set()
-        self._unblocked: list[int] = []
-        self._interrupted: list[tuple[int, int, int]] = []
-        self._startable = 0
-        self._told: list[Callable[[], None]] = []
-        self._is_durable: bool | None = None  # whether this connection's commits are
-        self._is_read_only = False            # SQLite could not make a file beside the journal when it connected
-        self.clock = time.time
-        # One connection for all threads of a service; the mutex keeps them apart.
-        self.db = SqliteDatabase(None, autoconnect=False, thread_safe=False)
-
-    @patient
-    def open(self) -> Journal:
-        """Connect. Raises JournalUnusable for a file that is no journal of ours, and as `transaction` if the disk fails."""
-        self._opened_by = os.getpid()
-        self.directory.refuse_strange_parts()
-        self._lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
-        self.db.init(str(self.directory.journal), timeout=1, check_same_thread=False)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        try:
-            self._connect()
-        except BaseException as error:
-            self.close()
-            if isinstance(error, schema.ERRORS):
-                raise self._unusable(error) from error
-            raise
-        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-        return self
-
-    def _connect(self) -> None:
-        """Connect anew, under the lock."""
-        self.db.close()
-        self.db.connect()
-        self._is_durable, self._is_read_only = None, False
-        self.execute("PRAGMA trusted_schema = OFF")
-        is_new = not self.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # it is about to be made a journal
-        if not is_new:
-            schema.refuse_foreign(self.db, self.directory.journal)
-        if self.execute("PRAGMA journal_mode") != [("wal",)]:
-            self.execute(_NO_ROLLBACK_FILE)
-            self.execute("PRAGMA journal_mode = WAL")
-        if not is_new and schema.version(self.db) < schema.SCHEMA:
-            self._migrate()
-        self.execute("PRAGMA journal_size_limit = 16777216")
-
-    def _migrate(self) -> None:
-        """Bring a journal of an older firexlite to the present schema; as it was it stays beside it, for that firexlite."""
-        kept = self.directory.journal.with_suffix(f".schema{schema.version(self.db)}.sqlite3")
-        kept.unlink(missing_ok=True)
-        self.execute("VACUUM INTO ?", str(kept))
-        os.chmod(kept, 0o600)
-        with self.db.atomic("IMMEDIATE"):
-            schema.migrate(self.db)
-        faults.reach("migrated")
-
-    def _unusable(self, error: Exception) -> FirexliteError:
-        """What to raise for an error of SQLite; after a failure of the disk nobody may write any more."""
-        found = schema.why_unusable(error, self.directory.journal)
-        self._is_read_only = self._is_read_only or (isinstance(found, DiskFull) and "readonly" in found.reason)
-        if isinstance(found, StorageFailure) and not isinstance(found, DiskFull):
-            # The kernel may have dropped pages that a failed fsync should have written: none may build upon them.
-            self.bell.give_up(is_full=False)
-        return found
-
-    def close(self) -> None:
-        """Disconnect, under the lock: the last to close checkpoints."""
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        self.db.close()
-        os.close(self._lock_fd)
-
-    def forget(self) -> None:
-        """For a service's own fork: let go of the lock file, and never touch the connection, not even to close it."""
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
-            self._lock_fd = -1
-
-    def __enter__(self) -> Journal:
-        return self.open()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def execute(self, sql: str, *parameters: object) -> list[tuple]:
-        return self.db.execute_sql(sql, parameters).fetchall()
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """The connection for one thread, in the process that opened it: a fork must not even read through it."""
-        if self._opened_by != os.getpid():
-            raise RuntimeError(f"process {os.getpid()} is using the journal that process {self._opened_by} opened; "
-                               "open a new Journal after the fork")
-        with self._critical, self._mutex:
-            yield
-
-    @contextlib.contextmanager
-    def transaction(self, durable: bool, operation: str = "write") -> Iterator[float]:
-        """One transaction, alone in the run; gives the present time.
-
-        durable: commit with an fsync. Otherwise the next durable commit of any process makes it so.
-        operation: what it is for, to name its moments by.
-        Raises Superseded if another incarnation has taken over, DiskFull for want of space, StorageFailure if the
-        disk fails or has failed in this incarnation, and JournalUnusable for whatever else SQLite has against the file;
-        nothing of the transaction is journaled then.
-        """
-        with self.reading():
-            try:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # inside: nothing may come between it and its release
-                faults.reach(operation, "locked")
-                if self.bell.is_broken:
-                    raise StorageFailure(f"{self.directory.path} is not written to any more, since writing failed")
-                if self._is_read_only:  # and it stays so, though there may be room by now
-                    try:
-                        self._connect()
-                    except schema.ERRORS as error:
-                        self._is_read_only = True
-                        raise self._unusable(error) from error
-                if self.db.connection().in_transaction:
-                    self.db.connection().rollback()  # a handler of the service raised here, by way of another thread
-                self._unblocked, self._interrupted, self._startable, self._told = [], [], 0, []
-                try:
-                    self._be_durable(durable and self._full)
-                    with self.db.atomic("IMMEDIATE"):
-                        if self.of_epoch is not None and self.of_epoch != (epoch := self.epoch()):
-                            raise Superseded(f"{self.directory.firex_id} was taken over by incarnation {epoch}, so incarnation "
-                                             f"{self.of_epoch} writes nothing any more")
-                        yield self.clock()
-                        faults.reach(operation, "written")
-                except (peewee.IntegrityError, peewee.ProgrammingError, sqlite3.ProgrammingError):
-                    raise  # a mistake of ours, that a trigger caught say
-                except schema.ERRORS as error:
-                    raise self._unusable(error) from error
-                faults.reach(operation, "committed")
-                self._ring()
-            finally:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-            faults.reach(operation, "rung")
-
-    def _be_durable(self, durable: bool) -> None:
-        if durable != self._is_durable:
-            self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-            self._is_durable = durable
-
-    def _ring(self) -> None:
-        """Tell the bell; after the commit: one who looks before it sees nothing and sleeps on."""
-        for tell in self._told:
-            tell()
-        if self._interrupted:
-            self.bell.interrupt(self._interrupted)
-        if self._unblocked or self._startable:
-            self.bell.ring(self._unblocked, self._startable)
-
-    def tell(self, tell: Callable[..., None], *what: object, **more: object) -> None:
-        """Have the bell told when the transaction has committed."""
-        self._told.append(functools.partial(tell, *what, **more))
 
     # --- submit ------------------------------------------------------------------------------------------------
 
@@ -440,10 +222,6 @@ class Journal:
         sizes = [slots for queue, places in self._open_queues().items()
                  for (slots,) in self.execute(_READY, self.slots, queue, min(places, free))]
         self._startable = sum(1 for total in itertools.accumulate(sizes) if total <= free)
-
-    def epoch(self) -> int:
-        [(epoch,)] = self.execute("SELECT epoch FROM run")
-        return epoch
 
     @patient
     def settle(self, claim: Claim, outcome: Success | Failure | Retry, worker: int, log_end: int,
@@ -790,46 +568,6 @@ class Journal:
             self.execute("UPDATE run SET state = ?, ended = ?", state, now)
             self.execute("UPDATE incarnation SET ended = ?, how = ? WHERE epoch = (SELECT epoch FROM run)", now, state)
         return state
-
-    def fold(self) -> None:
-        """Leave the journal as a single file that opens from read-only media; nobody else may have it open."""
-        with self._mutex:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-            try:
-                faults.reach("fold locked")
-                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                faults.reach("fold written")
-                self.execute(_NO_ROLLBACK_FILE)
-                faults.reach("fold committed")
-            except schema.ERRORS:
-                pass  # a reader looks at it, or the disk is full: then it stays in WAL mode, which is as safe
-            finally:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-
-    def trim(self) -> None:
-        """Begin the write-ahead log anew where readers, one overlapping the other, have kept SQLite from doing so.
-
-        Nobody writes meanwhile, so readers that come now find all in the database itself and are no hindrance.
-        """
-        try:
-            size = os.stat(f"{self.directory.journal}-wal").st_size
-        except FileNotFoundError:
-            return
-        wait_ms = next((wait_ms for bytes_, wait_ms in _TRIM if size > bytes_), None)
-        if wait_ms is None:
-            return
-        with self.reading():
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-            try:
-                self.execute(f"PRAGMA busy_timeout = {wait_ms}")
-                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self.execute("PRAGMA busy_timeout = 1000")
-            except schema.ERRORS as error:
-                found = self._unusable(error)
-                if isinstance(found, StorageFailure) and not isinstance(found, DiskFull):
-                    raise found from error
-            finally:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
 
     # --- what a worker reads ---------------------------------------------------------------------------------------
 

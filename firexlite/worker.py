@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from . import faults, host, recorded, uid
+from . import faults, host, measure, recorded, uid
 from .attempt import LOOK_AGAIN_S, Attempt
 from .board import NEAR_S, RUNNER, Address, Board, Counter, Doorbell
-from .claims import Claim, Failure, Retry, Stop, Success
+from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
 from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
 from .flow import ChainFlow
@@ -86,6 +86,7 @@ class Worker:
     def attempt(self, claim: Claim) -> Claim | None:
         """Run one attempt and settle it; returns the next claim."""
         vault.begin_attempt()
+        measurement = measure.begin()
         attempt = Attempt(self, claim)
         outcome: Success | Failure | Retry | Stop
         try:
@@ -117,7 +118,7 @@ class Worker:
                 os.fchdir(self._folder)
         if isinstance(outcome, Stop):
             return self.journal.stop(claim, outcome.mismatch, self.number, self.log.size())
-        return self.journal.settle(claim, outcome, self.number, self.log.size(), is_parent=attempt.is_parent)
+        return self.journal.settle(claim, outcome, self.number, self.log.size(), attempt.is_parent, use=Use(*measurement.end()))
 
     def _limit(self, attempt: Attempt) -> None:
         """Have the runner keep the limits of an attempt."""

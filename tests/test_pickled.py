@@ -99,7 +99,7 @@ def pickling(home, monkeypatch):
 
 @pytest.mark.parametrize("value", [
     Frame, grow, Frame(a=[1, 2]), Tags("ab"), numpy.float64(1.5), types.SimpleNamespace, len, slice(1, 2),
-    [1, {"deep": (Frame(a=[1]), "plain")}], numpy.int64(7)], ids=repr)
+    [1, {"deep": (Frame(a=[1]), "plain")}], numpy.int64(7)], ids=lambda value: type(value).__name__)
 def test_what_json_cannot_hold_comes_back(value, pickling):
     text = encode(value)
 

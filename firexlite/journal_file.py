@@ -1,0 +1,288 @@
+"""The file of a journal: opened under the run's lock, written in transactions, and left as one file.
+
+Every transaction stands under a `flock` on `write.lock`, taken before BEGIN IMMEDIATE. It makes writers queue fairly
+(SQLite's busy handler does not), the kernel drops it when its holder dies, and it keeps a checkpoint from meeting another
+writer, which in SQLite before 3.51.3 can lose committed transactions (the WAL-reset race).
+"""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import peewee
+from peewee import SqliteDatabase
+
+from . import faults, schema
+from .claims import Bell
+from .errors import DiskFull, FirexliteError, StorageFailure, Superseded
+from .home import RunDirectory, durability
+
+T = TypeVar("T")
+Self = TypeVar("Self", bound="JournalFile")
+
+FULL_WAIT_S = 60.0  # how long a full disk is waited for
+FULL_LOOK_S = 1.0   # how often it is tried then
+
+# How large, in bytes, the write-ahead log may grow, and how many ms readers are then waited for; the worst first.
+_TRIM = ((64 << 20, 5000), (40 << 20, 1000), (24 << 20, 100))
+
+# To and from WAL mode SQLite rewrites the file's header, in its first sector, which a disk writes as a whole. A rollback
+# journal beside it would be no help, and if a kill left it there no reader could open the run.
+_NO_ROLLBACK_FILE = "PRAGMA journal_mode = MEMORY"
+
+
+def wait_for_space(write: Callable[[], T], full_wait_s: float, bell: Bell) -> T:
+    """What ``write`` gives; it is tried again for a while as long as it raises DiskFull.
+
+    Raises StorageFailure when ``full_wait_s`` is over, from when on nobody writes, or DiskFull if the run is being stopped.
+    """
+    try:
+        return write()
+    except DiskFull as error:
+        found = error
+    give_up, pause_s = time.monotonic() + full_wait_s, 0.05
+    bell.want_space(1)
+    try:
+        while time.monotonic() < give_up and not bell.stopping:
+            time.sleep(pause_s)  # nobody tells when a disk has space again
+            pause_s = min(2 * pause_s, FULL_LOOK_S, max(0.01, give_up - time.monotonic()))
+            with contextlib.suppress(DiskFull):
+                return write()
+    finally:
+        bell.want_space(-1)
+    if bell.stopping:
+        raise found
+    bell.give_up(is_full=True)
+    raise StorageFailure(f"{found}, and there was no space for {full_wait_s:g} s") from found
+
+
+def patient(write: Callable[..., T]) -> Callable[..., T]:
+    """Have a function of a Journal wait for space on a full disk; each try begins afresh."""
+    @functools.wraps(write)
+    def until_there_is_space(journal: JournalFile, *args: Any, **kwargs: Any) -> T:
+        return wait_for_space(lambda: write(journal, *args, **kwargs), journal.full_wait_s, journal.bell)
+
+    return until_there_is_space
+
+
+class JournalFile:
+    """A run's journal as a file to be written. Opened by each process for itself, after the fork."""
+
+    def __init__(self, directory: RunDirectory, bell: Bell | None, critical: AbstractContextManager | None, full_wait_s: float,
+                 epoch: int | None) -> None:
+        """critical: entered around every transaction; holds signals back. full_wait_s: how long to wait for space on a full
+        disk. epoch: of the incarnation on whose behalf all writing is done, and refused once another has taken over; None
+        before there is one.
+        """
+        self.directory, self.bell = directory, bell or Bell()
+        self.full_wait_s, self.of_epoch = full_wait_s, epoch
+        self._full = durability() == "full"
+        self._critical = critical or contextlib.nullcontext()
+        self._mutex = threading.RLock()
+        self._lock_fd = -1
+        self._opened_by = 0
+        self._unblocked: list[int] = []
+        self._interrupted: list[tuple[int, int, int]] = []
+        self._startable = 0
+        self._told: list[Callable[[], None]] = []
+        self._is_durable: bool | None = None  # whether this connection's commits are
+        self._is_read_only = False            # SQLite could not make a file beside the journal when it connected
+        self.clock = time.time
+        # One connection for all threads of a service; the mutex keeps them apart.
+        self.db = SqliteDatabase(None, autoconnect=False, thread_safe=False)
+
+    @patient
+    def open(self: Self) -> Self:
+        """Connect. Raises JournalUnusable for a file that is no journal of ours, and as `transaction` if the disk fails."""
+        self._opened_by = os.getpid()
+        self.directory.refuse_strange_parts()
+        self._lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
+        self.db.init(str(self.directory.journal), timeout=1, check_same_thread=False)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            self._connect()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, schema.ERRORS):
+                raise self._unusable(error) from error
+            raise
+        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        return self
+
+    def _connect(self) -> None:
+        """Connect anew, under the lock."""
+        self.db.close()
+        self.db.connect()
+        self._is_durable, self._is_read_only = None, False
+        self.execute("PRAGMA trusted_schema = OFF")
+        is_new = not self.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # it is about to be made a journal
+        if not is_new:
+            schema.refuse_foreign(self.db, self.directory.journal)
+        if self.execute("PRAGMA journal_mode") != [("wal",)]:
+            self.execute(_NO_ROLLBACK_FILE)
+            self.execute("PRAGMA journal_mode = WAL")
+        if not is_new and schema.version(self.db) < schema.SCHEMA:
+            self._migrate()
+        self.execute("PRAGMA journal_size_limit = 16777216")
+
+    def _migrate(self) -> None:
+        """Bring a journal of an older firexlite to the present schema; as it was it stays beside it, for that firexlite."""
+        kept = self.directory.journal.with_suffix(f".schema{schema.version(self.db)}.sqlite3")
+        kept.unlink(missing_ok=True)
+        self.execute("VACUUM INTO ?", str(kept))
+        os.chmod(kept, 0o600)
+        with self.db.atomic("IMMEDIATE"):
+            schema.migrate(self.db)
+        faults.reach("migrated")
+
+    def _unusable(self, error: Exception) -> FirexliteError:
+        """What to raise for an error of SQLite; after a failure of the disk nobody may write any more."""
+        found = schema.why_unusable(error, self.directory.journal)
+        self._is_read_only = self._is_read_only or (isinstance(found, DiskFull) and "readonly" in found.reason)
+        if isinstance(found, StorageFailure) and not isinstance(found, DiskFull):
+            # The kernel may have dropped pages that a failed fsync should have written: none may build upon them.
+            self.bell.give_up(is_full=False)
+        return found
+
+    def close(self) -> None:
+        """Disconnect, under the lock: the last to close checkpoints."""
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        self.db.close()
+        os.close(self._lock_fd)
+
+    def forget(self) -> None:
+        """For a service's own fork: let go of the lock file, and never touch the connection, not even to close it."""
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+            self._lock_fd = -1
+
+    def __enter__(self: Self) -> Self:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def execute(self, sql: str, *parameters: object) -> list[tuple]:
+        return self.db.execute_sql(sql, parameters).fetchall()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """The connection for one thread, in the process that opened it: a fork must not even read through it."""
+        if self._opened_by != os.getpid():
+            raise RuntimeError(f"process {os.getpid()} is using the journal that process {self._opened_by} opened; "
+                               "open a new Journal after the fork")
+        with self._critical, self._mutex:
+            yield
+
+    @contextlib.contextmanager
+    def transaction(self, durable: bool, operation: str = "write") -> Iterator[float]:
+        """One transaction, alone in the run; gives the present time.
+
+        durable: commit with an fsync. Otherwise the next durable commit of any process makes it so.
+        operation: what it is for, to name its moments by.
+        Raises Superseded if another incarnation has taken over, DiskFull for want of space, StorageFailure if the
+        disk fails or has failed in this incarnation, and JournalUnusable for whatever else SQLite has against the file;
+        nothing of the transaction is journaled then.
+        """
+        with self.reading():
+            try:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # inside: nothing may come between it and its release
+                faults.reach(operation, "locked")
+                if self.bell.is_broken:
+                    raise StorageFailure(f"{self.directory.path} is not written to any more, since writing failed")
+                if self._is_read_only:  # and it stays so, though there may be room by now
+                    try:
+                        self._connect()
+                    except schema.ERRORS as error:
+                        self._is_read_only = True
+                        raise self._unusable(error) from error
+                if self.db.connection().in_transaction:
+                    self.db.connection().rollback()  # a handler of the service raised here, by way of another thread
+                self._unblocked, self._interrupted, self._startable, self._told = [], [], 0, []
+                try:
+                    self._be_durable(durable and self._full)
+                    with self.db.atomic("IMMEDIATE"):
+                        if self.of_epoch is not None and self.of_epoch != (epoch := self.epoch()):
+                            raise Superseded(f"{self.directory.firex_id} was taken over by incarnation {epoch}, so incarnation "
+                                             f"{self.of_epoch} writes nothing any more")
+                        yield self.clock()
+                        faults.reach(operation, "written")
+                except (peewee.IntegrityError, peewee.ProgrammingError, sqlite3.ProgrammingError):
+                    raise  # a mistake of ours, that a trigger caught say
+                except schema.ERRORS as error:
+                    raise self._unusable(error) from error
+                faults.reach(operation, "committed")
+                self._ring()
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            faults.reach(operation, "rung")
+
+    def _be_durable(self, durable: bool) -> None:
+        if durable != self._is_durable:
+            self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._is_durable = durable
+
+    def _ring(self) -> None:
+        """Tell the bell; after the commit: one who looks before it sees nothing and sleeps on."""
+        for tell in self._told:
+            tell()
+        if self._interrupted:
+            self.bell.interrupt(self._interrupted)
+        if self._unblocked or self._startable:
+            self.bell.ring(self._unblocked, self._startable)
+
+    def tell(self, tell: Callable[..., None], *what: object, **more: object) -> None:
+        """Have the bell told when the transaction has committed."""
+        self._told.append(functools.partial(tell, *what, **more))
+
+    def epoch(self) -> int:
+        [(epoch,)] = self.execute("SELECT epoch FROM run")
+        return epoch
+
+    def fold(self) -> None:
+        """Leave the journal as a single file that opens from read-only media; nobody else may have it open."""
+        with self._mutex:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            try:
+                faults.reach("fold locked")
+                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                faults.reach("fold written")
+                self.execute(_NO_ROLLBACK_FILE)
+                faults.reach("fold committed")
+            except schema.ERRORS:
+                pass  # a reader looks at it, or the disk is full: then it stays in WAL mode, which is as safe
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def trim(self) -> None:
+        """Begin the write-ahead log anew where readers, one overlapping the other, have kept SQLite from doing so.
+
+        Nobody writes meanwhile, so readers that come now find all in the database itself and are no hindrance.
+        """
+        try:
+            size = os.stat(f"{self.directory.journal}-wal").st_size
+        except FileNotFoundError:
+            return
+        wait_ms = next((wait_ms for bytes_, wait_ms in _TRIM if size > bytes_), None)
+        if wait_ms is None:
+            return
+        with self.reading():
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            try:
+                self.execute(f"PRAGMA busy_timeout = {wait_ms}")
+                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self.execute("PRAGMA busy_timeout = 1000")
+            except schema.ERRORS as error:
+                found = self._unusable(error)
+                if isinstance(found, StorageFailure) and not isinstance(found, DiskFull):
+                    raise found from error
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
