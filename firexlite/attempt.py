@@ -325,6 +325,9 @@ class Attempt:
                            decode_error(error) if state == "failed" and error else None)
                 for num, service, state, error, attempts in self.journal.chain_members(head, last)]
 
+    def is_for_others_too(self, head: int, last: int) -> bool:
+        return once.is_for_others_too(self.journal, head, last)
+
     def ended(self, tails: Iterable[int]) -> list[int]:
         return self.journal.ended(list(tails))
 

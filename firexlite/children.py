@@ -206,7 +206,9 @@ class Parent:
             self._pending.pop(promise._last, None)
 
     def forget_specific_children_results(self, child_results: Iterable[Promise]) -> None:
-        """Do nothing: in FireX this frees the broker's memory; here results are in the journal, and a resume needs them."""
+        """Have these promises forget their results, as FireX frees the broker's memory; the journal keeps them for a resume."""
+        for promise in child_results:
+            promise.forget()
 
     # --- revoking ------------------------------------------------------------------------------------------------
 
