@@ -1,7 +1,6 @@
 """One attempt at a task: it binds the arguments, calls the service, names what it returns, and is the engine behind `self`."""
 from __future__ import annotations
 
-import asyncio
 import collections
 import datetime
 import inspect
@@ -142,6 +141,7 @@ class Attempt:
         task.pre_task_run()
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
         if inspect.iscoroutine(value):
+            import asyncio  # here: it takes longer to import than a short run takes to run
             value = asyncio.run(value)
         left = [tail for tail in self._tails if tail not in self._given_up]
         if left and not service.options.keeps_children:
