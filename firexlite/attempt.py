@@ -81,7 +81,8 @@ class Attempt:
 
     @property
     def is_parent(self) -> bool:
-        return bool(self._tails or self._replay.total)
+        """Whether the task enqueued anything, in this try or in one before."""
+        return bool(self._tails or self._replay.total or self.claim.retry)
 
     def limits(self) -> tuple[float | None, float | None]:
         """The soft and the hard limit of the attempt, in seconds; None: it has none."""
@@ -291,8 +292,10 @@ class Attempt:
         wait = next(self._waits)
         if not self._own(lambda: waiting.begin_wait(self.journal, self.claim, wait, due, event)):
             return
-        # Only if nothing else of the body goes on, in another of its threads say, may its process end.
+        # Only if nothing else of the body goes on, in another of its threads say, may its process end; nor may that of one
+        # that is not to begin again by itself.
         is_alone = threading.current_thread() is self._thread and threading.active_count() <= self._threads
+        is_alone = is_alone and self.claim.on_interrupt == "retry"
         is_long = event is None and due is not None and due - time.time() > LINGER_S
         while is_alone and not self._rest_until_over(wait, time.monotonic() + (0 if is_long else LINGER_S)):
             self._own(lambda: self.worker.suspend(self.claim))

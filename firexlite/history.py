@@ -209,6 +209,7 @@ class History:
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
+        self.is_of_an_older_schema = False
         self._db = SqliteDatabase(None)
 
     def __enter__(self) -> History:
@@ -217,6 +218,7 @@ class History:
         try:
             self._connect()
             if version(self._db) < SCHEMA:
+                self.is_of_an_older_schema = True
                 self._db = _in_memory(self._db)
                 with self._db.atomic("IMMEDIATE"):
                     migrate(self._db)  # the file stays as it is until a resume
