@@ -17,7 +17,7 @@ EXPECTED = {
     ("skip", "waiting", "skipped"),
     ("claim", "ready", "running"),
     ("block", "running", "blocked"),
-    ("unblock", "blocked", "running"),
+    ("unblock", "blocked", "running"), ("wake", "blocked", "ready"),
     ("succeed", "running", "succeeded"),
     ("retry", "running", "ready"),
     ("lose", "running", "ready"), ("lose", "blocked", "ready"),
