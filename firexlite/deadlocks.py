@@ -65,7 +65,8 @@ def _look_at(journal: Journal, task: int) -> _Open | None:
             f"SELECT state, service, limited, chain FROM task WHERE id = ? AND state IN {SQL_OPEN}", task):
         found = _Open(task, service, queue if state in ("ready", "waiting") else "")
         if state == "blocked":
-            waits = journal.execute("SELECT wait, any, tail FROM awaited WHERE waiter = ? AND tail <> 0 ORDER BY wait, tail", task)
+            waits = journal.execute("SELECT wait, any, tail FROM awaited WHERE waiter = ? AND tail <> 0 ORDER BY wait, tail",
+                                    task)
             found.needs = [tail for _, any_is_enough, tail in waits if not any_is_enough]
             found.choices = [[tail for *_, tail in some] for (_, any_is_enough), some
                              in itertools.groupby(waits, key=lambda row: row[:2]) if any_is_enough]
@@ -81,7 +82,7 @@ def _look_at(journal: Journal, task: int) -> _Open | None:
 def _why(journal: Journal, known: dict[int, _Open], stuck: set[int], waiter: int) -> str:
     me = _name(known[waiter])
     for task in sorted(stuck):
-        if known[task].queue:
+        if known[task].places:
             queue, limit = known[task].queue, journal.queues[known[task].queue]
             places = "its only place" if limit == 1 else f"its {limit} places"
             keep = " and ".join(_name(known[one]) for one in known[task].places[:_SHOWN])

@@ -95,8 +95,8 @@ def claimed(journal: Journal, worker: int = 0) -> Claim:
     return claim
 
 
-def settle(journal: Journal, claim: Claim, outcome: Success | Failure | Retry = DONE, worker: int = MAIN, is_parent: bool = False,
-           claims_next: bool = True) -> Claim | None:
+def settle(journal: Journal, claim: Claim, outcome: Success | Failure | Retry = DONE, worker: int = MAIN,
+           is_parent: bool = False, claims_next: bool = True) -> Claim | None:
     return journal.settle(claim, outcome, worker, 0, is_parent=is_parent, claims_next=claims_next)
 
 

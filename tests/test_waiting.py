@@ -6,7 +6,7 @@ import json
 import pytest
 from journals import BROKEN, MAIN, SECOND, attempts, claimed, column, enqueue, error_after, moves, settle, states, turn_clock
 
-from firexlite.claims import Retry
+from firexlite.claims import Retry, Success
 from firexlite.errors import BadInput, ClaimLost
 from firexlite.soundness import faults_of_rules
 from firexlite.takeover import Decisions, take_over
@@ -125,7 +125,7 @@ def test_a_body_that_must_not_run_twice_keeps_its_process(new_run):
 
 
 def test_what_comes_due_is_ready_and_is_replayed_from_its_top(asleep):
-    journal, claim = asleep(due=5000.0)
+    journal, _ = asleep(due=5000.0)
     turn_clock(journal, 5000.0)
 
     look(journal)
@@ -405,7 +405,6 @@ def test_who_was_woken_while_files_were_made_again_begins_in_the_next_incarnatio
 
 
 def test_who_waits_without_a_process_may_ask_for_other_children_if_other_files_were_made(being_redone):
-    from firexlite.claims import Success
     settle(being_redone, claimed(being_redone), Success('{"other": 1}', "{}"))
 
     take_over(being_redone, 1, "here", {})
