@@ -136,7 +136,8 @@ class Attempt:
         bog = self._bind(service)
         task = self.task = service.base(service, self, bog)
         task.send_flame(bog.abog)
-        if self._options.get("use_cache", service.options.use_cache) and (cached := self._cached(service, bog)):
+        is_cached = self._options.get("use_cache", service.options.use_cache) and self.claim.redoes is None
+        if is_cached and (cached := self._cached(service, bog)):
             return cached
         args, kwargs = bog.call_arguments()
         task.pre_task_run()
@@ -295,11 +296,12 @@ class Attempt:
         # Only if nothing else of the body goes on, in another of its threads say, may its process end; nor may that of one
         # that is not to begin again by itself.
         is_alone = threading.current_thread() is self._thread and threading.active_count() <= self._threads
-        is_alone = is_alone and self.claim.on_interrupt == "retry"
-        is_long = event is None and due is not None and due - time.time() > LINGER_S
-        while is_alone and not self._rest_until_over(wait, time.monotonic() + (0 if is_long else LINGER_S)):
+        may_end = is_alone and self.claim.on_interrupt == "retry"
+        linger_s = 0 if event is None and due is not None and due - time.time() > LINGER_S else LINGER_S
+        while may_end and not self._rest_until_over(wait, time.monotonic() + linger_s):
             self._own(lambda: self.worker.suspend(self.claim))
-        if not is_alone:
+            linger_s = LINGER_S  # the wait is over, and only a slot is lacking
+        if not may_end:
             self._rest_until_over(wait, math.inf)
 
     def _own(self, write: Callable):  # type: ignore[no-untyped-def]

@@ -16,7 +16,7 @@ _OVER = "DELETE FROM awaited WHERE due <= ? RETURNING waiter, wait"
 _NEXT_DUE = """SELECT min(at) FROM (SELECT min(due) AS at FROM task WHERE due IS NOT NULL
     UNION ALL SELECT min(due) FROM awaited WHERE due IS NOT NULL)"""
 _SUSPEND = """UPDATE task SET worker = NULL WHERE id = ? AND attempt = ? AND epoch = ? AND state = 'blocked' AND NOT wakeable
-    AND EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) RETURNING id"""
+    AND on_interrupt = 'retry' AND EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) RETURNING id"""
 _END_ATTEMPT = "UPDATE attempt SET ended = ?, outcome = 'suspended', log_end = ? WHERE task = ? AND number = ?"
 
 
@@ -42,7 +42,7 @@ def begin_wait(journal: Journal, claim: Claim, wait: int, due: float | None, eve
 def suspend(journal: Journal, claim: Claim, log_end: int) -> bool:
     """End the attempt of a task that waits for a time or an event; it is replayed from its top when that is there.
 
-    False if its wait is over already; then nothing has changed.
+    False if its wait is over already, or its body must not run twice; then nothing has changed.
     """
     with journal.transaction(durable=True, operation="suspend") as now:
         if not journal.execute(_SUSPEND, claim.task, claim.attempt, claim.epoch):
@@ -56,7 +56,7 @@ def come_due(journal: Journal, now: float) -> float | None:
 
     Returns in how many seconds the next time comes that something waits for; None if there is none.
     """
-    if journal.execute(f"SELECT 1 FROM task WHERE redoes IS NOT NULL AND state IN {SQL_OPEN} LIMIT 1"):
+    if journal.is_redoing():
         return None  # all else stands still while lost files are made again
     for waiter, _ in journal.execute(_OVER, now):
         journal.let_go_on(now, waiter)
