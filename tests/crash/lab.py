@@ -380,7 +380,8 @@ class Trial:
                 self._wrong("wrong", f"{key} noted other values in a later attempt: {notes[key]}", outcome)
             if found.retried[key] != self.expected.retried[key]:
                 self._wrong("doubled", f"{key} was tried again {found.retried[key]} times", outcome)
-            if found.suspended[key] > self.expected.naps[key]:
+            anew = len(self.case.crashes) + 1 if found.reopened[key] else 0  # in each incarnation, for what gave up
+            if found.suspended[key] > self.expected.naps[key] * (1 + anew):
                 self._wrong("doubled", f"{key} gave up its process {found.suspended[key]} times", outcome)
         for key in self.expected.loose:  # these may not have begun, but once they succeeded that is for ever
             again = found.again[key] + found.retried[key]

@@ -266,8 +266,8 @@ def random_program(chance: random.Random, has_nested_waits: bool) -> Program:
         below.append(child := node())
         places.append((child, depth + 1))
         count += 1
-    for member, _ in places:
-        _colour(member, chance)
+    for member, depth in places:
+        _colour(member, chance, may_keep=depth > 0)
     if has_nested_waits:
         chain[0]["hasty"] = chain[0]["chains"][0][0]["hasty"] = False
         chain[0]["wait"] = chain[0]["chains"][0][0]["wait"] = chance.choice(("all", "each", "one by one", "results"))
@@ -280,7 +280,7 @@ def random_program(chance: random.Random, has_nested_waits: bool) -> Program:
     return program(*chain, workers=chance.choice((1, 2, 2, 3)))
 
 
-def _colour(member: Node, chance: random.Random) -> None:
+def _colour(member: Node, chance: random.Random, may_keep: bool) -> None:
     member["fails"] = chance.random() < 0.07
     member["handles"] = chance.random() < 0.7
     member["wait"] = chance.choice(list(WAITS))
@@ -291,7 +291,7 @@ def _colour(member: Node, chance: random.Random) -> None:
     member["tries"], member["asks"] = (chance.choice((1, 2)) if chance.random() < 0.08 else 0), chance.random() < 0.5
     member["nap"] = chance.choice(("short", "long")) if chance.random() < 0.1 else ""
     member["event"] = NOBODY if chance.random() < 0.03 else ""
-    member["keeps"] = chance.random() < 0.07
+    member["keeps"] = may_keep and chance.random() < 0.07  # none of the submitted chain is of a service that does
     foreseeable(member)
 
 
