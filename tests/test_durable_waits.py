@@ -1,4 +1,5 @@
-"""What a replay makes of waits that are over: the time of each is its own, and what did not come in time is asked for once."""
+"""Waits of whole runs: who gives up its process and who keeps it, what a replay makes of waits that are over, and what of a run
+is done once."""
 from __future__ import annotations
 
 import json
@@ -28,6 +29,49 @@ def twice(self):
         return self.wait_for_event("approved", timeout=3)
     except TimeoutError:
         return first
+
+@app.task(bind=True)
+def sleeps(self):
+    print("half a line", end="")
+    self.sleep(2.5)
+    print(", and the rest")
+
+@app.task(bind=True)
+def is_at_work(self):
+    import threading
+    at_work = threading.Thread(target=lambda: (time.sleep(2.6), note("worked")))
+    at_work.start()
+    self.sleep(2.5)
+    at_work.join()
+
+@app.task(use_cache=True, returns="number")
+def double(number):
+    note("double")
+    return 2 * number
+
+@app.task(use_cache=True, returns="number")
+def half(number):
+    note("half")
+    return number // 2
+
+@app.task(bind=True, returns="numbers")
+def sums(self):
+    promises = [self.enqueue_child(service.s(number=8)) for service in (double, half, double, half)]
+    self.wait_for_children()
+    return [promise.result["number"] for promise in promises]
+
+@app.task(bind=True, pending_child_strategy="continue")
+def leaves(self):
+    self.enqueue_child(waits_for_go.s())
+
+@app.task
+def waits_for_go():
+    wait_for_file("go")
+    note("went")
+
+@app.task
+def after():
+    open("go", "w").close()
 """
 DUE = "SELECT max(due) FROM awaited WHERE nth = ?"
 
@@ -76,3 +120,48 @@ def test_after_a_kill_a_second_wait_for_an_event_has_the_rest_of_its_own_time(fi
     [(ended, result)] = query(run, "SELECT moved, result FROM task")
     assert json.loads(result) == {"got": "early"}
     assert due <= ended < due + 20
+
+
+def outcomes(run) -> list[str]:
+    return [outcome for (outcome,) in query(run, "SELECT outcome FROM attempt ORDER BY task, number")]
+
+
+def test_who_sleeps_for_long_gives_up_its_process_and_what_it_printed_is_kept(firexlite: Command, plugin):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "sleeps")
+
+    assert done.code == 0, done.err
+    assert outcomes(firexlite.only_run()) == ["suspended", "succeeded"]
+    assert firexlite("logs", done.firex_id).out.count("half a line") == 2
+
+
+def test_a_body_with_a_thread_at_work_keeps_its_process(firexlite: Command, plugin, effects):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "is_at_work")
+
+    assert done.code == 0, done.err
+    assert (outcomes(firexlite.only_run()), effects()) == (["succeeded"], {"worked": 1})
+
+
+def test_equal_arguments_of_two_services_are_two_results(firexlite: Command, plugin, effects):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "sums")
+
+    assert done.code == 0, done.err
+    assert firexlite.flame(done.firex_id)["tasks"][0]["result"] == {"numbers": [16, 4, 16, 4]}
+    assert effects() == {"double": 1, "half": 1}
+
+
+def test_children_that_continue_are_not_waited_for_by_their_parent_but_by_the_run(firexlite: Command, plugin, effects):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "leaves,after", "--workers", 2)
+
+    assert done.code == 0, done.err
+    assert (effects()["went"], states(firexlite.only_run())) == (1, {"succeeded": 3})
+
+
+def test_a_run_may_end_when_it_only_waits(firexlite: Command, plugin, effects):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "patient", "--exit-when-waiting")
+    assert (done.code, outcomes(firexlite.only_run())) == (7, [None]), done.err
+
+    firexlite("send", done.firex_id, "approved", "1")
+    resumed = firexlite("resume", done.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert (effects()["nothing yet"], outcomes(firexlite.only_run())) == (1, ["lost", "succeeded"])
