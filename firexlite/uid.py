@@ -4,7 +4,6 @@ from __future__ import annotations
 import datetime
 import os
 import re
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,6 +91,8 @@ class Uid(str):
 
     def _folder_of_its_own(self) -> str:
         """For what is no run, in a unit test say, a folder is made, where FireX makes it."""
+        import tempfile  # here: hardly anybody needs it
+
         path = os.path.join(os.environ.get("firex_base_logging_dir")  # noqa: SIM112 (FireX calls it so)
                             or tempfile.gettempdir(), self.identifier)
         os.makedirs(path, mode=0o700, exist_ok=True)

@@ -40,7 +40,7 @@ SERVED: dict[str, Names] = {
     "firexkit.chain": {
         **of("signatures", "InjectArgs", "AUTO_QUEUE", SignatureX="Signature"), **of("results", "returns"),
         **of("errors", "InvalidChainArgsException"), **of("compat.chain", "verify_chain_arguments")},
-    "firexkit.firex_exceptions": of("errors", FireXCalledProcessError="CommandFailed",
+    "firexkit.firex_exceptions": of("commands", FireXCalledProcessError="CommandFailed",
                                    FireXInactivityTimeoutExpired="InactivityTimeoutExpired"),
     "firexkit.firexkit_common": {
         **of("compat.kit", "get_link", "sec2hms", "ModifyUmask"), **of("application", REPLACEMENT_TASK_NAME_POSTFIX="ORIG")},
@@ -86,8 +86,7 @@ SERVED: dict[str, Names] = {
         "ADDITIONAL_CHILDREN_KEY", "EXTERNAL_COMMANDS_KEY", "TASK_REVOKE_REASON_KEY", "COMPLETE_RUNSTATES", "TASK_COLUMN_NAMES",
         "get_task_data", "is_chain_exception", "get_chain_exception_child_uuid", "is_failed"),
     "firexapp.fileregistry": of("compat.file_registry", "FileRegistry", "KeyAlreadyRegistered", "KeyNotRegistered"),
-    "firexapp.firex_subprocess": {**of("commands", "check_output", "check_call", "run", "ProcStats"),
-                                  **of("errors", "CommandFailed")},
+    "firexapp.firex_subprocess": of("commands", "check_output", "check_call", "run", "ProcStats", "CommandFailed"),
     "firexapp.plugins": of("compat.plugin_lists", "get_active_plugins", "merge_plugins"),
     "firexapp.reporters": {},
     "firexapp.reporters.json_reporter": of("compat.run_data", "FireXRunData", "FireXRunStatus"),
