@@ -162,8 +162,8 @@ class Attempt:
     def _bind(self, service: Service) -> Bog:
         own = decode(self.journal.directory.unspill(self.claim.arguments))
         bog = Bog(service.parameters, own, self.worker.flow_before(self.claim))
-        if service.options.validate is not ValidateArgs.DISABLED:
-            bog.supplied.update(validated(service.undecorated, bog.accepted, service.options.validate))
+        if service.validate is not ValidateArgs.DISABLED:
+            bog.supplied.update(validated(service.undecorated, bog.accepted, service.validate))
         bog.supply(self._converted(service, bog.supplied, before=True))
         bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
         return bog

@@ -43,6 +43,13 @@ def blocked(self):
         self.revoke_child(promise)
         return f"{type(error).__name__} in attempt {self.attempt}"
 
+@app.task(bind=True, returns="told")
+def limits(self):
+    by_keyword = self.enqueue_child(sleeper.s(), time_limit=1)
+    by_signature = self.enqueue_child(sleeper.s().set_time_limit(1))
+    self.wait_for_children(raise_exception_on_failure=False)
+    return [str(promise.result) for promise in (by_keyword, by_signature)]
+
 @app.task
 def sleeper():
     time.sleep(60)
@@ -72,6 +79,13 @@ def test_a_blocked_body_is_told_of_its_soft_limit_and_may_go_on(firexlite: Comma
 
     assert done.code == 0, done.err
     assert firexlite.flame(done.firex_id)["tasks"][0]["result"] == {"seen": "SoftTimeLimitExceeded in attempt 1"}
+
+
+def test_whoever_enqueues_a_service_may_limit_it(firexlite: Command, plugin):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "limits", "--workers", 2)
+
+    assert done.code == 0, done.err
+    assert firexlite.flame(done.firex_id)["tasks"][0]["result"] == {"told": ["TimeLimitExceeded(1,)"] * 2}
 
 
 def test_what_is_left_of_a_run_at_its_limit_is_revoked_and_a_resume_has_the_whole_limit_again(firexlite: Command, plugin):
