@@ -71,6 +71,7 @@ class Attempt:
         self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
         self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
         self._note_numbers: collections.Counter[str] = collections.Counter()
+        self._received: collections.Counter[str] = collections.Counter()  # events, by name
         self._tails: list[int] = []  # of the chains this attempt asked for
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
         self._cannot_go_on = False        # a thread of the body was told so
@@ -136,7 +137,8 @@ class Attempt:
         bog = self._bind(service)
         task = self.task = service.base(service, self, bog)
         task.send_flame(bog.abog)
-        if self._options.get("use_cache", service.options.use_cache) and (cached := self._cached(service, bog)):
+        is_cached = self._options.get("use_cache", service.options.use_cache) and self.claim.redoes is None
+        if is_cached and (cached := self._cached(service, bog)):
             return cached
         args, kwargs = bog.call_arguments()
         task.pre_task_run()
@@ -270,22 +272,19 @@ class Attempt:
     def wait_for_event(self, name: str, timeout_s: float | None) -> object:
         """What was sent with the next event of this name. Raises TimeoutError."""
         number = self._number_of(f"event {name}")
-        event, given_up = (name, number + 1), f"no event {name}"
-        had_given_up = (given_up, number) in self._noted
-        if had_given_up and not self.claim.relaxed:
+        if (waiting.GAVE_UP + name, number) in self._noted:
             raise _no_event(name, timeout_s)  # as in the attempt before, which took its way from there
+        event = (name, self._received[name] + 1)
         value = waiting.value_of(self.journal, event)
         if value is None:
-            due = None if timeout_s is None else self._deadline(name, timeout_s, afresh=had_given_up)
+            due = None if timeout_s is None else self._noted_as(waiting.UNTIL + name, number, lambda: time.time() + timeout_s)
             self._wait_outside(due, event)
             value = waiting.value_of(self.journal, event)
         if value is None:
-            self._own(lambda: self.journal.note(self.claim, given_up, number, "true"))
+            self._own(lambda: self.journal.note(self.claim, waiting.GAVE_UP + name, number, "true"))
             raise _no_event(name, timeout_s)
+        self._received[name] += 1
         return decode(value)
-
-    def _deadline(self, name: str, timeout_s: float, afresh: bool) -> float:
-        return time.time() + timeout_s if afresh else self.noted(f"waits until {name}", lambda: time.time() + timeout_s)
 
     def _wait_outside(self, due: float | None, event: tuple[str, int] | None) -> None:
         """Wait for a time or an event without a slot, and if it takes longer without a process."""
@@ -295,11 +294,12 @@ class Attempt:
         # Only if nothing else of the body goes on, in another of its threads say, may its process end; nor may that of one
         # that is not to begin again by itself.
         is_alone = threading.current_thread() is self._thread and threading.active_count() <= self._threads
-        is_alone = is_alone and self.claim.on_interrupt == "retry"
-        is_long = event is None and due is not None and due - time.time() > LINGER_S
-        while is_alone and not self._rest_until_over(wait, time.monotonic() + (0 if is_long else LINGER_S)):
+        may_end = is_alone and self.claim.on_interrupt == "retry"
+        linger_s = 0 if event is None and due is not None and due - time.time() > LINGER_S else LINGER_S
+        while may_end and not self._rest_until_over(wait, time.monotonic() + linger_s):
             self._own(lambda: self.worker.suspend(self.claim))
-        if not is_alone:
+            linger_s = LINGER_S  # the wait is over, and only a slot is lacking
+        if not may_end:
             self._rest_until_over(wait, math.inf)
 
     def _own(self, write: Callable):  # type: ignore[no-untyped-def]
@@ -312,7 +312,9 @@ class Attempt:
             raise Interrupted(str(error)) from error
 
     def noted(self, name: str, make: Callable[[], object]) -> Any:
-        number = self._number_of(name)
+        return self._noted_as(name, self._number_of(name), make)
+
+    def _noted_as(self, name: str, number: int, make: Callable[[], object]) -> Any:
         if (text := self._noted.get((name, number))) is None:
             text = encode(make(), name)
             self._own(lambda: self.journal.note(self.claim, name, number, text))

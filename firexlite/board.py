@@ -90,6 +90,8 @@ class Board:
     def forked(self, worker: int) -> None:
         """A worker that `Doorbell.ring` promised, and counted, is about to be there."""
         self.cells[self._at(worker, _STATUS)], self.cells[self._at(worker, _IMPORTED)] = COMES, 0
+        self.mark_revoked(worker, 0, 0)  # of one before it with the same number nothing concerns it
+        self.began(worker, 0, 0)
 
     def never_came(self, worker: int) -> None:
         """It could not be forked; the next `recount` forgets the promise."""

@@ -3,6 +3,7 @@ chain that is enqueued once for all: with either, tasks could wait for each othe
 """
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -15,12 +16,14 @@ _SHOWN = 3
 
 @dataclass
 class _Open:
-    """An open task: what has to end before it can, all of `needs` and, if there are any, one of `places`."""
+    """An open task, and what has to end before it can: all of `needs`, one of each of `choices`, and one of `places` if
+    there are any."""
 
     task: int
     service: str
     queue: str                                        # that it needs a place of; empty if it has one, or needs none
     needs: list[int] = field(default_factory=list)
+    choices: list[list[int]] = field(default_factory=list)
     places: list[int] = field(default_factory=list)   # the tasks that have all the places of its queue
 
 
@@ -41,7 +44,8 @@ def refuse_deadlock(journal: Journal, waiter: int) -> None:
 
 
 def _can_end(task: _Open, stuck: set[int]) -> bool:
-    return not any(need in stuck for need in task.needs) and (not task.places or any(one not in stuck for one in task.places))
+    one_of = [*task.choices, *([task.places] if task.places else [])]
+    return not any(need in stuck for need in task.needs) and all(any(one not in stuck for one in some) for some in one_of)
 
 
 def _reachable_from(journal: Journal, waiter: int) -> dict[int, _Open]:
@@ -52,7 +56,7 @@ def _reachable_from(journal: Journal, waiter: int) -> dict[int, _Open]:
         task = left.pop()
         if task not in known and (found := _look_at(journal, task)) is not None:
             known[task] = found
-            left += [*found.needs, *found.places]
+            left += [*found.needs, *itertools.chain(*found.choices), *found.places]
     return known
 
 
@@ -61,8 +65,11 @@ def _look_at(journal: Journal, task: int) -> _Open | None:
             f"SELECT state, service, limited, chain FROM task WHERE id = ? AND state IN {SQL_OPEN}", task):
         found = _Open(task, service, queue if state in ("ready", "waiting") else "")
         if state == "blocked":
-            found.needs = [tail for (tail,) in journal.execute(
-                "SELECT tail FROM awaited WHERE waiter = ? AND tail <> 0 AND NOT any", task)]
+            waits = journal.execute("SELECT wait, any, tail FROM awaited WHERE waiter = ? AND tail <> 0 ORDER BY wait, tail",
+                                    task)
+            found.needs = [tail for _, any_is_enough, tail in waits if not any_is_enough]
+            found.choices = [[tail for *_, tail in some] for (_, any_is_enough), some
+                             in itertools.groupby(waits, key=lambda row: row[:2]) if any_is_enough]
         elif state == "waiting" and task > chain:
             found.needs = [task - 1]
         if found.queue and not journal.has_place(found.queue):
@@ -75,7 +82,7 @@ def _look_at(journal: Journal, task: int) -> _Open | None:
 def _why(journal: Journal, known: dict[int, _Open], stuck: set[int], waiter: int) -> str:
     me = _name(known[waiter])
     for task in sorted(stuck):
-        if known[task].queue:
+        if known[task].places:
             queue, limit = known[task].queue, journal.queues[known[task].queue]
             places = "its only place" if limit == 1 else f"its {limit} places"
             keep = " and ".join(_name(known[one]) for one in known[task].places[:_SHOWN])
@@ -91,7 +98,8 @@ def _circle(known: dict[int, _Open], stuck: set[int], waiter: int) -> Iterator[i
     """The tasks of a circle of waits, from the first one that comes again to itself."""
     path = [waiter]
     while True:
-        following = next(need for need in known[path[-1]].needs if need in stuck)
+        task = known[path[-1]]
+        following = next(need for need in (*task.needs, *itertools.chain(*task.choices)) if need in stuck)
         if following in path:
             yield from [*path[path.index(following):], following]
             return

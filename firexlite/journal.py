@@ -47,14 +47,18 @@ _STOP = f"""UPDATE task SET state = 'ready', move = 'stop', moved = ?, stopped =
     WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING id"""
 _RELEASE = """UPDATE task SET state = 'ready', move = 'release', moved = ?, held = 0
     WHERE id = ? AND state = 'waiting' RETURNING id"""
-_SKIP = "UPDATE task SET state = 'skipped', move = 'skip', moved = ? WHERE id BETWEEN ? AND ? AND state = 'waiting'"
+_SKIP = """UPDATE task SET state = 'skipped', move = 'skip', moved = ?
+    WHERE id BETWEEN ? AND ? AND state = 'waiting' RETURNING id"""
 _BLOCK = f"UPDATE task SET state = 'blocked', move = 'block', moved = ? WHERE {_FENCE} AND state = 'running' RETURNING id"
 _AWAIT = f"""INSERT OR IGNORE INTO awaited (tail, waiter, wait, any)
     SELECT task.id, ?, ?, ? FROM json_each(?) JOIN task ON task.id = json_each.value AND task.state IN {SQL_OPEN}
     RETURNING tail"""
 _ENDED = "DELETE FROM awaited WHERE tail BETWEEN ? AND ? RETURNING waiter, wait, any"
 _MARK_WAKEABLE = "UPDATE task SET wakeable = 1 WHERE id = ? AND state = 'blocked' AND worker IS NOT NULL RETURNING id"
-_WAKE = """UPDATE task SET state = 'ready', move = 'wake', moved = ?
+# While lost files are made again, what is woken stands still like all else.
+_IS_REDOING = "EXISTS (SELECT 1 FROM task WHERE redoes IS NOT NULL AND NOT aside AND (epoch IS NULL OR epoch = run.epoch))"
+_WAKE = f"""UPDATE task SET state = 'ready', move = 'wake', moved = ?,
+    stopped = (SELECT '{{"redo": []}}' FROM run WHERE {_IS_REDOING})
     WHERE id = ? AND state = 'blocked' AND worker IS NULL RETURNING id"""
 _WAKEABLE = "SELECT id, min(slots, ?) FROM task WHERE state = 'blocked' AND wakeable ORDER BY depth DESC, id LIMIT ?"
 _UNBLOCK = """UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
@@ -63,7 +67,7 @@ _KEEP_WAITING = "UPDATE task SET wakeable = 0 WHERE id = ? AND wakeable RETURNIN
 _UNBLOCK_ONE = f"""UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE {_FENCE} AND state = 'blocked'"""
 _TAKEN = "SELECT coalesce(sum(min(slots, ?)), 0) FROM task WHERE state = 'running'"
-_READY = f"SELECT min(slots, ?) FROM task WHERE {_STARTABLE} ORDER BY priority, depth DESC, id LIMIT ?"
+_READY = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} ORDER BY priority, depth DESC, id LIMIT ?"
 _OWNED = f"SELECT depth, retry FROM task WHERE {_FENCE} AND state IN ('running', 'blocked')"
 _ENQUEUE = """INSERT INTO task (id, parent, parent_retry, chain, last, depth, service, arguments, digest, worker_deaths,
     on_interrupt, state, move, moved, attempt, retry, deaths, wakeable, held, relaxed, aside, queue, limited, slots, priority,
@@ -79,6 +83,7 @@ _HAS_SUCCESS = "EXISTS (SELECT 1 FROM task AS one WHERE one.id BETWEEN task.chai
 _NOTE = "INSERT OR IGNORE INTO noted (task, retry, name, number, value) VALUES (?, ?, ?, ?, ?)"
 _SHOW = "INSERT OR REPLACE INTO flame (task, key, type, value, position) VALUES (?, ?, ?, ?, ?)"
 _OPEN_CHILDREN = f"SELECT id FROM task WHERE parent = ? AND state IN {SQL_OPEN} AND NOT shared"
+_OPEN_ASIDE = f"SELECT id FROM task WHERE parent = ? AND state IN {SQL_OPEN} AND aside"
 _BELOW = f"""WITH RECURSIVE doomed (id) AS (SELECT value FROM json_each(?) UNION
     SELECT task.id FROM task JOIN doomed ON task.parent = doomed.id WHERE task.state IN {SQL_OPEN} AND NOT task.shared)
     SELECT id FROM doomed"""
@@ -86,7 +91,8 @@ _BELOW = f"""WITH RECURSIVE doomed (id) AS (SELECT value FROM json_each(?) UNION
 _ABANDONED = f"""SELECT task.id FROM attached JOIN task ON task.chain = attached.chain
     WHERE attached.parent IN (SELECT value FROM json_each(?)) AND task.state IN {SQL_OPEN} AND NOT EXISTS (
     SELECT 1 FROM attached AS other JOIN task AS asker ON asker.id = other.parent
-    WHERE other.chain = attached.chain AND asker.state IN {SQL_OPEN})"""
+    WHERE other.chain = attached.chain
+    AND (asker.state IN {SQL_OPEN} OR (asker.keeps_children AND asker.state IN ('succeeded', 'failed'))))"""
 _REVOKE = f"""UPDATE task SET state = 'revoked', move = 'revoke', moved = ?, wakeable = 0, held = 0, due = NULL, reason = ?,
     unsure = unsure OR (on_interrupt <> 'retry' AND state IN ('running', 'blocked'))
     WHERE id IN (SELECT value FROM json_each(?)) AND state IN {SQL_OPEN} RETURNING id"""
@@ -219,9 +225,9 @@ class Journal(JournalFile):
         """Let the bell find workers for ready tasks that could start in ``free`` slots."""
         if free <= 0:
             return
-        sizes = [slots for queue, places in self._open_queues().items()
-                 for (slots,) in self.execute(_READY, self.slots, queue, min(places, free))]
-        self._startable = sum(1 for total in itertools.accumulate(sizes) if total <= free)
+        in_order = sorted(row for queue, places in self._open_queues().items()
+                          for row in self.execute(_READY, self.slots, queue, min(places, free)))
+        self._startable = sum(1 for total in itertools.accumulate(slots for *_, slots in in_order) if total <= free)
 
     @patient
     def settle(self, claim: Claim, outcome: Success | Failure | Retry, worker: int, log_end: int,
@@ -268,11 +274,13 @@ class Journal(JournalFile):
         [(keeps_children,)] = moved
         error = None if isinstance(outcome, Success) else outcome.error
         self.execute(_END_ATTEMPT, now, how, error, log_end, use.peak, use.cpu, claim.task, claim.attempt)
+        self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)  # of a thread that still waits, for a time perhaps
         if is_parent:
-            self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)
             if not isinstance(outcome, Retry):
                 self.set_aside(outcome.aside, finished_too=how == "succeeded")
-            if not keeps_children:
+            if keeps_children:
+                self.revoke(now, [child for (child,) in self.execute(_OPEN_ASIDE, claim.task)], "it was not asked for again")
+            else:
                 self.revoke_below(now, claim.task)
         if isinstance(outcome, Success):
             self._ended(now, claim.task, claim.task)
@@ -287,8 +295,7 @@ class Journal(JournalFile):
     def skip_after(self, now: float, task: int, last: int) -> None:
         """End the rest of a chain of which this task failed."""
         if task < last:
-            self.execute(_SKIP, now, task + 1, last)
-            self.tell(self.bell.count, skipped=last - task)
+            self.tell(self.bell.count, skipped=len(self.execute(_SKIP, now, task + 1, last)))
         self._ended(now, task, last)
 
     def _ended(self, now: float, first: int, last: int) -> None:
@@ -325,13 +332,13 @@ class Journal(JournalFile):
         """Journal a chain below a task: every member, the first one ready. Returns its first and last task.
 
         held: not released until `release_held`. once: a key under which one chain is enqueued in the whole run; whoever
-        asks for the same key gets that one, also after it ended. One that failed is enqueued anew for a retry.
+        asks for the same key gets that one, also after it ended. One that failed is enqueued anew for a retry, once.
         Raises ClaimLost if the attempt no longer owns its task.
         """
         members = self._put_away_arguments(members)
         with self.transaction(durable=False, operation="enqueue") as now:
             self.must_own(claim, "enqueue")
-            chain = None if once is None else self._shared_chain(once, is_retry=claim.retry > 0)
+            chain = None if once is None else self._shared_chain(once, claim)
             if chain is None:
                 chain = self._insert_chain(now, claim.task, claim.retry, claim.depth + 1, digest, members, held,
                                            shared=once is not None)
@@ -347,12 +354,13 @@ class Journal(JournalFile):
         if not self.execute(_OWNED, claim.task, claim.attempt, claim.epoch):
             raise ClaimLost(claim.task, claim.attempt, move)
 
-    def _shared_chain(self, key: str, is_retry: bool) -> tuple[int, int] | None:
+    def _shared_chain(self, key: str, claim: Claim) -> tuple[int, int] | None:
         """The first and last task of the chain that was enqueued under a key; None if there is none to be had."""
-        for head, last in self.execute("SELECT id, last FROM task WHERE id = (SELECT task FROM once WHERE key = ?)", key):
+        for head, last, *enqueued_by in self.execute(
+                "SELECT id, last, parent, parent_retry FROM task WHERE id = (SELECT task FROM once WHERE key = ?)", key):
             [(failed,)] = self.execute("SELECT count(*) FROM task WHERE id BETWEEN ? AND ? AND state IN ('failed', 'revoked')",
                                        head, last)
-            if not (failed and is_retry):
+            if not failed or not claim.retry or enqueued_by == [claim.task, claim.retry]:  # the last: by a replay of this try
                 return head, last
         return None
 
@@ -544,7 +552,12 @@ class Journal(JournalFile):
             free = self.unblock_who_can_go_on(now)
             self.note_startable(free)
             [(waits,)] = self.execute("SELECT EXISTS (SELECT 1 FROM awaited WHERE event IS NOT NULL)")
-            return Outlook(free == self.slots and not self._startable, bool(waits) or next_due_s is not None, next_due_s)
+            waits = (waits or next_due_s is not None) and not self.is_redoing()
+            return Outlook(free == self.slots and not self._startable, bool(waits), next_due_s)
+
+    def is_redoing(self) -> bool:
+        """Whether this incarnation only makes lost files again. Inside a transaction."""
+        return bool(self.execute(f"SELECT 1 FROM run WHERE {_IS_REDOING}"))
 
     def has_open_tasks(self) -> bool:
         """Whether anything of the run has not ended."""

@@ -54,8 +54,9 @@ def _write_at_rest(directory: RunDirectory, alive: int, write: Callable[[Journal
     with History(directory) as history:
         history.refuse_damaged()
     with Journal(directory, slots=0) as journal:
+        had_ended = not journal.has_open_tasks()
         found = write(journal)
-        if not journal.has_open_tasks():
+        if not had_ended and not journal.has_open_tasks():
             journal.finish()
     leave_tidy(directory, None)
     return found

@@ -178,7 +178,9 @@ class Runner:
             task, attempt = self.board.attempt(number)
             if self.board.status(number) == WORKS and self.board.revoked(number) == (0, 0) \
                     and journal.is_revoked(task, attempt):
-                self.board.mark_revoked(number, task, attempt)
+                with journal.transaction(durable=False, operation="mark revoked"):  # meanwhile it begins no other
+                    if self.board.status(number) == WORKS and self.board.attempt(number) == (task, attempt):
+                        self.board.mark_revoked(number, task, attempt)
 
     def _answer_workers(self) -> bool:
         """Fork the workers that are asked for; returns whether somebody has a reason for a look."""

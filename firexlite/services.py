@@ -265,7 +265,8 @@ class Task(Parent):
     def wait_for_event(self, name: str, timeout: float | None = None) -> Any:
         """What somebody sends with `firexlite send ID NAME`, as `sleep` waits: without a slot, and soon without a process.
 
-        The nth wait of a task for a name gets the nth event of that name, also one that was sent before.
+        The nth wait of a task for a name gets the nth event of that name, also one that was sent before; one that ran out of
+        time does not count.
         timeout: seconds; without, there is no limit. Raises TimeoutError.
         """
         if not isinstance(name, str) or not name:

@@ -272,7 +272,8 @@ RULES: tuple[tuple[str, str], ...] = (
      f"SELECT id, state {_SUBMITTED} AND state <> 'succeeded' AND (SELECT state FROM run) = '{RUN_SUCCEEDED}'"),
     ("the run is {}, and its whole submitted chain succeeded",
      f"SELECT state FROM run WHERE state NOT IN ('{RUN_SUCCEEDED}', '{RUN_RUNNING}') "
-     f"AND NOT EXISTS (SELECT 1 {_SUBMITTED} AND state <> 'succeeded')"),
+     f"AND NOT EXISTS (SELECT 1 {_SUBMITTED} AND state <> 'succeeded') "
+     f"AND NOT EXISTS (SELECT 1 FROM task WHERE state {_IS_OPEN})"),  # children that their parent's end did not concern
     ("the run failed, and no task of its submitted chain did",
      f"SELECT 1 FROM run WHERE state = '{RUN_FAILED}' AND NOT EXISTS (SELECT 1 {_SUBMITTED} AND state = 'failed')"),
 
@@ -302,7 +303,7 @@ RULES: tuple[tuple[str, str], ...] = (
      "SELECT task.id, task.state, before.id, before.state FROM task JOIN task AS before ON before.id = task.id - 1 "
      "WHERE before.chain = task.chain AND CASE "
      "WHEN before.state = 'succeeded' THEN task.state IN ('waiting', 'skipped') "
-     f"WHEN before.state {_IS_OPEN} THEN task.state <> 'waiting' "
+     f"WHEN before.state {_IS_OPEN} THEN task.state NOT IN ('waiting', 'revoked') "
      "ELSE task.state NOT IN ('skipped', 'revoked') END"),
     ("task {} is the first of its chain and {}",
      "SELECT id, state FROM task WHERE id = chain AND (state = 'skipped' OR (state = 'waiting' AND NOT held))"),

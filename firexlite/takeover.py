@@ -12,6 +12,7 @@ from .journal import ASK, KNOWN_SERVICE, Journal, patient
 from .results import DYNAMIC_RETURN
 from .schema import counts_by_state
 from .states import RUN_RUNNING
+from .waiting import forget_what_was_given_up
 
 INCARNATION_DEATHS = 10  # of all processes of a run in a row, without one success, that a task in flight survives
 REDO = "redo"            # what keeps other tasks from being claimed while lost files are made again
@@ -82,6 +83,7 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         decided = _carry_out(journal, now, decisions)
         _let_ask_for_other_files(journal)
         reopened = _reopen(journal, now, changed, decided)
+        forget_what_was_given_up(journal)
         if decisions.redo:
             _redo(journal, now, decisions.redo)
         [(again,)] = journal.execute("SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) "
@@ -189,11 +191,13 @@ def _corrected_chains(journal: Journal, changed: Sequence[str]) -> set[int]:
                                  "AND service IN (SELECT value FROM json_each(?))", json.dumps(changed)):
         state = "failed"
         while state == "failed":  # up through those that failed because of it
-            [(chain, parent, aside)] = journal.execute("SELECT chain, parent, aside FROM task WHERE id = ?", task)
-            if parent is None or aside:
+            [(chain, parent, aside, retry)] = journal.execute("SELECT chain, parent, aside, parent_retry FROM task "
+                                                              "WHERE id = ?", task)
+            above = journal.execute("SELECT id, state FROM task WHERE id = ? AND retry = ?", parent, retry)
+            if aside or not above:  # of an earlier try nobody asks for it
                 break
-            [(task, state)] = journal.execute("SELECT id, state FROM task WHERE id = ?", parent)
-        if state == "ready":
+            [(task, state)] = above
+        if state in ("ready", "blocked"):  # what is blocked now waits without a process, and is replayed too
             journal.execute("UPDATE task SET relaxed = 1 WHERE id = ?", task)
             chains.add(chain)
     return chains
@@ -318,7 +322,8 @@ def _redo(journal: Journal, now: float, tasks: Sequence[int]) -> None:
 def _let_ask_for_other_files(journal: Journal) -> None:
     """Tasks that are reached by what was made again, and came out other than before, may ask for other children."""
     journal.execute(
-        "UPDATE task SET relaxed = 1 WHERE state = 'ready' AND attempt > 0 AND EXISTS (SELECT 1 FROM task AS made "
+        f"UPDATE task SET relaxed = 1 WHERE ((state = 'ready' AND attempt > 0) OR {_SUSPENDED}) "
+        "AND EXISTS (SELECT 1 FROM task AS made "
         "JOIN task AS again ON again.redoes = made.id AND again.state = 'succeeded' AND again.result IS NOT made.result "
         "WHERE made.parent = task.id OR (made.chain = task.chain AND made.id < task.id))")
 

@@ -1,7 +1,8 @@
 """Waits for a time or an event, in the journal: when they begin, what ends them, and tasks that wait without a process.
 
 An event is sent to the run by name, and stays. The nth wait of a task for a name is over with the nth event of that name,
-so a replay gets what the attempt before it got, and an event may come before anybody waits for it.
+so a replay gets what the attempt before it got, and an event may come before anybody waits for it. A wait that runs out of
+time gets none, so it does not count; that it did is noted, and until when it is to last.
 """
 from __future__ import annotations
 
@@ -11,12 +12,14 @@ from .journal import Journal, patient
 from .schema import SQL_OPEN
 from .states import RUN_REVOKED, RUN_SUCCEEDED
 
+GAVE_UP, UNTIL = "no event ", "waits until "  # with the name of an event: what is noted of a wait for it
+
 _AWAIT = "INSERT INTO awaited (tail, waiter, wait, any, due, event, nth) VALUES (0, ?, ?, 0, ?, ?, ?)"
 _OVER = "DELETE FROM awaited WHERE due <= ? RETURNING waiter, wait"
 _NEXT_DUE = """SELECT min(at) FROM (SELECT min(due) AS at FROM task WHERE due IS NOT NULL
     UNION ALL SELECT min(due) FROM awaited WHERE due IS NOT NULL)"""
 _SUSPEND = """UPDATE task SET worker = NULL WHERE id = ? AND attempt = ? AND epoch = ? AND state = 'blocked' AND NOT wakeable
-    AND EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) RETURNING id"""
+    AND on_interrupt = 'retry' AND EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) RETURNING id"""
 _END_ATTEMPT = "UPDATE attempt SET ended = ?, outcome = 'suspended', log_end = ? WHERE task = ? AND number = ?"
 
 
@@ -42,7 +45,7 @@ def begin_wait(journal: Journal, claim: Claim, wait: int, due: float | None, eve
 def suspend(journal: Journal, claim: Claim, log_end: int) -> bool:
     """End the attempt of a task that waits for a time or an event; it is replayed from its top when that is there.
 
-    False if its wait is over already; then nothing has changed.
+    False if its wait is over already, or its body must not run twice; then nothing has changed.
     """
     with journal.transaction(durable=True, operation="suspend") as now:
         if not journal.execute(_SUSPEND, claim.task, claim.attempt, claim.epoch):
@@ -56,13 +59,21 @@ def come_due(journal: Journal, now: float) -> float | None:
 
     Returns in how many seconds the next time comes that something waits for; None if there is none.
     """
-    if journal.execute(f"SELECT 1 FROM task WHERE redoes IS NOT NULL AND state IN {SQL_OPEN} LIMIT 1"):
+    if journal.is_redoing():
         return None  # all else stands still while lost files are made again
     for waiter, _ in journal.execute(_OVER, now):
         journal.let_go_on(now, waiter)
     journal.execute("UPDATE task SET due = NULL WHERE due <= ?", now)
     [(due,)] = journal.execute(_NEXT_DUE)
     return None if due is None else max(0.0, due - now)
+
+
+def forget_what_was_given_up(journal: Journal) -> None:
+    """Let tasks that may take another path wait anew for events that did not come in time. Inside a transaction."""
+    given_up = f"""SELECT task, retry, number, {{}} FROM noted WHERE substr(name, 1, {len(GAVE_UP)}) = '{GAVE_UP}'
+        AND task IN (SELECT id FROM task WHERE relaxed AND state <> 'succeeded')"""
+    for name in (f"'{UNTIL}' || substr(name, {len(GAVE_UP) + 1})", "name"):
+        journal.execute(f"DELETE FROM noted WHERE (task, retry, number, name) IN ({given_up.format(name)})")
 
 
 def value_of(journal: Journal, event: tuple[str, int]) -> str | None:

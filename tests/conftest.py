@@ -186,8 +186,8 @@ def struck(tmp_path: Path) -> Callable[[str], dict[str, str]]:
 def new_run(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
     """Makes a run of the given services, of which ``slots`` may run at once; gives its open journal. No process runs it."""
     with contextlib.ExitStack() as made:
-        def make(*services: str, slots: int = 1, **more: object) -> Journal:
-            journal = opened(tmp_path, slots)
+        def make(*services: str, slots: int = 1, queues: dict[str, int] | None = None, **more: object) -> Journal:
+            journal = opened(tmp_path, slots, queues)
             made.callback(journal.close)
             submit(journal, *services, **more)
             return journal

@@ -4,10 +4,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from firexlite.claims import Bell, Claim, Failure, NewTask, Success
+from firexlite.claims import Bell, Claim, Failure, NewTask, Retry, Success
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
 
@@ -49,6 +49,9 @@ class Chimes(Bell):
     def rest(self, worker: int, quiet: bool) -> None:
         self.calls.append(("rest", worker, quiet))
 
+    def comes_due(self, in_s: float) -> None:
+        self.calls.append(("comes_due", in_s))
+
     def count(self, **changes: int) -> None:
         self.calls += [("count", name, change) for name, change in changes.items() if change]
 
@@ -63,16 +66,16 @@ def run_directory(folder: Path) -> RunDirectory:
     return run
 
 
-def opened(folder: Path, slots: int = 1) -> Journal:
+def opened(folder: Path, slots: int = 1, queues: Mapping[str, int] | None = None) -> Journal:
     """An open journal without a run; its clock gives each transaction a time of its own."""
-    journal = Journal(run_directory(folder), slots, Chimes())
+    journal = Journal(run_directory(folder), slots, Chimes(), queues=queues)
     journal.clock = itertools.count(1000.0).__next__  # type: ignore[assignment]
     return journal.open()
 
 
-def new_tasks(*services: str, arguments: str = "{}", worker_deaths: int = 3) -> list[NewTask]:
-    """Members of a chain; the digest of a service's code is its name."""
-    return [NewTask(service, arguments, worker_deaths, "{}", service) for service in services]
+def new_tasks(*services: str, arguments: str = "{}", worker_deaths: int = 3, **more: object) -> list[NewTask]:
+    """Members of a chain; the digest of a service's code is its name. more: of each `NewTask`, as ``queue="gpu"``."""
+    return [NewTask(service, arguments, worker_deaths, "{}", service, **more) for service in services]  # type: ignore[arg-type]
 
 
 def submit(journal: Journal, *services: str, **more: object) -> None:
@@ -80,9 +83,10 @@ def submit(journal: Journal, *services: str, **more: object) -> None:
                    members=new_tasks(*services, **more), pid=os.getpid(), host="here")  # type: ignore[arg-type]
 
 
-def enqueue(journal: Journal, claim: Claim, *services: str, held: bool = False, **more: object) -> tuple[int, int]:
+def enqueue(journal: Journal, claim: Claim, *services: str, held: bool = False, once: str | None = None,
+            **more: object) -> tuple[int, int]:
     """A chain below a task; its digest is the names of its services."""
-    return journal.enqueue(claim, "|".join(services), new_tasks(*services, **more), held)  # type: ignore[arg-type]
+    return journal.enqueue(claim, "|".join(services), new_tasks(*services, **more), held, once)  # type: ignore[arg-type]
 
 
 def claimed(journal: Journal, worker: int = 0) -> Claim:
@@ -91,8 +95,8 @@ def claimed(journal: Journal, worker: int = 0) -> Claim:
     return claim
 
 
-def settle(journal: Journal, claim: Claim, outcome: Success | Failure = DONE, worker: int = MAIN, is_parent: bool = False,
-           claims_next: bool = True) -> Claim | None:
+def settle(journal: Journal, claim: Claim, outcome: Success | Failure | Retry = DONE, worker: int = MAIN,
+           is_parent: bool = False, claims_next: bool = True) -> Claim | None:
     return journal.settle(claim, outcome, worker, 0, is_parent=is_parent, claims_next=claims_next)
 
 
@@ -117,6 +121,11 @@ def column(journal: Journal, name: str) -> list:
 def attempts(journal: Journal, task: int) -> list[tuple]:
     """``(outcome, error)`` of each attempt at a task."""
     return journal.execute("SELECT outcome, error FROM attempt WHERE task = ? ORDER BY number", task)
+
+
+def turn_clock(journal: Journal, to: float) -> None:
+    """Let each transaction from now on have a time of its own from then on."""
+    journal.clock = itertools.count(float(to)).__next__  # type: ignore[assignment]
 
 
 def error_after(deaths: int, unsure: bool = False) -> str:

@@ -45,7 +45,7 @@ def replaced(monkeypatch, name: str, old: str, new: str, module=journal) -> None
 
 
 def test_a_claim_beyond_the_slots_is_noticed(monkeypatch):
-    monkeypatch.setattr(journal, "_RUNNING", "SELECT 0 FROM (SELECT 1)")
+    monkeypatch.setattr(journal, "_TAKEN", "SELECT 0 FROM (SELECT ?)")
 
     assert "tasks run in 1 slots" in problems(PROGRAMS["a child, in one slot"], deaths=0)
 
@@ -63,7 +63,7 @@ def test_a_parent_that_is_not_woken_is_noticed(monkeypatch):
 
 
 def test_a_claim_of_what_runs_already_is_noticed(monkeypatch):
-    replaced(monkeypatch, "_CLAIM", "state = 'ready' AND stopped IS NULL", "state IN ('ready', 'running') AND stopped IS NULL")
+    replaced(monkeypatch, "_NEXT", "state = 'ready' AND stopped IS NULL", "state IN ('ready', 'running') AND stopped IS NULL")
 
     assert "no such move" in problems(PROGRAMS["a child"], deaths=0)
 
@@ -99,6 +99,6 @@ def test_a_take_over_that_gives_nothing_back_is_noticed(monkeypatch):
 
 
 def test_a_bell_that_is_told_before_the_commit_is_noticed(monkeypatch):
-    monkeypatch.setattr(journal.Journal, "_tell", lambda self, tell, *what, **more: tell(*what, **more))
+    monkeypatch.setattr(journal.Journal, "tell", lambda self, tell, *what, **more: tell(*what, **more))
 
     assert "before COMMIT" in problems(PROGRAMS["a chain of two"], deaths=0)

@@ -19,7 +19,7 @@ def test_the_journal_and_its_model_stay_the_same():
 
 
 @pytest.mark.parametrize(("name", "old", "new"), [
-    ("_CLAIM", "ORDER BY depth DESC, id", "ORDER BY id"),
+    ("_NEXT", "ORDER BY priority, depth DESC, id", "ORDER BY priority, id"),
     ("_FAIL", "IN ('running', 'blocked')", "= 'running'"),
     ("_ENDED", "BETWEEN ? AND ?", "BETWEEN ? AND ? AND 0"),
     ("_OPEN_CHILDREN", "parent = ?", "parent = ? AND 0"),

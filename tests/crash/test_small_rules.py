@@ -25,8 +25,7 @@ from journals import (
 )
 
 from firexlite import home as home_module
-from firexlite import host, schema
-from firexlite import journal as journal_module
+from firexlite import host, journal_file, schema
 from firexlite.claims import Recorded, Success
 from firexlite.errors import BadInput, DiskFull, RunActive, StorageFailure
 from firexlite.journal import Journal
@@ -176,7 +175,7 @@ def test_a_service_whose_first_task_was_not_journaled_is_recorded_with_the_next(
             raise ZeroDivisionError
 
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
-        patched.setattr(journal_module.faults, "reach", fail_before_the_commit)
+        patched.setattr(journal_file.faults, "reach", fail_before_the_commit)
         enqueue(journal, claim, "child")
     enqueue(journal, claim, "child")
 
@@ -471,7 +470,7 @@ def test_the_log_of_a_journal_gives_space_back_when_it_begins_anew(new_run):
 
 
 def test_after_the_log_was_trimmed_a_lock_is_waited_for_as_long_as_before(new_run, monkeypatch):
-    monkeypatch.setattr(journal_module, "_TRIM", ((0, 10),))
+    monkeypatch.setattr(journal_file, "_TRIM", ((0, 10),))
     journal = new_run("one")
     before = journal.execute("PRAGMA busy_timeout")
 
