@@ -36,7 +36,8 @@ _IN_QUEUE = "SELECT count(*) FROM task WHERE limited = ? AND state IN ('running'
 _BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start) VALUES (?, ?, ?, ?, ?, ?)"
 _END_ATTEMPT = """UPDATE attempt SET ended = ?, outcome = ?, error = ?, log_end = ?, peak = ?, cpu = ?
     WHERE task = ? AND number = ? AND ended IS NULL"""
-_FENCE = "id = ? AND attempt = ? AND epoch = ? AND epoch = (SELECT epoch FROM run)"
+# A task that waits without a process has no worker, and nobody who could still write for it.
+_FENCE = "id = ? AND attempt = ? AND worker IS NOT NULL AND epoch = ? AND epoch = (SELECT epoch FROM run)"
 _SUCCEED = f"""UPDATE task SET state = 'succeeded', move = 'succeed', moved = ?, result = ?, changes = ?, cached_from = ?
     WHERE {_FENCE} AND state = 'running' RETURNING keeps_children"""
 _FAIL = f"""UPDATE task SET state = 'failed', move = 'fail', moved = ?, wakeable = 0
