@@ -221,6 +221,11 @@ class Task(Parent):
             raise found
         return found
 
+    @property
+    def request_soft_time_limit(self) -> float | None:
+        """After how many seconds this attempt is told that it takes too long; None: never."""
+        return self._engine.limits()[0]
+
     # --- where it logs -------------------------------------------------------------------------------------------
 
     @property
