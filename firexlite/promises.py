@@ -108,6 +108,9 @@ class Engine(Protocol):
     def num(self) -> int:
         """The number of the task in its run."""
 
+    def limits(self) -> tuple[float | None, float | None]:
+        """The soft and the hard limit of the attempt, in seconds; None: it has none."""
+
     def is_recorded(self, chain: Chain) -> bool:
         """Whether an earlier attempt enqueued this chain and the present one has not asked for it yet."""
 

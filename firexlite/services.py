@@ -168,7 +168,10 @@ class Task(Parent):
 
     @property
     def uid(self) -> Uid | None:
-        """The FireX ID of the run, if the service takes `uid`; else None, as in FireX. `self.abog['uid']` always has it."""
+        """The FireX ID of the run, if the service takes `uid`; else None, as in FireX.
+
+        `self.abog['uid']` has it in the submitted chain, and in children to which it is handed down.
+        """
         return self.bound_args.get("uid")
 
     @property
@@ -217,6 +220,11 @@ class Task(Parent):
         if throw:
             raise found
         return found
+
+    @property
+    def request_soft_time_limit(self) -> float | None:
+        """After how many seconds this attempt is told that it takes too long; None: never."""
+        return self._engine.limits()[0]
 
     # --- where it logs -------------------------------------------------------------------------------------------
 

@@ -155,8 +155,8 @@ REFUSED: dict[str, str] = {
     "firexapp.testing.config_interpreter": "run flow tests with `python -m firexlite.compat.flow_tests --tests FILE`",
     "firex_flame": "`firexlite flame ID > out.html` draws a run, with no server",
     "firex_blaze": "firexlite sends no events to Kafka; `firexlite flame ID --json` gives a run as JSON",
-    "celery.signals": "nothing in a run sends celery's signals; write what is to happen before or after a body into a subclass "
-                      "of FireXTask, and name that by base=",
+    "celery.signals": "nothing in a run sends celery's signals; write what is to happen before each body into the pre_task_run "
+                      "of a subclass of FireXTask, and name that by base=",
     "celery.local": "services are plain objects here; take celery.current_task, or `self` of a service with bind=True",
     "celery:group": "enqueue several children and wait for them, or call self.enqueue_in_parallel",
     "celery.canvas:group": "enqueue several children and wait for them, or call self.enqueue_in_parallel",
