@@ -158,10 +158,10 @@ def test_children_that_continue_are_not_waited_for_by_their_parent_but_by_the_ru
 
 def test_a_run_may_end_when_it_only_waits(firexlite: Command, plugin, effects):
     done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "patient", "--exit-when-waiting")
-    assert (done.code, outcomes(firexlite.only_run())) == (7, [None]), done.err
+    assert (done.code, outcomes(firexlite.only_run())) == (7, ["suspended"]), done.err
 
     firexlite("send", done.firex_id, "approved", "1")
     resumed = firexlite("resume", done.firex_id)
 
     assert resumed.code == 0, resumed.err
-    assert (effects()["nothing yet"], outcomes(firexlite.only_run())) == (1, ["lost", "succeeded"])
+    assert (outcomes(firexlite.only_run()), effects()) == (["suspended", "succeeded"], {"nothing yet": 2})

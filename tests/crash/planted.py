@@ -5,31 +5,8 @@ which is a failure too: it would prove nothing. Write a new one whenever a test 
 """
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Bug:
-    """One mistake. old: occurs exactly once in the file. caught_by: arguments to pytest, of the cheapest tests that see it."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    caught_by: str
-
-    def planted_in(self, source: str) -> str:
-        """The file with the bug in it. Raises ValueError if it does not fit any more."""
-        if (found := source.count(self.old)) != 1:
-            raise ValueError(f"'{self.name}' no longer fits: what it replaces occurs {found} times in {self.file}")
-        return source.replace(self.old, self.new)
-
-
-def only(tests: str, words: str) -> str:
-    """Those of some tests whose names fit ``words``, as pytest's -k has it."""
-    return f"{tests} -k {shlex.quote(words)}"
-
+from .bug import Bug, in_file, only
+from .planted_waits import BUGS_OF_WAITS
 
 JOURNAL = "tests/test_journal.py"
 STATES = "tests/test_states.py"
@@ -54,7 +31,7 @@ BUGS: list[Bug] = []
 
 
 def _in(file: str, *bugs: tuple[str, str, str, str]) -> None:
-    BUGS.extend(Bug(name, file, old, new, caught_by) for name, old, new, caught_by in bugs)
+    BUGS.extend(in_file(file, *bugs))
 
 
 # --- who may write ---------------------------------------------------------------------------------------------------
@@ -364,8 +341,8 @@ _in("journal.py",
     ("nobody is told of a second free slot",
      "            self.note_startable(self._free_slots())\n", "", only(SEEN, "second_slot")),
     ("the oldest is claimed first, however deep others are",
-     "SELECT priority, -depth, id FROM task WHERE {_STARTABLE} ORDER BY priority, depth DESC, id LIMIT 1",
-     "SELECT priority, 0, id FROM task WHERE {_STARTABLE} ORDER BY priority, id LIMIT 1", only(JOURNAL, "deepest")),
+     '_NEXT = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} {_IN_ORDER} 1"',
+     '_NEXT = f"SELECT priority, 0, id FROM task WHERE {_STARTABLE} ORDER BY priority, id LIMIT 1"', only(JOURNAL, "deepest")),
     ("one thread's wake-up is lost when another still waits",
      "        if others_wait or not (self.execute(_MARK_WAKEABLE",
      "        if not others_wait and not (self.execute(_MARK_WAKEABLE",
@@ -461,7 +438,8 @@ _in("worker.py",
 
 _in("journal.py",
     ("what follows a failure is not skipped",
-     "            self.execute(_SKIP, now, task + 1, last)\n            self.tell", "            self.tell",
+     "            self.tell(self.bell.count, skipped=len(self.execute(_SKIP, now, task + 1, last)))\n",
+     "            self.tell(self.bell.count, skipped=last - task)\n",
      only(JOURNAL, "skips")),
     ("what follows a task that lost too many workers is not skipped",
      "        self.skip_after(now, task, last)\n", "        self._ended(now, task, last)\n", only(JOURNAL, "deaths")),
@@ -469,7 +447,7 @@ _in("journal.py",
      "        if not keeps_children:\n            self.revoke_below(now, task)\n        self.tell(self.bell.count, failed=1)",
      "        self.tell(self.bell.count, failed=1)", only(JOURNAL, "death")),
     ("children go on when their parent ended",
-     "            if not keeps_children:\n                self.revoke_below(now, claim.task)\n", "",
+     "            else:\n                self.revoke_below(now, claim.task)\n", "",
      only(JOURNAL, "open_when_their_parent")),
     ("only the children of a revoked task are revoked, not theirs",
      "        doomed = json.dumps([row[0] for row in self.execute(_BELOW, json.dumps(tasks))])",
@@ -533,7 +511,8 @@ _in("attempt.py",
     ("children are not waited for at the end of a body",
      "            self.wait(left, any_is_enough=False, max_wait_s=None)  #", "            pass  #", "tests/test_services.py"),
     ("children of an attempt before are forgotten if they are not asked for again",
-     "        return bool(self._tails or self._replay.total)", "        return bool(self._tails)", only(SEEN, "left_out")),
+     "        return bool(self._tails or self._replay.total or self.claim.retry)",
+     "        return bool(self._tails)", only(SEEN, "left_out")),
     )
 _in("interrupts.py",
     ("a revocation between claim and body is lost",
@@ -1091,3 +1070,7 @@ _in("launch.py",
 _in("application.py",
     ("whoever imports a plugin decides which overrides", "*overridden, last = sorted(services, key=self._rank)",
      "*overridden, last = services", only("tests/test_plugins.py", "order_of_the_list")))
+
+# --- waiting, trying again, sharing, limits, and the environment of a run -----------------------------------------------------
+
+BUGS += BUGS_OF_WAITS

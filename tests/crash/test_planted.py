@@ -48,10 +48,12 @@ from firexlite.errors import BadInput, ClaimLost, DiskFull, Interrupted, Storage
 from firexlite.home import SPILL_BYTES, RunDirectory
 from firexlite.interrupts import Interrupts
 from firexlite.journal import Journal, wait_for_space
+from firexlite.limits import expire, expire_run
+from firexlite.outside import cancel
 from firexlite.replay import Replay
 from firexlite.runner import Incarnation, Runner
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
-from firexlite.waiting import come_due
+from firexlite.waiting import begin_wait, come_due, send, suspend
 from firexlite.worker import Worker
 
 # --- what a power cut must not take ------------------------------------------------------------------------------------
@@ -76,6 +78,12 @@ DURABLE = {
     "be sure": lambda journal, claim: journal.be_sure(claim),
     "finish": lambda journal, claim: journal.finish(),
     "take over": lambda journal, claim: take_over(journal, 1, "here", {}),
+    "begin wait": lambda journal, claim: begin_wait(journal, claim, 1, 2000.0, None),
+    "suspend": lambda journal, claim: suspend(journal, claim, 0),
+    "send": lambda journal, claim: send(journal, "approved", "1"),
+    "expire": lambda journal, claim: expire(journal, claim.task, claim.attempt, lambda: None),
+    "expire run": lambda journal, claim: expire_run(journal, 60.0),
+    "cancel": lambda journal, claim: cancel(journal, None, "enough"),
 }
 
 

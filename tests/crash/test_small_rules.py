@@ -31,7 +31,7 @@ from firexlite.errors import BadInput, DiskFull, RunActive, StorageFailure
 from firexlite.journal import Journal
 from firexlite.replay import Replay
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
-from firexlite.waiting import come_due
+from firexlite.waiting import come_due, send
 
 
 def set_all(journal, assignment: str) -> None:
@@ -191,12 +191,14 @@ def test_a_member_of_a_chain_is_told_once_however_many_attempts_it_took(new_run)
     assert journal.chain_members(1, 1) == [(1, "one", "failed", '"broken"', 2)]
 
 
-@pytest.mark.parametrize("table", ["task", "attempt", "event"])
-def test_what_happened_is_never_deleted(table, new_run):
+@pytest.mark.parametrize(("table", "what"), [("task", "no task"), ("attempt", "no attempt"), ("event", "no event"),
+                                             ("sent", "nothing that was sent")])
+def test_what_happened_is_never_deleted(table, what, new_run):
     journal = new_run("one")
     claimed(journal)
+    send(journal, "approved", "1")
 
-    with pytest.raises(peewee.IntegrityError, match=f"no {table} is ever deleted"), journal.transaction(durable=False):
+    with pytest.raises(peewee.IntegrityError, match=f"{what} is ever deleted"), journal.transaction(durable=False):
         journal.execute(f"DELETE FROM {table}")
 
 
