@@ -23,6 +23,7 @@ from .schema import SQL_OPEN
 from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 
 ASK = '{"ask": true}'  # what keeps a task from being claimed until a person decides about it
+NOBODY_LEFT = "nobody is left who asked for it"
 
 # --- the hot statements ------------------------------------------------------------------------------------
 
@@ -343,7 +344,8 @@ class Journal(JournalFile):
         """Journal a chain below a task: every member, the first one ready. Returns its first and last task.
 
         held: not released until `release_held`. once: a key under which one chain is enqueued in the whole run; whoever
-        asks for the same key gets that one, also after it ended. One that failed is enqueued anew for a retry, once.
+        asks for the same key gets that one, also after it ended. One that failed is enqueued anew for a retry, once, and one
+        that was revoked since nobody was left who wanted it, for whoever wants it now.
         Raises ClaimLost if the attempt no longer owns its task.
         """
         members = self._put_away_arguments(members)
@@ -369,9 +371,13 @@ class Journal(JournalFile):
         """The first and last task of the chain that was enqueued under a key; None if there is none to be had."""
         for head, last, *enqueued_by in self.execute(
                 "SELECT id, last, parent, parent_retry FROM task WHERE id = (SELECT task FROM once WHERE key = ?)", key):
-            [(failed,)] = self.execute("SELECT count(*) FROM task WHERE id BETWEEN ? AND ? AND state IN ('failed', 'revoked')",
-                                       head, last)
-            if not failed or not claim.retry or enqueued_by == [claim.task, claim.retry]:  # the last: by a replay of this try
+            if enqueued_by == [claim.task, claim.retry]:
+                return head, last  # by this very try, of which this is a replay
+            [(failed, abandoned)] = self.execute(
+                "SELECT total(state IN ('failed', 'revoked')), total(state = 'revoked' AND reason = ? AND NOT unsure) "
+                "FROM task WHERE id BETWEEN ? AND ?", NOBODY_LEFT, head, last)
+            has_asked = self.execute("SELECT 1 FROM attached WHERE chain = ? AND parent = ?", head, claim.task)
+            if not (failed and claim.retry) and (has_asked or not abandoned):
                 return head, last
         return None
 
@@ -494,7 +500,8 @@ class Journal(JournalFile):
         """Revoke the children of a task that are open. Inside a transaction, as `revoke` and `set_aside`."""
         children = [child for (child,) in self.execute(_OPEN_CHILDREN, task)]
         abandoned = [shared for (shared,) in self.execute(_ABANDONED, json.dumps([task]))]
-        self.revoke(now, children + abandoned, "the task that enqueued it ended")
+        self.revoke(now, children, "the task that enqueued it ended")
+        self.revoke(now, abandoned, NOBODY_LEFT)
 
     def revoke(self, now: float, tasks: Sequence[int], reason: str) -> list[int]:
         """Revoke what of these is open, and all that is open below it; returns the tasks that were revoked."""
@@ -507,7 +514,7 @@ class Journal(JournalFile):
             for task in revoked:
                 self._ended(now, task, task)
             all_revoked += revoked
-            tasks = [shared for (shared,) in self.execute(_ABANDONED, doomed)]
+            tasks, reason = [shared for (shared,) in self.execute(_ABANDONED, doomed)], NOBODY_LEFT
         self.tell(self.bell.count, revoked=len(all_revoked))
         return all_revoked
 

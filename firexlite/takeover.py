@@ -152,9 +152,10 @@ def _reopen(journal: Journal, now: float, changed: Sequence[str], decided: Seque
         chains = {chain for (chain,) in journal.execute(
             "SELECT DISTINCT child.chain FROM task AS child JOIN task AS above ON above.id = child.parent "
             "WHERE child.parent IN (SELECT value FROM json_each(?)) AND child.parent_retry = above.retry "
-            "AND NOT child.aside AND child.state IN ('failed', 'skipped', 'revoked') "
+            "AND NOT child.aside AND NOT child.shared AND child.state IN ('failed', 'skipped', 'revoked') "
             "UNION SELECT shared.chain FROM attached JOIN task AS shared ON shared.chain = attached.chain "
-            "WHERE attached.parent IN (SELECT value FROM json_each(?)) AND shared.state IN ('failed', 'skipped', 'revoked')",
+            "WHERE attached.parent IN (SELECT value FROM json_each(?)) AND shared.state IN ('failed', 'skipped', 'revoked') "
+            "AND shared.chain IN (SELECT task FROM once)",  # else it was enqueued anew since, and is not asked for again
             json.dumps(tasks), json.dumps(tasks))}
         tasks = []
     return reopened

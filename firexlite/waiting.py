@@ -19,7 +19,7 @@ _OVER = "DELETE FROM awaited WHERE due <= ? RETURNING waiter, wait"
 _NEXT_DUE = """SELECT min(at) FROM (SELECT min(due) AS at FROM task WHERE due IS NOT NULL
     UNION ALL SELECT min(due) FROM awaited WHERE due IS NOT NULL)"""
 _SUSPEND = """UPDATE task SET worker = NULL WHERE id = ? AND attempt = ? AND epoch = ? AND state = 'blocked' AND NOT wakeable
-    AND on_interrupt = 'retry' AND EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) RETURNING id"""
+    AND worker IS NOT NULL AND on_interrupt = 'retry' AND EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) RETURNING id"""
 _END_ATTEMPT = "UPDATE attempt SET ended = ?, outcome = 'suspended', log_end = ? WHERE task = ? AND number = ?"
 
 

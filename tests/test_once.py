@@ -9,6 +9,7 @@ from journals import BROKEN, MAIN, SECOND, THIRD, claimed, column, enqueue, erro
 from firexlite.claims import Retry, Success
 from firexlite.errors import ClaimLost
 from firexlite.once import compute_or_wait, result_of
+from firexlite.outside import cancel
 from firexlite.soundness import faults_of_rules
 from firexlite.takeover import Decisions, take_over
 
@@ -181,6 +182,36 @@ def test_a_shared_chain_that_failed_is_reopened_with_anyone_who_asked_for_it(fai
     assert states(journal) == ["ready", "succeeded", "ready", "ready"]
     assert chain == (4, 4)
     assert list(faults_of_rules(journal)) == []
+
+
+def test_what_nobody_wanted_any_more_is_enqueued_anew_for_who_wants_it_now(askers):
+    journal, left, right = askers()
+    enqueue(journal, left, "a", once="key")
+    settle(journal, left, BROKEN, SECOND, is_parent=True, claims_next=False)
+    assert states(journal)[3:] == ["revoked"]
+
+    assert enqueue(journal, right, "a", once="key") == (5, 5)
+
+    assert states(journal)[3:] == ["revoked", "ready"]
+
+
+def test_what_somebody_cancelled_is_not_enqueued_anew(askers):
+    journal, left, right = askers()
+    chain = enqueue(journal, left, "a", once="key")
+    cancel(journal, chain[0], "by li")
+
+    assert enqueue(journal, right, "a", once="key") == chain
+
+
+def test_of_a_key_only_what_was_enqueued_last_is_reopened(failed_for_both):
+    journal, left, _, chain = failed_for_both
+    again = settle(journal, left, AGAIN, SECOND, is_parent=True)
+    new = enqueue(journal, again, "a", once="key")
+    cancel(journal, None, "by li")
+
+    take_over(journal, 1, "here", {})
+
+    assert (states(journal)[chain[0] - 1], states(journal)[new[0] - 1]) == ("failed", "ready")
 
 
 def test_a_shared_chain_is_not_set_aside_with_one_who_is_restarted(askers):

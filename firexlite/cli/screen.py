@@ -152,7 +152,7 @@ def _report_success(history: History) -> None:
         say("\nReturned values:\n" + _indented(tabulate(rows, tablefmt="plain", disable_numparse=True)))
 
 
-def _failure_lines(history: History, waits: bool) -> list[str]:
+def _failure_lines(history: History, waits: bool = False) -> list[str]:
     run = history.run()
     lines: list[str] = []
     causes = history.root_causes()

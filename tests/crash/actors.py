@@ -9,27 +9,34 @@ from __future__ import annotations
 import contextlib
 import copy
 import fcntl
-import itertools
 import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 from firexlite import faults
-from firexlite.board import COMING, IDLE, RUNNER, STOPPING, Board, Doorbell
-from firexlite.claims import Claim, Failure, NewTask, Success
+from firexlite.board import _HEADER, _WIDTH, COMING, IDLE, RUNNER, STOPPING, Board, Doorbell
+from firexlite.claims import Claim, Failure, NewTask, Retry, Success
 from firexlite.codec import encode_error
-from firexlite.errors import ClaimLost, Superseded, TaskRevoked, WorkerLost
+from firexlite.deadlocks import refuse_deadlock
+from firexlite.errors import BadInput, ClaimLost, SchedulingDeadlockException, Superseded, TaskRevoked, WorkerLost
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
+from firexlite.limits import expire
+from firexlite.once import ENQUEUED
+from firexlite.outside import cancel
 from firexlite.replay import Replay
+from firexlite.runner import Runner
 from firexlite.takeover import TakeOver, take_over
-from firexlite.waiting import come_due
+from firexlite.waiting import begin_wait, come_due, send, suspend
 
 FIREX_ID = "FireX-li-261123-101500-4711"
 PLACES = 8  # of workers that are looked at on the board
+CELLS = _HEADER + _WIDTH * PLACES
+LATER_S, AGES_S = 1e6, 1e7  # when it is time for what sleeps; what passes when time passes
 Step = tuple  # (kind, worker number or nothing)
 
 ABOUT = json.dumps({"positional": [], "keyword_only": [], "positional_only": [], "var_positional": None, "var_keyword": None,
@@ -38,6 +45,7 @@ OPTIONS = json.dumps({"plugins": [], "workers": 2, "cwd": ".", "host": "here", "
                       "json_file": None})
 LOST = Failure(encode_error(TaskRevoked("this task was revoked")))
 RAISED = Failure(encode_error(ValueError("as it is written")))
+OUTSIDE = ("sleep", "wait for event")  # steps of bodies that wait for no chain
 
 
 @dataclass(frozen=True)
@@ -46,13 +54,21 @@ class Program:
 
     Steps: ("enqueue", "b|c"), ("wait", which children, by number; none: all), ("wait for any",), ("wait a while", which),
     ("revoke", which), ("need", which): fail if they did not succeed, ("show",), ("note",), ("fail",), and ("either", "b", "c"),
-    ("other", "b", "c"), which enqueue them in one order, or after a crash in the other.
+    ("other", "b", "c"), which enqueue them in one order, or after a crash in the other; ("enqueue once", "key", "b|c"),
+    ("sleep",), ("wait for event", "name"); ("retry",), ("retry later",): be tried again, if this is the first try.
+    commands: that other processes give at any time, ("send", "name"), ("cancel", task or None).
+    queue_of: `{service: queue}`. limited: services that may reach their limit whenever they run.
     """
 
     chain: str
     bodies: dict[str, Sequence[tuple]] = field(default_factory=dict)
     slots: int = 2
     worker_deaths: int = 3
+    commands: Sequence[tuple] = ()
+    queues: dict[str, int] = field(default_factory=dict)
+    queue_of: dict[str, str] = field(default_factory=dict)
+    limited: Sequence[str] = ()
+    keeps_children: Sequence[str] = ()
 
     @property
     def is_loose(self) -> bool:
@@ -75,8 +91,9 @@ class Broken(AssertionError):
 
 
 def new_tasks(program: Program, services: str) -> list[NewTask]:
-    return [NewTask(service, json.dumps({"of": service}), program.worker_deaths, ABOUT, service)
-            for service in services.split("|")]
+    return [NewTask(service, json.dumps({"of": service}), program.worker_deaths, ABOUT, service,
+                    queue=program.queue_of.get(service), keeps_children=service in program.keeps_children,
+                    options='{"time_limit": 1}') for service in services.split("|")]
 
 
 def result_of(service: str) -> Success:
@@ -132,17 +149,20 @@ class WorkerAt:
     waits: int = 0
     raises: bool = False                                          # it ends with a failure
     replay: Replay | None = None
+    sleeps: dict[int, float] = field(default_factory=dict)        # step of its body -> until when, as it noted
+    keeps_process: bool = False                                   # its wait is over, so it only waits for a slot
 
     def key(self) -> tuple:
         replay = self.replay
         asked = replay and (replay._to_ask, tuple(replay._held), tuple(sorted(
             (digest, len(calls)) for digest, calls in replay._left.items())))
         return (self.number, self.phase, self.is_new, self.claim and (self.claim.task, self.claim.attempt), self.at,
-                tuple(self.chains), self.given_up, tuple(self.awaits), self.waits, self.raises, asked)
+                tuple(self.chains), self.given_up, tuple(self.awaits), self.waits, self.raises, asked, tuple(self.sleeps),
+                self.keeps_process)
 
     def copy(self) -> WorkerAt:
         twin = copy.copy(self)
-        twin.chains, twin.awaits = list(self.chains), list(self.awaits)
+        twin.chains, twin.awaits, twin.sleeps = list(self.chains), list(self.awaits), dict(self.sleeps)
         if self.replay is not None:
             twin.replay = copy.copy(self.replay)
             twin.replay._left = copy.deepcopy(self.replay._left)
@@ -189,14 +209,22 @@ class Saved:
     stale: tuple[Claim, ...]
     deaths: int
     ended: bool
+    now: float
+    commanded: int
 
 
 _RUN = "SELECT state, epoch FROM run"
 _TASKS = """SELECT id, parent, parent_retry, chain, last, service, digest, state, attempt, retry, deaths,
     CASE WHEN state IN ('running', 'blocked') THEN epoch END, CASE WHEN state IN ('running', 'blocked') THEN worker END,
-    wakeable, held, relaxed, stopped, unsure, aside, result, changes FROM task ORDER BY id"""
+    wakeable, held, relaxed, stopped, unsure, aside, result, changes, limited, due IS NULL, shared
+    FROM task ORDER BY id"""
 _ATTEMPTS = "SELECT task, number, epoch, outcome FROM attempt ORDER BY task, number"
-_AWAITED = "SELECT tail, waiter, wait, any FROM awaited ORDER BY waiter, wait, tail"
+_AWAITED = "SELECT tail, waiter, wait, any, due IS NULL, event, nth FROM awaited ORDER BY waiter, wait, tail"
+_SHARED = "SELECT key, task FROM once UNION ALL SELECT chain, parent FROM attached UNION ALL SELECT name, nth FROM sent"
+# Of each time that something waits for, whether it has come.
+_PAST = """SELECT id, due <= :now FROM task WHERE due IS NOT NULL UNION ALL SELECT waiter, due <= :now FROM awaited
+    WHERE due IS NOT NULL UNION ALL SELECT task, CAST(value AS REAL) <= :now FROM noted WHERE name = 'sleeps until'"""
+_IS_TO_COME = """SELECT EXISTS (SELECT 1 FROM task WHERE due > :now) OR EXISTS (SELECT 1 FROM awaited WHERE due > :now)"""
 _INCARNATIONS = "SELECT epoch, how FROM incarnation ORDER BY epoch"
 _OTHERS = "SELECT task, key, value FROM flame UNION ALL SELECT task, name, number FROM noted"
 _ID, _STATE, _ATTEMPT = 0, 7, 8
@@ -209,9 +237,9 @@ class World:
         """The processes of a run that lies in ``directory``, none of which lives."""
         self.program, self.directory = program, directory
         self.board = Board()
-        self._untouched = bytes(8 * (16 + 4 * PLACES))
+        self._untouched = bytes(8 * CELLS)
         self.lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
-        self._clock = itertools.count(1000.0).__next__
+        self.now = 1000.0
         self._journals: dict[object, Journal] = {}
         self.workers: dict[int, WorkerAt] = {}
         self.runner: RunnerAt | None = None
@@ -221,6 +249,7 @@ class World:
         self.stale: list[Claim] = []        # of workers that died
         self.deaths = 0
         self.ended = False
+        self.commanded = 0                  # halves of commands that were given: the write, and the wake-up of the runner
         self.moments: list[str] = []        # that this step has reached
         self._dies_at: int | None = None
         self._watching = contextlib.ExitStack()
@@ -253,8 +282,12 @@ class World:
     def _connect_reader(self) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{self.directory.journal}?mode=ro", uri=True, isolation_level=None)
 
+    def _clock(self) -> float:
+        self.now += 1.0
+        return self.now
+
     def _new_journal(self, bell: ListeningBell) -> Journal:
-        journal = Journal(self.directory, self.program.slots, bell)
+        journal = Journal(self.directory, self.program.slots, bell, queues=self.program.queues)
         journal._full = False  # nobody cuts the power here
         return journal
 
@@ -290,7 +323,7 @@ class World:
         elif self.runner is not None:
             if message.startswith(b"fork"):
                 self.runner.forks += int(message.split()[1])
-            elif message == b"quiet":
+            elif message in (b"quiet", b"look"):
                 self.runner.told_quiet = True
             else:
                 self.runner.is_called = True
@@ -300,22 +333,24 @@ class World:
     def rows(self) -> tuple:
         """What the journal says, less times, events and who ended what."""
         execute = self.reader.execute
-        return tuple(tuple(execute(sql)) for sql in (_RUN, _TASKS, _ATTEMPTS, _AWAITED, _INCARNATIONS, _OTHERS))
+        return tuple(tuple(execute(sql)) for sql in (_RUN, _TASKS, _ATTEMPTS, _AWAITED, _INCARNATIONS, _OTHERS,
+                                                          _SHARED))
 
     def key(self, rows: tuple) -> int:
         """Worlds with the same key go on in the same ways."""
-        hints = bytes(self.board.cells[:16 + 4 * PLACES])
+        hints = bytes(self.board.cells[:CELLS])
         counts = [self.board.cells[cell] for cell in (STOPPING, IDLE, COMING)]  # not those for the display
-        return hash((rows, tuple(counts), hints[8 * 16:], tuple(worker.key() for worker in self.workers.values()),
+        return hash((rows, tuple(counts), hints[8 * _HEADER:], tuple(worker.key() for worker in self.workers.values()),
                      self.runner and self.runner.key(), frozenset(self.mail), frozenset(self.interrupted), tuple(self.dead),
-                     frozenset(self.stale), self.deaths, self.ended))
+                     frozenset(self.stale), self.deaths, self.ended, self.commanded,
+                     tuple(self.reader.execute(_PAST, {"now": self.now}))))
 
     def save(self) -> Saved:
         db = sqlite3.connect(":memory:")
         self.reader.backup(db)
-        return Saved(db, bytes(self.board.cells[:16 + 4 * PLACES]), [worker.copy() for worker in self.workers.values()],
+        return Saved(db, bytes(self.board.cells[:CELLS]), [worker.copy() for worker in self.workers.values()],
                      self.runner and self.runner.copy(), frozenset(self.mail), frozenset(self.interrupted), tuple(self.dead),
-                     tuple(self.stale), self.deaths, self.ended)
+                     tuple(self.stale), self.deaths, self.ended, self.now, self.commanded)
 
     def restore(self, saved: Saved) -> None:
         saved.db.backup(self.submitter.db.connection())
@@ -324,10 +359,10 @@ class World:
         self.runner = saved.runner and saved.runner.copy()
         self.mail, self.interrupted = set(saved.mail), set(saved.interrupted)
         self.dead, self.stale = list(saved.dead), list(saved.stale)
-        self.deaths, self.ended = saved.deaths, saved.ended
+        self.deaths, self.ended, self.now, self.commanded = saved.deaths, saved.ended, saved.now, saved.commanded
 
     def _set_board(self, cells: bytes) -> None:
-        self.board.cells[:16 + 4 * PLACES] = memoryview(cells).cast("q")
+        self.board.cells[:CELLS] = memoryview(cells).cast("q")
 
     # --- how it may go on ------------------------------------------------------------------------------------------------
 
@@ -335,9 +370,11 @@ class World:
         """What may happen next, if nobody dies."""
         if self.ended:
             return []
+        steps: list[Step] = [("command",)] * (self.commanded < 2 * len(self.program.commands))
         if self.runner is None:
-            return [("resume",)]
-        steps: list[Step] = []
+            return [*steps, ("resume",)]
+        if self.reader.execute(_IS_TO_COME, {"now": self.now}).fetchone()[0]:
+            steps.append(("time passes",))
         if self.runner.todo or self.runner.is_awaited or self.dead:
             steps.append(("runner",))
         for number, worker in self.workers.items():
@@ -345,6 +382,11 @@ class World:
                 steps.append(("worker", number))
             if worker.phase == "parked" and self._step_of_body(worker)[0] == "wait a while" and number not in self.interrupted:
                 steps.append(("time out", number))
+            if worker.phase == "parked" and self._step_of_body(worker)[0] in OUTSIDE and number not in self.interrupted \
+                    and not worker.keeps_process:
+                steps.append(("suspend", number))
+            if worker.claim is not None and worker.claim.service in self.program.limited:
+                steps.append(("limit", number))
         return steps
 
     def safety_nets(self) -> list[Step]:
@@ -358,7 +400,7 @@ class World:
     def deaths_now(self) -> list[Step]:
         if self.ended or self.runner is None:
             return []
-        return [("kill all",), *(("kill", number) for number in self.workers)]
+        return [("kill all",), *(("kill", number) for number in self.workers), *[("kill command",)] * (self.commanded % 2)]
 
     def perform(self, step: Step, dies_at: int | None = None) -> None:
         """Do a step. dies_at: of the moments that it reaches, the one at which the worker is killed."""
@@ -374,6 +416,16 @@ class World:
                 self.runner.todo = [("look",), ("interrupt",)]
             elif kind == "kill all":
                 self._kill_all()
+            elif kind == "kill command":
+                self.deaths, self.commanded = self.deaths + 1, self.commanded + 1
+            elif kind == "command":
+                self._command()
+            elif kind == "time passes":
+                assert self.runner is not None
+                self.now += AGES_S
+                self.runner.told_quiet = True  # it knew when to look again
+            elif kind == "limit":
+                self._reach_limit(self.workers[number])  # type: ignore[index]
             elif kind == "kill":
                 self._kill(self.workers[number])  # type: ignore[index]
             else:
@@ -415,7 +467,37 @@ class World:
     def take_over(self, digests: dict[str, tuple[str, str]] | None = None) -> TakeOver:
         return take_over(self._journal("resumer"), os.getpid(), "here", digests or {})
 
+    # --- commands --------------------------------------------------------------------------------------------------------
+
+    def _command(self) -> None:
+        """Half of a command: it writes, and then wakes the runner."""
+        number, is_written = divmod(self.commanded, 2)
+        self.commanded += 1
+        if is_written:
+            if self.runner is not None:
+                self.runner.told_quiet = True
+            return
+        if "command" not in self._journals:
+            journal = Journal(self.directory, slots=0)
+            journal._full, journal.clock = False, self._clock
+            self._journals["command"] = journal.open()
+        kind, what = self.program.commands[number]
+        with contextlib.suppress(BadInput):  # it came too late
+            if kind == "send":
+                send(self._journals["command"], what, "1")
+            else:
+                cancel(self._journals["command"], what, "by li")
+
     # --- the runner ----------------------------------------------------------------------------------------------------
+
+    def _reach_limit(self, worker: WorkerAt) -> None:
+        assert worker.claim is not None
+
+        def kill() -> None:
+            self._gone(worker)
+            self.dead.append(worker.number)
+
+        expire(self._journal("runner", self.epoch), worker.claim.task, worker.claim.attempt, kill)
 
     def _runner(self) -> None:
         runner = self.runner
@@ -441,7 +523,10 @@ class World:
             else:
                 self._interrupt_revoked(runner)
         elif kind == "look":
-            runner.is_quiet = journal.look(list(self.workers), come_due).is_quiet
+            outlook = journal.look(list(self.workers), come_due)
+            runner.is_quiet = outlook.is_quiet and not outlook.waits
+            Runner._mark_revoked_from_outside(SimpleNamespace(  # type: ignore[arg-type]
+                workers={number: number for number in self.workers}, board=self.board), journal)
         elif kind == "interrupt":
             self._interrupt_revoked(runner)
         elif kind == "finish":
@@ -506,6 +591,8 @@ class World:
                 journal.end_wait(worker.claim, worker.waits)  # type: ignore[arg-type]
                 worker.given_up |= set(worker.awaits)
                 worker.phase, worker.at = "acts", worker.at + 1
+            elif kind == "suspend":
+                self._suspend(worker, journal)
             elif worker.phase in ("looks", "parked"):
                 self._look(worker, journal)
             else:
@@ -516,13 +603,42 @@ class World:
 
     def _begin(self, worker: WorkerAt, journal: Journal, claim: Claim | None) -> None:
         worker.claim, worker.at, worker.chains, worker.given_up = claim, 0, [], frozenset()
-        worker.awaits, worker.waits, worker.raises, worker.replay = [], 0, False, None
+        worker.awaits, worker.waits, worker.raises, worker.replay, worker.sleeps = [], 0, False, None, {}
         worker.phase = "rests" if claim is None else "acts"
         if claim is None:
             if self.board.stopping:
                 self._gone(worker)
             return
         worker.replay = Replay(journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
+        notes = journal.notes(claim) if claim.attempt > 1 else {}
+        worker.sleeps = {number: float(value) for (name, number), value in sorted(notes.items()) if name == "sleeps until"}
+
+    def _suspend(self, worker: WorkerAt, journal: Journal) -> None:
+        """Its process ends, if its task still waits; nobody died by that."""
+        assert worker.claim is not None
+        if suspend(journal, worker.claim, 0):
+            self._gone(worker)
+            self.dead.append(worker.number)
+        else:
+            worker.phase, worker.keeps_process = "looks", True
+
+    def _wait_outside(self, worker: WorkerAt, journal: Journal, kind: str, what: Sequence[str]) -> None:
+        assert worker.claim is not None
+        due, event = None, None
+        if kind == "sleep":
+            if worker.at not in worker.sleeps:
+                worker.sleeps[worker.at] = self.now + LATER_S
+                journal.note(worker.claim, "sleeps until", worker.at, json.dumps(worker.sleeps[worker.at]))
+                return
+            due = worker.sleeps[worker.at]
+        else:
+            before = self.program.bodies[worker.claim.service][:worker.at]
+            event = (what[0], 1 + before.count((kind, what[0])))  # type: ignore[attr-defined]
+        worker.waits += 1
+        if begin_wait(journal, worker.claim, worker.waits, due, event):
+            worker.phase, worker.awaits, worker.keeps_process = "looks", [], False
+        else:
+            worker.at += 1
 
     def _look(self, worker: WorkerAt, journal: Journal) -> None:
         if journal.is_waiting(worker.claim, worker.waits):  # type: ignore[arg-type]
@@ -547,8 +663,17 @@ class World:
                 services, may_hold=True,
                 journal_chain=lambda held: journal.enqueue(claim, services, new_tasks(self.program, services), held),
                 release=journal.release_held))
+        elif kind == "enqueue once":
+            key, services = what
+            worker.chains.append(journal.enqueue(claim, services, new_tasks(self.program, services), once=ENQUEUED + key))
         elif kind in ("wait", "wait for any", "wait a while", "return"):
             self._wait(worker, journal, kind, what)
+            return
+        elif kind in OUTSIDE:
+            self._wait_outside(worker, journal, kind, what)
+            return
+        elif kind in ("retry", "retry later") and not claim.retry:
+            self._settle(worker, journal, Retry(RAISED.error, LATER_S if kind == "retry later" else 0.0))
             return
         elif kind == "revoke":
             journal.revoke_chain(worker.chains[what[0]][0])
@@ -578,12 +703,17 @@ class World:
             raise Broken("a program of the lab asks for other children than before")
         worker.awaits = tails
         worker.waits += 1
-        if journal.block(worker.claim, tails, worker.waits, any_is_enough=kind == "wait for any"):
+        try:
+            is_blocked = journal.block(worker.claim, tails, worker.waits, kind == "wait for any", refuse_deadlock)
+        except SchedulingDeadlockException:
+            self._settle(worker, journal, RAISED)
+            return
+        if is_blocked:
             worker.phase = "looks"
         else:
             self._go_on(worker)
 
-    def _settle(self, worker: WorkerAt, journal: Journal, outcome: Success | Failure) -> None:
+    def _settle(self, worker: WorkerAt, journal: Journal, outcome: Success | Failure | Retry) -> None:
         assert worker.claim is not None and worker.replay is not None
         if outcome is not LOST and worker.replay.must_stop():
             raise Broken("a program of the lab leaves out children that it asked for before")
@@ -608,10 +738,10 @@ class World:
 
     def _is_under_way(self, claim: Claim) -> bool:
         return (claim.task, claim.attempt, claim.epoch) in self.reader.execute(
-            "SELECT id, attempt, epoch FROM task WHERE state IN ('running', 'blocked')").fetchall()
+            "SELECT id, attempt, epoch FROM task WHERE state IN ('running', 'blocked') AND worker IS NOT NULL").fetchall()
 
     def _expect_nothing(self, what: str, write: Callable[[], object]) -> None:
-        before, board = self._version(), bytes(self.board.cells[:16 + 4 * PLACES])
+        before, board = self._version(), bytes(self.board.cells[:CELLS])
         was_stopping, self.board.cells[STOPPING] = self.board.cells[STOPPING], 1  # it claims nothing for itself
         try:
             write()
@@ -637,6 +767,9 @@ def _writes(journal: Journal, claim: Claim) -> Iterator[tuple[str, Callable[[], 
     yield "block", lambda: journal.block(claim, [claim.last], 1)
     yield "show", lambda: journal.show(claim, [("late", "text", '"late"', 0)])
     yield "note", lambda: journal.note(claim, "late", 0, "1")
+    yield "settle of a retry", lambda: journal.settle(claim, Retry(RAISED.error, 0.0), worker, 0, is_parent=True)
+    yield "begin wait", lambda: begin_wait(journal, claim, 1, None, ("late", 1))
+    yield "suspend", lambda: suspend(journal, claim, 0)
     yield "stop", lambda: journal.stop(claim, "{}", worker, 0)
     yield "end_wait", lambda: journal.end_wait(claim, 1)
     yield "revoke_chain", lambda: journal.revoke_chain(claim.chain)
@@ -646,7 +779,8 @@ def _writes(journal: Journal, claim: Claim) -> Iterator[tuple[str, Callable[[], 
     yield "finish", lambda: journal.finish()
 
 
-_FENCED = {"settle", "settle of a failure", "enqueue", "block", "show", "note", "stop"}
+_FENCED = {"settle", "settle of a failure", "settle of a retry", "enqueue", "block", "begin wait", "suspend", "show", "note",
+           "stop"}
 
 
 def make_directory(folder: Path) -> RunDirectory:
@@ -675,9 +809,9 @@ def endings_of(rows: tuple, is_loose: bool = False) -> tuple:
     paths: dict[int, tuple] = {}
     seen: dict[tuple, int] = {}
     for number, row in tasks.items():
-        parent, retry, chain, digest, is_aside = row[1], row[2], row[3], row[6], row[18]
+        parent, retry, chain, digest, is_aside, is_shared = row[1], row[2], row[3], row[6], row[18], row[23]
         if number == chain:
-            place = (paths.get(parent, ()), retry, digest, is_aside)
+            place = ("shared", digest) if is_shared else (paths.get(parent, ()), retry, digest, is_aside)
             seen[place] = seen.get(place, -1) + 1
             paths[number] = (*place, seen[place], 0)
         else:

@@ -6,6 +6,7 @@ second is counted in only after a death.
 """
 from __future__ import annotations
 
+import collections
 import contextlib
 import math
 import shutil
@@ -23,7 +24,7 @@ from .parts import Part, Report, Tally, new_folder
 ENOUGH = 3       # problems to be told of one program
 LIMIT_S = 90.0   # for the walk through one program, in the long set
 SMALL = 1200     # worlds; a program of more is walked through without looks that come too early
-_STATE, _ATTEMPT, _WAKEABLE = 7, 8, 13
+_STATE, _ATTEMPT, _WAKEABLE, _LIMITED = 7, 8, 13, 21
 
 CHILD = {"parent": [("enqueue", "child"), ("wait",)]}
 PROGRAMS = {
@@ -61,6 +62,43 @@ PROGRAMS = {
     "two parents": Program("parent", {
         "parent": [("enqueue", "left"), ("enqueue", "right"), ("wait",)], "left": [("enqueue", "child"), ("wait",)],
         "right": [("enqueue", "child"), ("wait",)]}),
+    # --- what waits outside, is tried again, is called off, or shared
+    "a sleep": Program("sleeper|after", {"sleeper": [("sleep",), ("show",)]}),
+    "a sleep of a child": Program("parent", {"parent": [("enqueue", "child"), ("wait",)], "child": [("sleep",)]}, slots=1),
+    "a sleep between children": Program("parent", {
+        "parent": [("enqueue", "child"), ("wait",), ("sleep",), ("enqueue", "other"), ("wait",)]}, slots=1),
+    "an event": Program("waiter|after", {"waiter": [("wait for event", "go")]}, commands=[("send", "go")]),
+    "two events of a name": Program("waiter", {"waiter": [("wait for event", "go"), ("wait for event", "go")]},
+                                    commands=[("send", "go"), ("send", "go")]),
+    "a retry": Program("flaky|after", {"flaky": [("show",), ("retry",)]}),
+    "a retry after a while": Program("flaky|after", {"flaky": [("retry later",)]}),
+    "a retry with a child": Program("flaky", {"flaky": [("enqueue", "child"), ("wait",), ("retry",)]}),
+    "a child that is tried again": Program("parent", {"parent": [("enqueue", "child"), ("wait",)], "child": [("retry later",)]},
+                                           slots=1),
+    "a retry with an open child": Program("flaky", {"flaky": [("enqueue", "child"), ("retry",)]}, slots=1),
+    "a run that is cancelled": Program("one|two", {"one": [("show",)]}, commands=[("cancel", None)]),
+    "a parent that is cancelled": Program("parent", CHILD, commands=[("cancel", 1)], slots=1),
+    "a child that is cancelled": Program("parent", CHILD, commands=[("cancel", 2)], slots=1),
+    "a sleeper that is cancelled": Program("sleeper|after", {"sleeper": [("sleep",)]}, commands=[("cancel", 1)]),
+    "two in a queue with one place": Program(
+        "parent", {"parent": [("enqueue", "gpu"), ("enqueue", "gpu"), ("wait",)]}, queues={"q": 1}, queue_of={"gpu": "q"}),
+    "a sleep in a queue with one place": Program(
+        "parent", {"parent": [("enqueue", "gpu"), ("enqueue", "other"), ("wait",)], "gpu": [("sleep",)]}, slots=1,
+        queues={"q": 1}, queue_of={"gpu": "q", "other": "q"}),
+    "a key for two parents": Program("parent", {
+        "parent": [("enqueue", "left"), ("enqueue", "right"), ("wait",)],
+        "left": [("enqueue once", "key", "shared"), ("wait",)],
+        "right": [("enqueue once", "key", "shared"), ("wait",)]}, slots=2),
+    "a key, in one slot": Program("parent", {
+        "parent": [("enqueue", "left"), ("enqueue once", "key", "shared"), ("wait",)],
+        "left": [("enqueue once", "key", "shared"), ("wait",)]}, slots=1),
+    "a key of which one that asked fails": Program("parent", {
+        "parent": [("enqueue", "left"), ("enqueue once", "key", "shared"), ("wait",)],
+        "left": [("enqueue once", "key", "shared"), ("fail",)]}, slots=1),
+    "a child that outlives its parent": Program("parent|after", {"parent": [("enqueue", "child"), ("fail",)]},
+                                                keeps_children=["parent"]),
+    "a limit": Program("parent|after", CHILD, limited=["child"]),
+    "a limit of a parent": Program("parent|after", CHILD, limited=["parent"]),
 }
 QUICK = ("a chain of two", "a child", "a child, in one slot", "a child that fails", "a parent that revokes")
 
@@ -200,10 +238,16 @@ class Exploration:
         running = states.count("running")
         if running > self.world.program.slots and self.world.program.keeps_slots:
             self._wrong(f"{running} tasks run in {self.world.program.slots} slots")
-        if running < self.world.program.slots and any(task[_WAKEABLE] for task in rows[1]):
+        # Another command has no slots to give: the runner, which it wakes, does so.
+        if running < self.world.program.slots and any(task[_WAKEABLE] for task in rows[1]) and not self.world.program.commands:
             self._wrong("a blocked task may go on, a slot is free, and it was not given to it")
-        if any(task[_ATTEMPT] > 1 + self.world.deaths for task in rows[1]):
+        meant = collections.Counter(attempt[0] for attempt in rows[2] if attempt[3] in ("retried", "suspended"))
+        if any(task[_ATTEMPT] > 1 + self.world.deaths + meant[task[0]] for task in rows[1]):
             self._wrong(f"a task began more than {1 + self.world.deaths} times with {self.world.deaths} deaths")
+        for queue, limit in self.world.program.queues.items():
+            holders = sum(task[_LIMITED] == queue and task[_STATE] in ("running", "blocked") for task in rows[1])
+            if holders > limit:
+                self._wrong(f"{holders} tasks are in the queue '{queue}', which has {limit} places")
         is_sample = self.thorough or len(self.next) % 5 == 0
         if self.world.stale and is_sample:
             try:
@@ -232,7 +276,7 @@ class Exploration:
         self.found.endings.add(ending)
         if self.undisturbed is not None and ending not in self.undisturbed:
             self._wrong(f"it ends as it never does undisturbed: {ending}")
-        if not self.world.deaths:
+        if not self.world.deaths and not self.world.program.commands:  # of which the board is not told
             cells = self.world.board.cells
             states = [task[_STATE] for task in rows[1]]
             told = (cells[1], *(cells[i] for i in range(2, 6)))

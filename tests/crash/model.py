@@ -54,9 +54,9 @@ class Kind:
 
 
 PLAIN = Kind()
-KINDS = st.lists(st.sampled_from([PLAIN] * 6 + [
+KINDS = st.lists(st.sampled_from([PLAIN] * 4 + [
     Kind("ask"), Kind("fail"), Kind(queue=QUEUE), Kind(queue=QUEUE, priority=-1), Kind(slots=2), Kind(slots=9, priority=1),
-    Kind(priority=-1), Kind(keeps_children=True)]), min_size=1, max_size=3)  # of a chain's tasks
+    Kind(priority=-1, slots=2), Kind(keeps_children=True), Kind(keeps_children=True, slots=2)]), min_size=1, max_size=3)
 
 
 @dataclass
@@ -82,6 +82,7 @@ class TaskModel:
     wakeable: bool = False
     stopped: str | None = None   # why: mismatch, ask
     unsure: bool = False
+    is_abandoned: bool = False   # revoked, since nobody was left who asked for it
     aside: bool = False
     just_failed: bool = False    # in this take-over
 
@@ -159,7 +160,10 @@ class RunModel:
             return None
         chain = self.chain(self.tasks[self.once[key]])
         is_of_this_try = (chain[0].parent, chain[0].parent_retry) == (asker.num, asker.retry)
-        if any(task.state in ("failed", "revoked") for task in chain) and asker.retry and not is_of_this_try:
+        has_failed = any(task.state in ("failed", "revoked") for task in chain)
+        is_abandoned = any(task.state == "revoked" and task.is_abandoned and not task.unsure for task in chain)
+        has_asked = (chain[0].num, asker.num) in self.attached
+        if not is_of_this_try and ((has_failed and asker.retry) or (is_abandoned and not has_asked)):
             return None
         return chain[0].num, chain[-1].num
 
@@ -339,8 +343,8 @@ class RunModel:
         if task.state == "blocked":
             task.state, task.wakeable = "running", False
 
-    def revoke(self, nums: Sequence[int]) -> list[int]:
-        """Returns those that were revoked."""
+    def revoke(self, nums: Sequence[int], is_abandoned: bool = False) -> list[int]:
+        """Returns those that were revoked. is_abandoned: since nobody is left who asked for them."""
         everything: list[int] = []
         while nums:
             doomed, found = set(), list(nums)
@@ -352,12 +356,13 @@ class RunModel:
             for task in revoked:
                 task.unsure = task.unsure or (not task.runs_again_by_itself and task.is_under_way)
                 task.state, task.wakeable, task.held, task.due = "revoked", False, False, None
+                task.is_abandoned = is_abandoned
             for num in doomed:
                 self._stop_waiting(self.tasks[num])
             for task in revoked:
                 self._ended(task.num)
             everything += [task.num for task in revoked]
-            nums = self._abandoned(doomed)
+            nums, is_abandoned = self._abandoned(doomed), True
         return everything
 
     def _abandoned(self, ended: Iterable[int]) -> list[int]:
@@ -372,7 +377,9 @@ class RunModel:
 
     def _revoke_below(self, task: TaskModel) -> None:
         children = [child.num for child in self.all() if child.parent == task.num and child.is_open and not child.shared]
-        self.revoke(children + self._abandoned([task.num]))
+        abandoned = self._abandoned([task.num])
+        self.revoke(children)
+        self.revoke(abandoned, is_abandoned=True)
 
     def cancel(self, num: int) -> list[int]:
         revoked = self.revoke([num])
@@ -435,8 +442,8 @@ class RunModel:
         while heads:
             reopened = {task.num for head in heads for task in self._reopen_chain(head)}
             heads = {task.chain for task in self.all() if task.parent in reopened and self._is_to_be_reopened(task)
-                     and task.parent_retry == self.tasks[task.parent or 0].retry}
-            heads |= {head for head, asker in self.attached if asker in reopened
+                     and task.parent_retry == self.tasks[task.parent or 0].retry and not task.shared}
+            heads |= {head for head, asker in self.attached if asker in reopened and head in self.once.values()
                       if any(self._is_to_be_reopened(task) for task in self.chain(self.tasks[head]))}
 
     @staticmethod

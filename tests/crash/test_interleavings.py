@@ -75,7 +75,7 @@ def test_a_rest_of_a_chain_that_is_not_skipped_is_noticed(monkeypatch):
 
 
 def test_a_stale_write_that_is_not_fenced_is_noticed(monkeypatch):
-    replaced(monkeypatch, "_SUCCEED", "attempt = ? AND epoch = ?", "? = ?")
+    replaced(monkeypatch, "_SUCCEED", "attempt = ? AND worker IS NOT NULL AND epoch = ?", "? = ? AND worker IS NOT NULL")
 
     assert "came too late" in problems(PROGRAMS["a chain of two"])
 

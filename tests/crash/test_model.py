@@ -7,7 +7,7 @@ import pytest
 from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
 
-from firexlite import journal
+from firexlite import journal, takeover, waiting
 
 from .model import QUICK, JournalAndModel
 
@@ -18,18 +18,28 @@ def test_the_journal_and_its_model_stay_the_same():
     run_state_machine_as_test(JournalAndModel, settings=QUICK)
 
 
-@pytest.mark.parametrize(("name", "old", "new"), [
-    ("_NEXT", "ORDER BY priority, depth DESC, id", "ORDER BY priority, id"),
-    ("_FAIL", "IN ('running', 'blocked')", "= 'running'"),
-    ("_ENDED", "BETWEEN ? AND ?", "BETWEEN ? AND ? AND 0"),
-    ("_OPEN_CHILDREN", "parent = ?", "parent = ? AND 0"),
-    ("_REVOKE", "wakeable = 0, held = 0", "wakeable = 0"),
-    ("_UNBLOCK", "wakeable = 0", "wakeable = 1"),
+@pytest.mark.parametrize(("module", "name", "old", "new"), [
+    (journal, "_NEXT", "ORDER BY priority, depth DESC, id", "ORDER BY priority, id"),
+    (journal, "_FAIL", "IN ('running', 'blocked')", "= 'running'"),
+    (journal, "_ENDED", "BETWEEN ? AND ?", "BETWEEN ? AND ? AND 0"),
+    (journal, "_OPEN_CHILDREN", "parent = ?", "parent = ? AND 0"),
+    (journal, "_ABANDONED", "NOT EXISTS", "EXISTS"),
+    (journal, "_REVOKE", "wakeable = 0, held = 0", "wakeable = 0"),
+    (journal, "_UNBLOCK", "wakeable = 0", "wakeable = 1"),
+    (journal, "_RETRY", "retry = retry + 1", "retry = retry"),
+    (journal, "_RETRY", "due = ?", "due = ? * NULL"),
+    (journal, "_STARTABLE", "AND due IS NULL ", ""),
+    (journal, "_TAKEN", "sum(min(slots, ?))", "sum(min(1, ?))"),
+    (journal, "_MARK_WAKEABLE", "AND worker IS NOT NULL ", ""),
+    (waiting, "_END_ATTEMPT", "'suspended'", "'lost'"),
+    (takeover, "_SUSPENDED", "AND worker IS NULL", "AND 0"),
 ])
-def test_a_planted_bug_is_noticed(monkeypatch, name, old, new):
-    statement = getattr(journal, name)
+def test_a_planted_bug_is_noticed(monkeypatch, module, name, old, new):
+    statement = getattr(module, name)
     assert old in statement
-    monkeypatch.setattr(journal, name, statement.replace(old, new))
+    for one, text in list(vars(module).items()):  # those made of it too
+        if isinstance(text, str) and statement in text:
+            monkeypatch.setattr(module, one, text.replace(statement, statement.replace(old, new)))
 
     with pytest.raises((AssertionError, peewee.IntegrityError)):
         run_state_machine_as_test(JournalAndModel, settings=TO_THE_FIRST_FAULT)
