@@ -72,6 +72,9 @@ def test_a_command_is_tried_again(tmp_path: Path) -> None:
 
     check_call(script, shell=True, retries=2, retry_delay=0)
     assert tries.read_text() == "x\nx\nx\n"
+    with pytest.raises(CommandFailed):
+        check_call(f"echo y >> {tries}; exit 1", shell=True, retries=1, retry_delay=0)
+    assert tries.read_text().count("y") == 2
     with pytest.raises(FileNotFoundError):
         check_call("no_such_command_anywhere", retries=1, retry_delay=0)
 

@@ -7,6 +7,8 @@ import json
 from conftest import NOTE, Command, kill_all, query, states, wait_until
 
 SERVICES = NOTE + """
+import sys
+from firexlite.commands import check_output
 
 @app.task(bind=True)
 def approved(self):
@@ -68,6 +70,34 @@ def leaves(self):
 def waits_for_go():
     wait_for_file("go")
     note("went")
+
+@app.task(use_cache=True, bind=True, returns="number")
+def asks_itself(self, number):
+    if os.path.exists("asked"):
+        return number
+    open("asked", "w").close()
+    return number + self.enqueue_child_and_get_results(asks_itself.s(number=number))["number"]
+
+@app.task(bind=True, returns="retries")
+def asks_again(self):
+    if not self.request.retries:
+        self.retry(countdown=0.6)
+    return self.request.retries
+
+@app.task(on_interrupt="fail", bind=True, returns="got")
+def careful(self):
+    return self.wait_for_event("approved")
+
+@app.task(bind=True)
+def approves_later(self):
+    self.sleep(3)
+    check_output([sys.executable, "-m", "firexlite", "send", os.path.basename(os.path.dirname(self.logs_dir_for_worker)),
+                  "approved", "1"], remove_firex_pythonpath=False)
+
+@app.task(bind=True)
+def both(self):
+    self.enqueue_child(careful.s())
+    self.enqueue_child(approves_later.s())
 
 @app.task
 def after():
@@ -165,3 +195,26 @@ def test_a_run_may_end_when_it_only_waits(firexlite: Command, plugin, effects):
 
     assert resumed.code == 0, resumed.err
     assert (outcomes(firexlite.only_run()), effects()) == (["suspended", "succeeded"], {"nothing yet": 2})
+
+
+def test_a_task_does_not_wait_for_itself_to_compute_what_it_asks_a_child_for(firexlite: Command, plugin):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "asks_itself", "--number", "3")
+
+    assert done.code == 0, done.err
+    assert [task["result"] for task in firexlite.flame(done.firex_id)["tasks"]] == [{"number": "33"}, {"number": "3"}]
+
+
+def test_a_body_that_asks_to_be_tried_again_later_is_so_later(firexlite: Command, plugin):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "asks_again")
+
+    assert done.code == 0, done.err
+    [retried, claimed] = query(firexlite.only_run(), "SELECT at FROM event WHERE move = 'retry' OR (move = 'claim' AND "
+                                                     "attempt = 2) ORDER BY id")
+    assert claimed[0] - retried[0] >= 0.6
+
+
+def test_a_run_that_may_end_when_it_only_waits_cuts_off_no_body_that_must_not_begin_again(firexlite: Command, plugin):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "both", "--exit-when-waiting")
+
+    assert done.code == 0, done.err
+    assert outcomes(firexlite.only_run()) == ["succeeded", "succeeded", "suspended", "succeeded"]

@@ -34,6 +34,15 @@ def top(self):
     self.wait_for_children(raise_exception_on_failure=False)
     return str(promises[0].result), promises[1].result["done"]
 
+@app.task(bind=True, returns="left")
+def waits_for_it(self):
+    self.enqueue_child(stubborn.s(), block=True, raise_exception_on_failure=False)
+    pids = open("pids").read().split()
+    give_up = time.monotonic() + 2
+    while time.monotonic() < give_up and any(os.path.exists(f"/proc/{pid}") for pid in pids):
+        time.sleep(0.01)
+    return [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+
 @app.task(soft_time_limit=1, returns="seen", bind=True)
 def blocked(self):
     promise = self.enqueue_child(sleeper.s())
@@ -72,6 +81,13 @@ def test_a_body_that_ignores_everything_ends_at_its_limit_with_all_that_it_start
     assert stubborn["runtime"] < 2
     assert (sibling["state"], len(sibling["attempts"])) == ("succeeded", 1)
     assert [pid for pid in (firexlite.folder / "pids").read_text().split() if os.path.exists(f"/proc/{pid}")] == []
+
+
+def test_what_a_body_started_in_a_session_of_its_own_is_gone_with_it_while_the_run_goes_on(firexlite: Command, plugin):
+    done = firexlite("submit", "--plugins", plugin(SERVICES), "--chain", "waits_for_it", "--workers", 1)
+
+    assert done.code == 0, done.err
+    assert firexlite.flame(done.firex_id)["tasks"][0]["result"] == {"left": []}
 
 
 def test_a_blocked_body_is_told_of_its_soft_limit_and_may_go_on(firexlite: Command, plugin):
