@@ -17,9 +17,12 @@ if TYPE_CHECKING:
         ChainRevokedException,
         FirexliteError,
         InvalidChainArgsException,
+        MaxRetriesExceededError,
         MultipleFailuresException,
         ReturnCodeError,
         ReturnsCodingException,
+        SoftTimeLimitExceeded,
+        TimeLimitExceeded,
         WaitOnChainTimeoutError,
         WorkerLost,
     )
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from .services import Task
     from .showing import flame, flame_collapse
     from .signatures import Chain, InjectArgs, Signature
+    from .task_options import PendingChildStrategy, ValidateArgs
 
 _HOME_OF = {
     "CopyBogKeys": "builtin", "ScheduleSubChain": "builtin",
@@ -43,7 +47,9 @@ _HOME_OF = {
     "ChainException": "errors", "ChainInterruptedException": "errors", "ChainRevokedException": "errors",
     "FirexliteError": "errors", "InvalidChainArgsException": "errors", "MultipleFailuresException": "errors",
     "ReturnCodeError": "errors", "ReturnsCodingException": "errors", "WaitOnChainTimeoutError": "errors",
-    "WorkerLost": "errors", "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "promises", "Task": "services",
+    "WorkerLost": "errors", "MaxRetriesExceededError": "errors", "SoftTimeLimitExceeded": "errors",
+    "TimeLimitExceeded": "errors", "PendingChildStrategy": "task_options", "ValidateArgs": "task_options",
+    "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "promises", "Task": "services",
     "File": "files", "Secret": "secrets", "now": "recorded", "random": "recorded", "uuid": "recorded",
     "WaitLoopCallBack": "promises", "get_task_logger": "loggers", "Chain": "signatures", "InjectArgs": "signatures",
     "Signature": "signatures",
@@ -53,10 +59,10 @@ _HOME_OF = {
 __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
-    "InvalidChainArgsException", "MultipleFailuresException", "Promise", "ReturnCodeError", "ReturnsCodingException",
-    "ScheduleSubChain", "Secret", "Service", "Signature", "SingleArgDecorator", "Task", "WaitLoopCallBack",
-    "WaitOnChainTimeoutError", "WorkerLost", "__version__", "app", "flame", "flame_collapse", "get_task_logger",
-    "register_codec", "returns",
+    "InvalidChainArgsException", "MaxRetriesExceededError", "MultipleFailuresException", "PendingChildStrategy", "Promise",
+    "ReturnCodeError", "ReturnsCodingException", "ScheduleSubChain", "Secret", "Service", "Signature", "SingleArgDecorator",
+    "SoftTimeLimitExceeded", "Task", "TimeLimitExceeded", "ValidateArgs", "WaitLoopCallBack", "WaitOnChainTimeoutError",
+    "WorkerLost", "__version__", "app", "flame", "flame_collapse", "get_task_logger", "register_codec", "returns",
 ]
 
 

@@ -72,6 +72,12 @@ class Service:
             level = level.orig
         return self.return_names
 
+    @property
+    def validate(self) -> ValidateArgs:
+        """Whether its arguments are converted to what its annotations say: as it declares, else as what it overrides does."""
+        declared = self.options.validate
+        return declared or (ValidateArgs.DISABLED if self.orig is None else self.orig.validate)
+
     def take_the_place_of(self, overridden: Service | None) -> None:
         """Override a service, which may override others; None: override none. What it declares itself stays."""
         self.orig = overridden

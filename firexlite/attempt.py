@@ -1,7 +1,6 @@
 """One attempt at a task: it binds the arguments, calls the service, names what it returns, and is the engine behind `self`."""
 from __future__ import annotations
 
-import asyncio
 import collections
 import datetime
 import inspect
@@ -72,6 +71,7 @@ class Attempt:
         self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
         self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
         self._note_numbers: collections.Counter[str] = collections.Counter()
+        self._received: collections.Counter[str] = collections.Counter()  # events, by name
         self._tails: list[int] = []  # of the chains this attempt asked for
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
         self._cannot_go_on = False        # a thread of the body was told so
@@ -82,7 +82,8 @@ class Attempt:
 
     @property
     def is_parent(self) -> bool:
-        return bool(self._tails or self._replay.total)
+        """Whether the task enqueued anything, in this try or in one before."""
+        return bool(self._tails or self._replay.total or self.claim.retry)
 
     def limits(self) -> tuple[float | None, float | None]:
         """The soft and the hard limit of the attempt, in seconds; None: it has none."""
@@ -143,6 +144,7 @@ class Attempt:
         task.pre_task_run()
         value = service.undecorated(task, *args, **kwargs) if service.bind else service.undecorated(*args, **kwargs)
         if inspect.iscoroutine(value):
+            import asyncio  # here: it takes longer to import than a short run takes to run
             value = asyncio.run(value)
         left = [tail for tail in self._tails if tail not in self._given_up]
         if left and not service.options.keeps_children:
@@ -162,8 +164,8 @@ class Attempt:
     def _bind(self, service: Service) -> Bog:
         own = decode(self.journal.directory.unspill(self.claim.arguments))
         bog = Bog(service.parameters, own, self.worker.flow_before(self.claim))
-        if service.options.validate is not ValidateArgs.DISABLED:
-            bog.supplied.update(validated(service.undecorated, bog.accepted, service.options.validate))
+        if service.validate is not ValidateArgs.DISABLED:
+            bog.supplied.update(validated(service.undecorated, bog.accepted, service.validate))
         bog.supply(self._converted(service, bog.supplied, before=True))
         bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
         return bog
@@ -270,31 +272,29 @@ class Attempt:
     def wait_for_event(self, name: str, timeout_s: float | None) -> object:
         """What was sent with the next event of this name. Raises TimeoutError."""
         number = self._number_of(f"event {name}")
-        event, given_up = (name, number + 1), f"no event {name}"
-        had_given_up = (given_up, number) in self._noted
-        if had_given_up and not self.claim.relaxed:
+        if (waiting.GAVE_UP + name, number) in self._noted:
             raise _no_event(name, timeout_s)  # as in the attempt before, which took its way from there
+        event = (name, self._received[name] + 1)
         value = waiting.value_of(self.journal, event)
         if value is None:
-            due = None if timeout_s is None else self._deadline(name, timeout_s, afresh=had_given_up)
+            due = None if timeout_s is None else self._noted_as(waiting.UNTIL + name, number, lambda: time.time() + timeout_s)
             self._wait_outside(due, event)
             value = waiting.value_of(self.journal, event)
         if value is None:
-            self._own(lambda: self.journal.note(self.claim, given_up, number, "true"))
+            self._own(lambda: self.journal.note(self.claim, waiting.GAVE_UP + name, number, "true"))
             raise _no_event(name, timeout_s)
+        self._received[name] += 1
         return decode(value)
-
-    def _deadline(self, name: str, timeout_s: float, afresh: bool) -> float:
-        return time.time() + timeout_s if afresh else self.noted(f"waits until {name}", lambda: time.time() + timeout_s)
 
     def _wait_outside(self, due: float | None, event: tuple[str, int] | None) -> None:
         """Wait for a time or an event without a slot, and if it takes longer without a process."""
         wait = next(self._waits)
         if not self._own(lambda: waiting.begin_wait(self.journal, self.claim, wait, due, event)):
             return
-        # Only if nothing else of the body goes on, in another of its threads say, may its process end.
+        # Only if nothing else of the body goes on, in another of its threads say, may its process end; nor may that of one
+        # that is not to begin again by itself.
         is_alone = threading.current_thread() is self._thread and threading.active_count() <= self._threads
-        may_end = is_alone and self.claim.on_interrupt == "retry"  # else its body must not begin again
+        may_end = is_alone and self.claim.on_interrupt == "retry"
         linger_s = 0 if event is None and due is not None and due - time.time() > LINGER_S else LINGER_S
         while may_end and not self._rest_until_over(wait, time.monotonic() + linger_s):
             self._own(lambda: self.worker.suspend(self.claim))
@@ -312,7 +312,9 @@ class Attempt:
             raise Interrupted(str(error)) from error
 
     def noted(self, name: str, make: Callable[[], object]) -> Any:
-        number = self._number_of(name)
+        return self._noted_as(name, self._number_of(name), make)
+
+    def _noted_as(self, name: str, number: int, make: Callable[[], object]) -> Any:
         if (text := self._noted.get((name, number))) is None:
             text = encode(make(), name)
             self._own(lambda: self.journal.note(self.claim, name, number, text))
@@ -327,6 +329,9 @@ class Attempt:
         return [MemberView(num, self.uuid(num), service, state, attempts > 0,
                            decode_error(error) if state == "failed" and error else None)
                 for num, service, state, error, attempts in self.journal.chain_members(head, last)]
+
+    def is_for_others_too(self, head: int, last: int) -> bool:
+        return once.is_for_others_too(self.journal, head, last)
 
     def ended(self, tails: Iterable[int]) -> list[int]:
         return self.journal.ended(list(tails))

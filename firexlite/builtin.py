@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from .application import app
@@ -48,6 +47,8 @@ def CopyBogKeys(self: Task, bog_key_map: Mapping[str, str], strict: bool = False
     assert not (strict and missing), f"The bog has no {', '.join(missing)}"
     copies = {key: copy for key, copy in bog_key_map.items() if key in bog}
     if copies:
+        from html import escape  # here: few runs need it
+
         self.send_firex_html(status="<br>".join(escape(f"{key}={copy}") for key, copy in copies.items()))
     return {copy: bog[key] for key, copy in copies.items()}
 

@@ -38,10 +38,12 @@ class Parent:
                       soft_time_limit: float | None = None, add_to_enqueued_children: bool = True,
                       block: bool = False, raise_exception_on_failure: bool | None = None, forget: bool | None = None,
                       max_wait: float | None = None, callbacks: Iterable[WaitLoopCallBack] = (),
-                      enqueue_once_key: str | None = None, **_: object) -> Promise:
+                      enqueue_once_key: str | None = None, time_limit: float | None = None, slots: int | None = None,
+                      **_: object) -> Promise:
         """Enqueue a chain as a child of this task; returns its promise at once, or with ``block`` when it has ended.
 
-        queue, priority, soft_time_limit: for every task of the chain. max_wait: seconds to block at the most.
+        queue, priority, soft_time_limit, time_limit, slots: for every task of the chain, over what its service declares.
+        max_wait: seconds to block at the most.
         callbacks: called while it blocks. forget: ignored, results are in the journal and stay there; so are keywords
         that FireX does not know either, as there.
         enqueue_once_key: whoever in this run asks with the same key gets the same chain, which is enqueued once. If it failed
@@ -52,8 +54,8 @@ class Parent:
             raise ValueError("raise_exception_on_failure makes no sense without block=True")
         if isinstance(chain, InjectArgs):
             return Injected(chain.kwargs)
-        options = {"queue": None if queue == AUTO_QUEUE else queue or None, "priority": priority,
-                   "soft_time_limit": soft_time_limit}
+        options = {"queue": None if queue == AUTO_QUEUE else queue or None, "priority": priority, "slots": slots,
+                   "soft_time_limit": soft_time_limit, "time_limit": time_limit}
         given = {name: value for name, value in options.items() if value is not None}
         work = as_chain(chain).with_options(**given) if given else as_chain(chain)
         head, last = self._engine.enqueue(work, enqueue_once_key or None)
@@ -206,7 +208,9 @@ class Parent:
             self._pending.pop(promise._last, None)
 
     def forget_specific_children_results(self, child_results: Iterable[Promise]) -> None:
-        """Do nothing: in FireX this frees the broker's memory; here results are in the journal, and a resume needs them."""
+        """Have these promises forget their results, as FireX frees the broker's memory; the journal keeps them for a resume."""
+        for promise in child_results:
+            promise.forget()
 
     # --- revoking ------------------------------------------------------------------------------------------------
 

@@ -69,11 +69,13 @@ UNKNOWN = Use(None, None)
 class Outlook:
     """How a run stands. is_quiet: nothing runs and nothing can start. waits: something waits for a time or an event.
 
+    keeps_process: some of that would be cut off if its process ended now.
     next_due_s: in how many seconds the next time comes that something waits for; None if there is none.
     """
 
     is_quiet: bool
     waits: bool
+    keeps_process: bool
     next_due_s: float | None
 
 

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from . import host, recorded
-from .errors import CommandFailed, InactivityTimeoutExpired
 from .loggers import get_task_logger
 from .logs import flush_output
 
@@ -41,6 +40,33 @@ TAIL_STEP_BYTES = 8 << 20
 _numbers = itertools.count(1)
 
 Command = str | Sequence[str]
+SHOWN_OUTPUT = 8000  # characters of what a command printed, in the text of an error
+
+
+class CommandFailed(subprocess.CalledProcessError):
+    """A shell command ended with an exit code other than 0. output: the last of what it printed."""
+
+    def __str__(self) -> str:
+        how = f"signal {-self.returncode}" if self.returncode < 0 else f"exit code {self.returncode}"
+        return f"the command {_in_one_line(self.cmd)} ended with {how}{_what_it_printed(self.output)}"
+
+
+class InactivityTimeoutExpired(subprocess.TimeoutExpired):
+    """A shell command printed nothing for too long, and was ended (FireX's FireXInactivityTimeoutExpired)."""
+
+    def __str__(self) -> str:
+        return (f"the command {_in_one_line(self.cmd)} was ended after it had printed nothing for {self.timeout:g} s"
+                f"{_what_it_printed(self.output)}")
+
+
+def _in_one_line(cmd: object) -> str:
+    return repr(cmd if isinstance(cmd, str) else shlex.join(map(str, cmd)) if isinstance(cmd, (list, tuple)) else str(cmd))
+
+
+def _what_it_printed(output: object) -> str:
+    text = str(output or "").rstrip()
+    cut = f"; its output, the last {SHOWN_OUTPUT} characters:\n..." if len(text) > SHOWN_OUTPUT else "; its output:\n"
+    return cut + text[-SHOWN_OUTPUT:] if text else ""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from .errors import SchedulingDeadlockException
-from .journal import Journal
+from .journal import IN_QUEUE, Journal
 from .schema import SQL_OPEN
 
 _SHOWN = 3
@@ -62,8 +62,9 @@ def _reachable_from(journal: Journal, waiter: int) -> dict[int, _Open]:
 
 def _look_at(journal: Journal, task: int) -> _Open | None:
     for state, service, queue, chain in journal.execute(
-            f"SELECT state, service, limited, chain FROM task WHERE id = ? AND state IN {SQL_OPEN}", task):
-        found = _Open(task, service, queue if state in ("ready", "waiting") else "")
+            f"SELECT state, service, CASE WHEN state IN ('ready', 'waiting') AND move IS NOT 'wake' THEN limited ELSE '' END, "
+            f"chain FROM task WHERE id = ? AND state IN {SQL_OPEN}", task):
+        found = _Open(task, service, queue)
         if state == "blocked":
             waits = journal.execute("SELECT wait, any, tail FROM awaited WHERE waiter = ? AND tail <> 0 ORDER BY wait, tail",
                                     task)
@@ -73,8 +74,7 @@ def _look_at(journal: Journal, task: int) -> _Open | None:
         elif state == "waiting" and task > chain:
             found.needs = [task - 1]
         if found.queue and not journal.has_place(found.queue):
-            found.places = [holder for (holder,) in journal.execute(
-                "SELECT id FROM task WHERE limited = ? AND state IN ('running', 'blocked')", found.queue)]
+            found.places = [holder for (holder,) in journal.execute(IN_QUEUE, found.queue)]
         return found
     return None
 

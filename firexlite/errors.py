@@ -6,15 +6,12 @@ from __future__ import annotations
 
 import difflib
 import re
-import shlex
-import subprocess
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import datetime
 
-SHOWN_OUTPUT = 8000  # characters of what a command printed, in the text of an error
 
 
 class FirexliteError(Exception):
@@ -289,31 +286,6 @@ class CircularDependencyException(ConverterRegistrationException):
 class NameDuplicationException(ConverterRegistrationException):
     """Another file registered a converter of the same name."""
 
-
-class CommandFailed(subprocess.CalledProcessError):
-    """A shell command ended with an exit code other than 0. output: the last of what it printed."""
-
-    def __str__(self) -> str:
-        how = f"signal {-self.returncode}" if self.returncode < 0 else f"exit code {self.returncode}"
-        return f"the command {_in_one_line(self.cmd)} ended with {how}{_what_it_printed(self.output)}"
-
-
-class InactivityTimeoutExpired(subprocess.TimeoutExpired):
-    """A shell command printed nothing for too long, and was ended (FireX's FireXInactivityTimeoutExpired)."""
-
-    def __str__(self) -> str:
-        return (f"the command {_in_one_line(self.cmd)} was ended after it had printed nothing for {self.timeout:g} s"
-                f"{_what_it_printed(self.output)}")
-
-
-def _in_one_line(cmd: object) -> str:
-    return repr(cmd if isinstance(cmd, str) else shlex.join(map(str, cmd)) if isinstance(cmd, (list, tuple)) else str(cmd))
-
-
-def _what_it_printed(output: object) -> str:
-    text = str(output or "").rstrip()
-    cut = f"; its output, the last {SHOWN_OUTPUT} characters:\n..." if len(text) > SHOWN_OUTPUT else "; its output:\n"
-    return cut + text[-SHOWN_OUTPUT:] if text else ""
 
 
 class ReturnCodeError(Exception):

@@ -121,7 +121,7 @@ class _Builder:
             "states": [[state, at] for state, at, _ in states],
             "attempts": [self._attempt(attempt) for attempt in attempts],
             "retries": task.retry, **self._time_split(states, ended),
-            "replayed_in": sorted({a.epoch for a in attempts[1:]}),
+            "replayed_in": sorted({after.epoch for before, after in itertools.pairwise(attempts) if before.outcome == "lost"}),
             "args": bog.bound_args if bog else {}, "defaults": dict(bog.defaults) if bog else {},
             "result": display(task.result) if task.result else None,
             "exception": error and repr_of(error), "traceback": error and tracebacks(error),

@@ -166,6 +166,17 @@ class ServiceRecord:
 
 
 @dataclass(frozen=True)
+class WaitRecord:
+    """A wait for a time, in seconds since the epoch, or for an event, or what comes first. is_retry: for its next try."""
+
+    task: int
+    service: str
+    due: float | None
+    event: str | None
+    is_retry: int
+
+
+@dataclass(frozen=True)
 class RootCause:
     """A failure that led to the end of the run: where a person should look. arguments, log: as shown to people."""
 
@@ -198,6 +209,7 @@ class History:
 
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
+        self.is_of_an_older_schema = False
         self._db = SqliteDatabase(None)
 
     def __enter__(self) -> History:
@@ -206,6 +218,7 @@ class History:
         try:
             self._connect()
             if version(self._db) < SCHEMA:
+                self.is_of_an_older_schema = True
                 self._db = _in_memory(self._db)
                 with self._db.atomic("IMMEDIATE"):
                     migrate(self._db)  # the file stays as it is until a resume
@@ -394,6 +407,13 @@ class History:
     def cut_off_tasks(self) -> list[TaskRecord]:
         """Tasks that were revoked in their body and are not to run again by themselves."""
         return list(self.tasks((Task.state == "revoked") & (Task.unsure == 1) & ~Task.aside))
+
+    def waits(self) -> list[WaitRecord]:
+        """What waits for a time or an event, the nearest time first."""
+        return [WaitRecord(*row) for row in self.execute(
+            "SELECT * FROM (SELECT task.id, service, awaited.due AS due, event, 0 FROM awaited JOIN task ON task.id = waiter "
+            "WHERE tail = 0 UNION ALL SELECT id, service, due, NULL, 1 FROM task WHERE due IS NOT NULL) "
+            "ORDER BY due IS NULL, due, id")]
 
     def attempts(self, task: int | None = None) -> list[AttemptRecord]:
         query = Attempt.select().order_by(Attempt.task, Attempt.number)

@@ -28,12 +28,16 @@ NOBODY_LEFT = "nobody is left who asked for it"
 # --- the hot statements ------------------------------------------------------------------------------------
 
 _STARTABLE = "state = 'ready' AND stopped IS NULL AND due IS NULL AND limited = ?"
-_NEXT = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} ORDER BY priority, depth DESC, id LIMIT 1"
+_IN_ORDER = "ORDER BY priority, depth DESC, id LIMIT"
+_WOKEN = "AND move = 'wake' AND limited <> ''"  # of those in a limited queue: a task keeps its place while it waits
+_NEXT = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} {_IN_ORDER} 1"
+_NEXT_WOKEN = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} {_WOKEN} {_IN_ORDER} 1"
 _CLAIM = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1,
     epoch = (SELECT epoch FROM run), worker = ? WHERE id = ? AND min(slots, ?) <= ?
     RETURNING id, attempt, epoch, service, arguments, parent, chain, last, depth, retry, relaxed,
     on_interrupt, redoes, options"""
-_IN_QUEUE = "SELECT count(*) FROM task WHERE limited = ? AND state IN ('running', 'blocked')"
+IN_QUEUE = """SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state IN ('running', 'blocked')
+    UNION ALL SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state = 'ready' AND move = 'wake'"""
 _BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start) VALUES (?, ?, ?, ?, ?, ?)"
 _END_ATTEMPT = """UPDATE attempt SET ended = ?, outcome = ?, error = ?, log_end = ?, peak = ?, cpu = ?
     WHERE task = ? AND number = ? AND ended IS NULL"""
@@ -65,11 +69,16 @@ _WAKE = f"""UPDATE task SET state = 'ready', move = 'wake', moved = ?,
 _WAKEABLE = "SELECT id, min(slots, ?) FROM task WHERE state = 'blocked' AND wakeable ORDER BY depth DESC, id LIMIT ?"
 _UNBLOCK = """UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE id IN (SELECT value FROM json_each(?)) RETURNING worker"""
+# What would be cut off if the processes of the run ended: who waits for a time or an event and will soon do without one,
+# and bodies that are not to begin again by themselves.
+_KEEPS_PROCESS = """SELECT EXISTS (SELECT 1 FROM task WHERE state = 'blocked' AND worker IS NOT NULL
+    AND (on_interrupt <> 'retry' OR id IN (SELECT waiter FROM awaited WHERE tail = 0)))"""
 _KEEP_WAITING = "UPDATE task SET wakeable = 0 WHERE id = ? AND wakeable RETURNING worker"
 _UNBLOCK_ONE = f"""UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE {_FENCE} AND state = 'blocked'"""
 _TAKEN = "SELECT coalesce(sum(min(slots, ?)), 0) FROM task WHERE state = 'running'"
-_READY = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} ORDER BY priority, depth DESC, id LIMIT ?"
+_READY = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} {_IN_ORDER} ?"
+_READY_WOKEN = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} {_WOKEN} {_IN_ORDER} ?"
 _OWNED = f"SELECT depth, retry FROM task WHERE {_FENCE} AND state IN ('running', 'blocked')"
 _ENQUEUE = """INSERT INTO task (id, parent, parent_retry, chain, last, depth, service, arguments, digest, worker_deaths,
     on_interrupt, state, move, moved, attempt, retry, deaths, wakeable, held, relaxed, aside, queue, limited, slots, priority,
@@ -192,17 +201,17 @@ class Journal(JournalFile):
 
         One that takes more slots than are free is not overtaken by smaller ones, which could keep it waiting for ever.
         """
-        first = [rows[0] for queue in self._open_queues() if (rows := self.execute(_NEXT, queue))]
+        first = [rows[0] for queue, places in self._places_left().items()
+                 if (rows := self.execute(_NEXT if places > 0 else _NEXT_WOKEN, queue))]
         return min(first)[-1] if first else None
 
-    def _open_queues(self) -> dict[str, int]:
-        """``{queue: places left}`` of those that have any; ``""`` stands for all tasks without a limited queue."""
-        places = {queue: limit - self.execute(_IN_QUEUE, queue)[0][0] for queue, limit in self.queues.items()}
-        return {"": self.slots, **{queue: left for queue, left in places.items() if left > 0}}
+    def _places_left(self) -> dict[str, int]:
+        """``{queue: places}`` that are left in it; ``""`` stands for all tasks without a limited queue."""
+        return {"": self.slots, **{queue: limit - len(self.execute(IN_QUEUE, queue)) for queue, limit in self.queues.items()}}
 
     def has_place(self, queue: str) -> bool:
         """Whether a queue with a limit has a place for another task. Inside a transaction."""
-        return self.execute(_IN_QUEUE, queue)[0][0] < self.queues[queue]
+        return len(self.execute(IN_QUEUE, queue)) < self.queues[queue]
 
     def unblock_who_can_go_on(self, now: float) -> int:
         """Give free slots to blocked tasks whose wait is over, before any new task; returns what is left of them.
@@ -227,8 +236,9 @@ class Journal(JournalFile):
         """Let the bell find workers for ready tasks that could start in ``free`` slots."""
         if free <= 0:
             return
-        in_order = sorted(row for queue, places in self._open_queues().items()
-                          for row in self.execute(_READY, self.slots, queue, min(places, free)))
+        in_order = sorted({row for queue, places in self._places_left().items()
+                           for sql, most in ((_READY, max(0, places)), (_READY_WOKEN, free))
+                           for row in self.execute(sql, self.slots, queue, min(most, free)) if most})
         self._startable = sum(1 for total in itertools.accumulate(slots for *_, slots in in_order) if total <= free)
 
     @patient
@@ -561,7 +571,8 @@ class Journal(JournalFile):
             self.note_startable(free)
             [(waits,)] = self.execute("SELECT EXISTS (SELECT 1 FROM awaited WHERE event IS NOT NULL)")
             waits = (waits or next_due_s is not None) and not self.is_redoing()
-            return Outlook(free == self.slots and not self._startable, bool(waits), next_due_s)
+            [(keeps_process,)] = self.execute(_KEEPS_PROCESS)
+            return Outlook(free == self.slots and not self._startable, bool(waits), bool(keeps_process), next_due_s)
 
     def is_redoing(self) -> bool:
         """Whether this incarnation only makes lost files again. Inside a transaction."""

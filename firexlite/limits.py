@@ -5,6 +5,7 @@ Limits are kept by the runner, by the monotonic clock, which stands still while 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 
 from .codec import encode_error
@@ -16,7 +17,7 @@ SOFT, HARD = "soft_time_limit", "time_limit"
 
 
 def as_limit(value: object, name: str) -> float | None:
-    """A limit in seconds as a service or a signature declares it; None and 0: there is none.
+    """A limit in seconds as a service or a signature declares it; None, 0 and infinity: there is none.
 
     Raises ValueError for what is no number of seconds.
     """
@@ -24,7 +25,7 @@ def as_limit(value: object, name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
         raise ValueError(f"{name} takes a number of seconds, not {value!r}")
-    return value or None
+    return None if math.isinf(value) else value or None
 
 
 @patient

@@ -27,3 +27,10 @@ def result_of(journal: Journal, task: int) -> str | None:
     with journal.reading():
         [(result,)] = journal.execute("SELECT result FROM task WHERE id = ?", task)
     return result
+
+
+def is_for_others_too(journal: Journal, head: int, last: int) -> bool:
+    """Whether a chain is shared by all who ask for its key, or one of its tasks computes what is cached."""
+    with journal.reading():
+        return bool(journal.execute("SELECT 1 FROM task WHERE id = ? AND shared UNION ALL "
+                                    "SELECT 1 FROM once WHERE task BETWEEN ? AND ? LIMIT 1", head, head, last))

@@ -30,7 +30,11 @@ def write_to_run(directory: RunDirectory, write: Callable[[Journal], T]) -> T:
     directory.refuse_unsafe()
     try:
         alive = directory.take_alive_lock(host.start_time)
-    except RunActive:
+    except RunActive as error:
+        with History(directory) as history:
+            if history.is_of_an_older_schema:
+                raise RunActive(f"{directory.firex_id} is running under an older firexlite, which alone may write to it; use "
+                                "that, or wait for it") from error
         with Journal(directory, slots=0) as journal:
             found = write(journal)
         _wake_runner(directory)

@@ -108,6 +108,9 @@ class Engine(Protocol):
     def num(self) -> int:
         """The number of the task in its run."""
 
+    def limits(self) -> tuple[float | None, float | None]:
+        """The soft and the hard limit of the attempt, in seconds; None: it has none."""
+
     def is_recorded(self, chain: Chain) -> bool:
         """Whether an earlier attempt enqueued this chain and the present one has not asked for it yet."""
 
@@ -120,6 +123,9 @@ class Engine(Protocol):
 
     def members(self, head: int, last: int) -> list[MemberView]:
         """How the tasks of a chain stand."""
+
+    def is_for_others_too(self, head: int, last: int) -> bool:
+        """Whether a chain was enqueued once for all who ask, or a task of it computes what others take from the cache."""
 
     def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
         """``(task, supplied, returned)`` of the tasks of a chain that succeeded, in order."""
@@ -159,6 +165,11 @@ class Promise:
     def __init__(self, engine: Engine, head: int, last: int) -> None:
         self._engine, self._head, self._last = engine, head, last
         self._final: list[MemberView] | None = None
+        self._is_forgotten = False
+
+    def forget(self) -> None:
+        """Have `result` be None from now on, unless others may ask for it too. The journal keeps it all the same."""
+        self._is_forgotten = not self._engine.is_for_others_too(self._head, self._last)
 
     @property
     def id(self) -> str:
@@ -218,9 +229,9 @@ class Promise:
     def result(self) -> Any:
         """On success all that flows from the chain, by name; on failure the exception; before, None.
 
-        Under `RETURN_KEYS_KEY` stand the names that the last task returned, if it returned something.
+        Under `RETURN_KEYS_KEY` stand the names that the last task returned, if it returned something. After `forget` None.
         """
-        state = self.state
+        state = PENDING if self._is_forgotten else self.state
         if state == SUCCESS:
             flow: dict[str, object] = {}
             for _, supplied, returned in self._engine.returned(self._head, self._last):
@@ -340,6 +351,9 @@ class Injected(Promise):
 
     def interruption(self) -> None:
         return None
+
+    def forget(self) -> None:
+        """There is nothing to forget."""
 
     def revoke(self, **_: object) -> None:
         """There is nothing to revoke."""

@@ -169,7 +169,8 @@ class Runner:
             journal.trim()
         self.waits = outlook.waits
         is_near = outlook.next_due_s is not None and outlook.next_due_s < LINGER_S
-        self.is_quiet = outlook.is_quiet and (not outlook.waits or (self.ends_when_waiting and not is_near))
+        may_end = self.ends_when_waiting and not is_near and not outlook.keeps_process
+        self.is_quiet = outlook.is_quiet and (not outlook.waits or may_end)
         self.next_look = time.monotonic() + min(TICK_S, TICK_S if outlook.next_due_s is None else outlook.next_due_s)
 
     def _mark_revoked_from_outside(self, journal: Journal) -> None:
@@ -278,7 +279,8 @@ class Runner:
                 os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its group
             host.kill_session(pid)              # and those in groups of their own
             how = host.how_it_died(status)
-            runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
+            if status:  # else it ended since its task waits without it
+                runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
             with self._journal() as journal:
                 journal.lose(number, lambda deaths, unsure, how=how: encode_error(
                     WorkerLost(deaths, how, unsure)))

@@ -229,6 +229,7 @@ STATEMENTS = (
     "CREATE INDEX task_due ON task (due) WHERE due IS NOT NULL",
     "CREATE INDEX task_running ON task (worker, slots) WHERE state = 'running'",
     "CREATE INDEX task_in_queue ON task (limited) WHERE limited <> '' AND state IN ('running', 'blocked')",
+    "CREATE INDEX task_woken ON task (limited) WHERE limited <> '' AND state = 'ready' AND move = 'wake'",
     "CREATE INDEX task_wakeable ON task (depth DESC, id) WHERE state = 'blocked' AND wakeable",
     "CREATE INDEX task_blocked ON task (worker) WHERE state = 'blocked'",
     f"CREATE INDEX task_open_child ON task (parent) WHERE state IN {SQL_OPEN}",

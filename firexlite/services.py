@@ -168,7 +168,10 @@ class Task(Parent):
 
     @property
     def uid(self) -> Uid | None:
-        """The FireX ID of the run, if the service takes `uid`; else None, as in FireX. `self.abog['uid']` always has it."""
+        """The FireX ID of the run, if the service takes `uid`; else None, as in FireX.
+
+        `self.abog['uid']` has it in the submitted chain, and in children to which it is handed down.
+        """
         return self.bound_args.get("uid")
 
     @property
@@ -218,6 +221,11 @@ class Task(Parent):
             raise found
         return found
 
+    @property
+    def request_soft_time_limit(self) -> float | None:
+        """After how many seconds this attempt is told that it takes too long; None: never."""
+        return self._engine.limits()[0]
+
     # --- where it logs -------------------------------------------------------------------------------------------
 
     @property
@@ -262,7 +270,8 @@ class Task(Parent):
     def wait_for_event(self, name: str, timeout: float | None = None) -> Any:
         """What somebody sends with `firexlite send ID NAME`, as `sleep` waits: without a slot, and soon without a process.
 
-        The nth wait of a task for a name gets the nth event of that name, also one that was sent before.
+        The nth wait of a task for a name gets the nth event of that name, also one that was sent before; one that ran out of
+        time does not count.
         timeout: seconds; without, there is no limit. Raises TimeoutError.
         """
         if not isinstance(name, str) or not name:

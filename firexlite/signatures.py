@@ -50,6 +50,14 @@ class Work(ABC):
         """Have each task of it interrupted after so many seconds."""
         return self._set(soft_time_limit=soft_time_limit)
 
+    def set_time_limit(self: W, time_limit: float) -> W:
+        """Have each task of it killed after so many seconds, and fail."""
+        return self._set(time_limit=time_limit)
+
+    def set_slots(self: W, slots: int) -> W:
+        """Have each task of it take so many of the run's slots."""
+        return self._set(slots=slots)
+
     def set_use_cache(self: W, use_cache: bool | None) -> W:
         """Say for each task of it whether the result of an equal one will do, whatever its service says."""
         return self._set(use_cache=use_cache)
@@ -94,7 +102,7 @@ class Work(ABC):
 class Signature(Work):
     """A service, by name, with the arguments bound so far. Composing makes a new one; only `Work`'s methods change one.
 
-    options: queue, priority, soft_time_limit, use_cache and label, those that were set.
+    options: queue, priority, slots, soft_time_limit, time_limit, use_cache and label, those that were set.
     """
 
     service: str

@@ -186,7 +186,7 @@ def redacted(names: Sequence[str]) -> list[str]:
 def _own_values(request: Request, firex_id: str) -> dict[str, object]:
     return {"argv": request.argv, "chain": request.chain, "json_file": request.json_file,
             "plugins": ",".join(request.plugins), "submission_dir": os.getcwd(), "submitter": user_name(),
-            "sync": request.sync, "uid": Uid(firex_id)}
+            "sync": request.sync, "uid": Uid.recorded(firex_id)}
 
 
 def _names_in(chain: str) -> list[str]:

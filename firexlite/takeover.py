@@ -12,6 +12,7 @@ from .journal import ASK, KNOWN_SERVICE, Journal, patient
 from .results import DYNAMIC_RETURN
 from .schema import counts_by_state
 from .states import RUN_RUNNING
+from .waiting import forget_what_was_given_up
 
 INCARNATION_DEATHS = 10  # of all processes of a run in a row, without one success, that a task in flight survives
 REDO = "redo"            # what keeps other tasks from being claimed while lost files are made again
@@ -82,6 +83,7 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         decided = _carry_out(journal, now, decisions)
         _let_ask_for_other_files(journal)
         reopened = _reopen(journal, now, changed, decided)
+        forget_what_was_given_up(journal)
         if decisions.redo:
             _redo(journal, now, decisions.redo)
         [(again,)] = journal.execute("SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) "

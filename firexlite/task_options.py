@@ -50,7 +50,7 @@ class TaskOptions:
     queue: str | None = None
     slots: int = 1
     priority: int = 0
-    validate: ValidateArgs = ValidateArgs.DISABLED
+    validate: ValidateArgs | None = None  # as the service that it overrides, if any
 
 
 def as_options(*, worker_deaths: int, on_interrupt: str, soft_time_limit: float | None, time_limit: float | None,
@@ -65,7 +65,8 @@ def as_options(*, worker_deaths: int, on_interrupt: str, soft_time_limit: float 
     return TaskOptions(
         worker_deaths, on_interrupt, as_limit(soft_time_limit, SOFT), as_limit(time_limit, HARD), as_rule(**retry),
         bool(use_cache), PendingChildStrategy(pending_child_strategy) is PendingChildStrategy.CONTINUE,
-        as_queue(queue), as_slots(slots), as_priority(priority), ValidateArgs(pydantic_validate or ValidateArgs.DISABLED))
+        as_queue(queue), as_slots(slots), as_priority(priority),
+        None if pydantic_validate is None else ValidateArgs(pydantic_validate))
 
 
 def as_queue(queue: object) -> str | None:

@@ -32,6 +32,7 @@ class Uid(str):
     """
 
     viewers: dict[str, str]
+    _is_of_a_run = False  # else, as in a unit test, it has a folder of its own
 
     def __new__(cls, identifier: str | None = None, viewers: Mapping[str, str] | None = None) -> Uid:
         uid = super().__new__(cls, identifier or new_firex_id(time.time()))
@@ -44,7 +45,9 @@ class Uid(str):
         identifier, viewers = (plain, {}) if isinstance(plain, str) else plain
         if not FIREX_ID.match(identifier) or not all(isinstance(part, str) for pair in viewers.items() for part in pair):
             raise ValueError("it is not a FireX ID")
-        return cls(identifier, viewers)
+        uid = cls(identifier, viewers)
+        uid._is_of_a_run = True
+        return uid
 
     @property
     def plain(self) -> Any:
@@ -80,10 +83,20 @@ class Uid(str):
 
     @property
     def logs_dir(self) -> str:
-        """The directory of the run."""
+        """The directory of the run; of an id that somebody thought out, a folder of its own."""
         if _present is not None and _present.name == self:
             return str(_present)
-        return str(home() / self.identifier)
+        run = home() / self.identifier
+        return str(run) if self._is_of_a_run or run.is_dir() else self._folder_of_its_own()
+
+    def _folder_of_its_own(self) -> str:
+        """For what is no run, in a unit test say, a folder is made, where FireX makes it."""
+        import tempfile  # here: hardly anybody needs it
+
+        path = os.path.join(os.environ.get("firex_base_logging_dir")  # noqa: SIM112 (FireX calls it so)
+                            or tempfile.gettempdir(), self.identifier)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return path
 
     @property
     def base_logging_dir(self) -> str:

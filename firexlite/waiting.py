@@ -1,7 +1,8 @@
 """Waits for a time or an event, in the journal: when they begin, what ends them, and tasks that wait without a process.
 
 An event is sent to the run by name, and stays. The nth wait of a task for a name is over with the nth event of that name,
-so a replay gets what the attempt before it got, and an event may come before anybody waits for it.
+so a replay gets what the attempt before it got, and an event may come before anybody waits for it. A wait that runs out of
+time gets none, so it does not count; that it did is noted, and until when it is to last.
 """
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from .errors import BadInput
 from .journal import Journal, patient
 from .schema import SQL_OPEN
 from .states import RUN_REVOKED, RUN_SUCCEEDED
+
+GAVE_UP, UNTIL = "no event ", "waits until "  # with the name of an event: what is noted of a wait for it
 
 _AWAIT = "INSERT INTO awaited (tail, waiter, wait, any, due, event, nth) VALUES (0, ?, ?, 0, ?, ?, ?)"
 _OVER = "DELETE FROM awaited WHERE due <= ? RETURNING waiter, wait"
@@ -63,6 +66,14 @@ def come_due(journal: Journal, now: float) -> float | None:
     journal.execute("UPDATE task SET due = NULL WHERE due <= ?", now)
     [(due,)] = journal.execute(_NEXT_DUE)
     return None if due is None else max(0.0, due - now)
+
+
+def forget_what_was_given_up(journal: Journal) -> None:
+    """Let tasks that may take another path wait anew for events that did not come in time. Inside a transaction."""
+    given_up = f"""SELECT task, retry, number, {{}} FROM noted WHERE substr(name, 1, {len(GAVE_UP)}) = '{GAVE_UP}'
+        AND task IN (SELECT id FROM task WHERE relaxed AND state <> 'succeeded')"""
+    for name in (f"'{UNTIL}' || substr(name, {len(GAVE_UP) + 1})", "name"):
+        journal.execute(f"DELETE FROM noted WHERE (task, retry, number, name) IN ({given_up.format(name)})")
 
 
 def value_of(journal: Journal, event: tuple[str, int]) -> str | None:

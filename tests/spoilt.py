@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firexlite.home import RunDirectory
-from firexlite.schema import STATEMENTS
+from firexlite.schema import SCHEMA, STATEMENTS
 
 
 def copy_of(run: RunDirectory, home: Path) -> RunDirectory:
@@ -154,7 +154,7 @@ UNUSABLE: dict[str, tuple[Callable[[RunDirectory], object], str]] = {
                "{journal} is no SQLite file: it was overwritten, or something else was put in its place"),
     "of another application": (_foreign, "{journal} is no journal of firexlite but an SQLite file of application 0x7"),
     "of a newer firexlite": (_altered("PRAGMA user_version = 9"),
-                             "{journal} has schema 9, and this firexlite reads up to 2; use a newer firexlite"),
+                             f"{{journal}} has schema 9, and this firexlite reads up to {SCHEMA}; use a newer firexlite"),
     "a directory": (_a_folder, "{journal} (is a directory, where a journal should be"
                                "|should be a file, as in every run that firexlite made, and is none)"),
     "with a rollback journal": (

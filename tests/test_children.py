@@ -289,14 +289,14 @@ def top(self):
     seen["in the end"] = [promise.state for promise in self.enqueued_children]
     seen["again"] = self.revoke_child(ended)
     self.forget_specific_children_results([ended])
-    return seen | {"kept": ended.result["n"]}
+    return seen | {"forgotten": ended.result}
 """, "--workers", 2)
 
     assert done.seen["told"] in ("ChainRevokedException", "ChainRevokedPreRunException")
     assert {key: value for key, value in done.seen.items() if key != "told"} == {
         "all": ["ended", "running", "second", "third"], "pending": ["running", "second", "third"],
         "open": ["running", "second", "third"], "revoked": [2, True, True, "REVOKED"], "pending then": ["second", "third"],
-        "in the end": ["SUCCESS", "REVOKED", "REVOKED", "REVOKED"], "again": [], "kept": 0}
+        "in the end": ["SUCCESS", "REVOKED", "REVOKED", "REVOKED"], "again": [], "forgotten": None}
 
 
 # --- other ways to enqueue -------------------------------------------------------------------------------------------

@@ -500,7 +500,7 @@ def test_list_shows_every_service_with_its_first_line(firexlite: Command) -> Non
     assert list(rows) == sorted(rows)
     assert rows["guests.greet"] == "Greet one person by name."
     assert [name for name in rows if name.startswith("firexlite.builtin.")] == [
-        f"firexlite.builtin.{name}" for name in ("CopyBogKeys", "getusername", "nop", "sleep")]
+        f"firexlite.builtin.{name}" for name in ("CopyBogKeys", "Pause", "ScheduleSubChain", "getusername", "nop", "sleep")]
 
 
 def test_info_shows_what_a_service_takes_and_returns(firexlite: Command, plugin) -> None:

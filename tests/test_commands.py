@@ -15,8 +15,7 @@ from browser import Browser
 from conftest import query, wait_until
 
 from firexlite import commands, host
-from firexlite.commands import check_call, check_output, run
-from firexlite.errors import CommandFailed, InactivityTimeoutExpired
+from firexlite.commands import CommandFailed, InactivityTimeoutExpired, check_call, check_output, run
 
 SLEEPERS = "echo $$; sleep 300 & echo $!; echo before >&2; wait"  # a shell and what it has started, with their pids
 

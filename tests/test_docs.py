@@ -1,6 +1,8 @@
 """The documentation against the product: its examples are run, and its tables are those of the code."""
 from __future__ import annotations
 
+import inspect
+import json
 import os
 import re
 import shutil
@@ -14,12 +16,18 @@ import pytest
 from conftest import FIXTURES, LIMIT_S, ROOT, Command, kill_all, states, wait_until
 
 from firexlite import errors
+from firexlite.application import App
+from firexlite.children import Parent
 from firexlite.cli import COMMANDS
+from firexlite.compat.served import REFUSED
 from firexlite.home import RunDirectory
+from firexlite.promises import Promise
 from firexlite.services import Task
 from firexlite.states import MOVES, STATES
+from firexlite.task_options import PendingChildStrategy
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = [ROOT / "docs" / name for name in ("guide.md", "children.md", "running.md", "waiting.md")]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
 KILLED = "timeout -s KILL "
@@ -95,8 +103,9 @@ class Reader:
 
 
 def normal(lines: list[str]) -> list[str]:
-    """Lines without what differs from one time to the next: ages, columns as wide as an id, how far a run is."""
+    """Lines without what differs from one time to the next: ages, times, columns as wide as an id, how far a run is."""
     kept = (line.rstrip() for line in lines if not re.match(r"\d+ of \d+ tasks? ended", line))
+    kept = (re.sub(r"\b(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b", "TIME", line) for line in kept)
     parts = (re.sub(r"\b\d+ (s|min|h|d)\b( \d+ (s|min|h)\b)?", "AGE", line) for line in kept)
     return [re.sub(r"-{3,}", "---", re.sub(r"(?<=\S) {2,}", "  ", line)) for line in parts]
 
@@ -154,49 +163,109 @@ def anchors_of(page: Path) -> set[str]:
 def test_the_guide_shows_code_as_it_stands_in_its_files():
     sources = [path.read_text() for path in (FIXTURES / "guide").glob("*.py")]
 
-    for kind, text in BLOCK.findall((ROOT / "docs" / "guide.md").read_text()):
-        if kind == "python":
-            assert any(text in source for source in sources), f"no file of the guide has:\n{text}"
+    for page in GUIDE:
+        for kind, text in BLOCK.findall(page.read_text()):
+            if kind == "python":
+                assert any(text in source for source in sources), f"{page.name}: no file of the guide has:\n{text}"
 
 
 def test_the_guide_leads_through_all_of_its_files():
-    linked = set(re.findall(r"\]\(\.\./fixtures/guide/(\w+\.py)\)", (ROOT / "docs" / "guide.md").read_text()))
+    linked = {name for page in GUIDE for name in re.findall(r"\]\(\.\./fixtures/guide/(\w+\.py)\)", page.read_text())}
 
     assert linked == {path.name for path in (FIXTURES / "guide").glob("*.py")}
 
 
+def test_the_readme_leads_to_every_page():
+    linked = set(re.findall(r"\]\(docs/(\w[\w-]*\.md)\)", (ROOT / "README.md").read_text()))
+
+    assert linked == {page.name for page in PAGES[1:]}
+
+
+def test_the_table_of_options_is_that_of_the_code():
+    declared = {name: parameter.default for name, parameter in inspect.signature(App.task).parameters.items()
+                if name not in ("self", "function", "others")}
+
+    told = {name.strip("`"): default.strip("`") for name, default, _ in table("option of `@app.task`", "running")}
+
+    assert told.keys() == declared.keys()
+    assert {name: default for name, default in told.items() if name not in ("base", "pending_child_strategy")} == {
+        name: repr(default) for name, default in declared.items() if name not in ("base", "pending_child_strategy")}
+    assert (told["base"], told["pending_child_strategy"]) == (Task.__name__, PendingChildStrategy.BLOCK.name)
+
+
+def test_the_table_of_what_is_done_with_children_is_that_of_the_code():
+    told = {name.strip("`") for name, _ in table("method of a task", "children")}
+
+    assert told == {name for name in [*vars(Parent), "enqueue_child_from_spec"] if not name.startswith("_")}
+
+
+def test_the_table_of_what_a_promise_tells_is_that_of_the_code():
+    told = {name.strip("`") for names, _ in table("of a promise", "children") for name in names.split(", ")}
+
+    others = {"own_state", "interruption", "results", "wait", "forget"}  # firexlite's own, of which bodies have no need
+    assert told == {name for name in vars(Promise) if not name.startswith("_")} - others
+
+
 # --- the differences from FireX ----------------------------------------------------------------------------------------
+
+DIFFERENCES = ROOT / "docs" / "firex-differences.md"
+
 
 def paragraph(beginning: str) -> str:
     """The paragraph of docs/firex-differences.md that begins like this."""
-    text = (ROOT / "docs" / "firex-differences.md").read_text()
-    [found] = re.findall(rf"^{beginning}.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    [found] = re.findall(rf"^{beginning}.*?\n\n", DIFFERENCES.read_text(), re.MULTILINE | re.DOTALL)
     return found
 
 
-@pytest.mark.parametrize("option", re.findall(r"`(\w+)=`", paragraph("These options")))
-def test_an_option_that_is_not_there_yet_is_refused_by_its_name(firexlite, plugin, option):
-    services = plugin(f"from firexlite import app\n\n@app.task({option}=1)\ndef bake():\n    pass\n")
+REFUSED_OPTIONS = paragraph("These options of `firexapp submit`") + paragraph("Nor are `--json_results_file`")
+
+
+@pytest.mark.parametrize("option", re.findall(r"`--(\w+[a-z])`", REFUSED_OPTIONS))
+def test_an_option_of_firex_that_is_said_to_be_refused_is_refused_by_its_name(firexlite, plugin, option):
+    services = plugin("from firexlite import app\n\n@app.task\ndef bake():\n    pass\n")
+
+    refused = firexlite("submit", "--plugins", services, "--chain", "bake", f"--{option}", "1")
+
+    assert refused.code == 2
+    assert f"no service has an argument '{option}'" in refused.err
+    assert firexlite.runs() == []
+
+
+@pytest.mark.parametrize("option", re.findall(r"`(\w+)=`", paragraph("These options of a service")))
+def test_an_option_that_is_said_to_be_refused_is_refused_by_its_name(firexlite, plugin, option):
+    services = plugin(f"from firexapp.engine.celery import app\n\n@app.task({option}=1)\ndef bake():\n    pass\n")
 
     refused = firexlite("submit", "--plugins", services, "--chain", "bake")
 
     assert refused.code == 2
     assert "failed to import at line 3" in refused.err
-    assert f"'{option}'" in refused.err
-    assert firexlite.runs() == []
+    assert f"no option {option}" in refused.err
 
 
-@pytest.mark.parametrize("method", re.findall(r"`self\.(\w+)`", paragraph("These methods")))
+@pytest.mark.parametrize("method", re.findall(r"`self\.(\w+)`", paragraph("These of a task do not exist")))
 def test_a_method_that_is_said_to_be_missing_is_missing(method):
     assert not hasattr(Task, method)
 
 
+def test_every_module_that_is_refused_stands_among_the_differences():
+    told = DIFFERENCES.read_text()
+
+    assert [name for name in REFUSED if f"`{name.replace(':', '.')}`" not in told] == []
+
+
+def test_every_deviation_of_the_compared_cases_stands_among_the_differences():
+    cases = json.loads((ROOT / "tests" / "compat" / "deviations.json").read_text())
+    told = paragraph("Of these 58 runs")
+
+    assert set(re.findall(r"`(\d\w+\.\w)`", told)) == set(cases)
+
+
 # --- the concepts ----------------------------------------------------------------------------------------------------
 
-def table(first_header: str) -> list[list[str]]:
-    """The rows of the table of docs/concepts.md whose first column has this header."""
-    text = (ROOT / "docs" / "concepts.md").read_text()
-    [body] = re.findall(rf"^\| {first_header} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+def table(first_header: str, page: str = "concepts") -> list[list[str]]:
+    """The rows of the table of a page in docs whose first column has this header."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    [body] = re.findall(rf"^\| {re.escape(first_header)} \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
     return [[cell.strip() for cell in row.strip("|").split(" | ")] for row in body.splitlines()]
 
 

@@ -69,6 +69,7 @@ def test_what_the_example_shows_in_flame_is_journaled(firexlite, example):
     assert shown["*"]["value"] == '<h1 style="font-family: monospace;">HELLO LI! HELLO DASH!</h1>'
     assert shown["_default_display"]["value"] == [{
         "targets": ["descendants"], "operation": "collapse",
-        "relative_to_nodes": {"type": "task_name", "value": "greet_guests"}}]
+        "relative_to_nodes": {"type": "task_name", "value": "greet_guests"},
+        "source_node": {"type": "task_uuid", "value": tasks["amplified_greet_guests"]["uuid"]}}]
     assert tasks["greet_guests"]["flame_data"]["guests_greeting"]["value"] == "Hello Li! Hello Dash!"
     assert tasks["amplify"]["parent"] == tasks["greet_guests"]["num"]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import shlex
 import shutil
@@ -60,7 +61,8 @@ def guide(kitchen: Command) -> Callable[..., Run]:
         ended = kitchen(*shlex.split(command)[1:])
         assert ended.code == code, ended.err
         summary = json.loads((kitchen.home / ended.firex_id / "run.json").read_text())
-        return Run(ended, summary["results"]["chain_results"], kitchen.flame(ended.firex_id)["tasks"])
+        results = summary["results"] or {}  # None, as long as the run has not ended
+        return Run(ended, results.get("chain_results", {}), kitchen.flame(ended.firex_id)["tasks"])
 
     return run
 
@@ -253,6 +255,229 @@ def test_a_service_shows_what_it_declares_in_the_report(guide):
     assert (window["*"]["value"], window["*"]["type"]) == ("2 breads asked for", "text")
     [collapse] = window["_default_display"]["value"]
     assert (collapse["targets"], collapse["operation"]) == (["descendants"], "collapse")
+
+
+# --- more of children ------------------------------------------------------------------------------------------------------
+
+def test_the_first_child_that_ends_is_taken_and_the_other_is_called_off(guide):
+    run = guide("firexlite submit --plugins two_suppliers.py --chain buy_flour --workers 3")
+
+    assert run.values == {"bought": "flour from the wholesaler"}
+    assert [task["state"] for task in run.named("ask")] == ["revoked", "succeeded"]
+
+
+def test_a_wait_that_took_too_long_leaves_what_came_in_time(guide):
+    run = guide("firexlite submit --plugins two_suppliers.py --chain buy_in_time --workers 3")
+
+    assert run.values == {"bought": ["flour from the wholesaler"], "late": "REVOKED"}
+
+
+def test_of_many_children_a_few_are_under_way_at_once(guide):
+    run = guide("firexlite submit --plugins in_batches.py --chain bake_night_shift --workers 4")
+
+    assert run.values == {"shelf": [f"loaf {n}" for n in (0, 1, 2, 4, 5)], "lost": ["number 3 fell on the floor"]}
+    assert peak(run.named("bake")) <= 2
+
+
+def test_children_are_known_by_keys(guide):
+    run = guide("firexlite submit --plugins in_batches.py --chain weigh_all --workers 4")
+
+    assert run.values == {"weights": {"rye": 750, "spelt": 500, "wheat": 1000}}
+
+
+def test_a_chain_that_is_enqueued_once_has_several_parents(guide):
+    run = guide("firexlite submit --plugins shared_dough.py --chain bake_both --workers 3")
+
+    assert run.values == {"breads": ["bread of the dough of today", "rolls of the dough of today"]}
+    knead = run.only("knead")
+    assert {knead["parent"], *knead["extra_parents"]} == {task["num"] for task in run.named("bake")}
+
+
+def test_a_child_outlives_its_parent(guide):
+    run = guide("firexlite submit --plugins night_delivery.py --chain close_shop --workers 2")
+
+    parent, child = run.only("close_shop"), run.only("deliver")
+    assert run.values == {"closed": "closed while the delivery is on its way"}
+    assert child["state"] == "succeeded"
+    assert parent["started"] + parent["runtime"] < child["started"] + child["runtime"]
+
+
+# --- how tasks are run -----------------------------------------------------------------------------------------------------
+
+def test_a_service_is_tried_again_until_it_succeeds(guide):
+    run = guide("firexlite submit --plugins cold_oven.py --chain heat")
+
+    assert run.values == {"degrees": 240}
+    heat = run.only("heat")
+    assert heat["retries"] == 2
+    assert [attempt["state"] for attempt in heat["attempts"]] == ["retried", "retried", "succeeded"]
+
+
+def test_a_service_that_asks_once_too_often_fails_of_what_it_gave(guide):
+    run = guide("firexlite submit --plugins cold_oven.py --chain telephone", code=1)
+
+    assert run.only("telephone")["retries"] == 1
+    assert "FAILED: telephone (task 1): ConnectionError: nobody answers" in run.ended.err
+
+
+def test_a_run_ends_while_it_waits_for_a_next_try_and_goes_on_where_it_was(guide, kitchen):
+    run = guide("firexlite submit --plugins cold_oven.py --chain preheat,heat_slowly --exit-when-waiting", code=7)
+    assert (run.only("preheat")["state"], run.only("heat_slowly")["state"]) == ("succeeded", "ready")
+
+    resumed = kitchen("resume", run.ended.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    task = next(task for task in kitchen.flame(run.ended.firex_id)["tasks"] if task["name"] == "heat_slowly")
+    assert task["retries"] == 1
+    first, second = task["attempts"]
+    assert second["started"] - first["started"] >= 4
+
+
+def test_limits_end_what_takes_too_long(guide):
+    run = guide("firexlite submit --plugins too_long.py --chain watch_oven --workers 2")
+
+    assert run.values == {"seen": ["a pale loaf", "TimeLimitExceeded", "SoftTimeLimitExceeded"]}
+    assert run.only("daydream_at_the_oven")["runtime"] < 10
+
+
+def test_a_limit_of_the_run_calls_off_what_is_left(guide):
+    run = guide("firexlite submit --plugins too_long.py --chain daydream --soft_time_limit 1", code=1)
+
+    assert run.only("daydream")["state"] == "revoked"
+
+
+def test_equal_tasks_are_computed_once(guide):
+    run = guide("firexlite submit --plugins price_list.py --chain write_bill --workers 2")
+
+    assert run.values == {"bill": ["3 EUR", "3 EUR", "3 EUR", "5 EUR"]}
+    assert sum(task["cached_from"] is None for task in run.named("look_up")) == 2
+
+
+def test_a_queue_has_as_many_places_as_it_is_given(guide):
+    run = guide("firexlite submit --plugins one_oven.py --chain open_bakery --workers 4 --queue oven=1")
+
+    assert run.values == {"shelf": ["rye loaf", "spelt loaf", "oat loaf"]}
+    assert peak(run.named("bake")) == 1
+
+
+def test_a_wait_that_could_never_end_is_refused(guide):
+    run = guide("firexlite submit --plugins one_oven.py --chain bake_twice --workers 4 --queue oven=1", code=1)
+
+    assert run.only("bake_from_scratch")["exception"].startswith("SchedulingDeadlockException(")
+
+
+def test_lower_priorities_go_first(guide):
+    run = guide("firexlite submit --plugins one_oven.py --chain clean_up --workers 1")
+
+    assert run.values == {"order": ["open the windows", "sweep", "dust"]}
+
+
+def peak(tasks: list[dict]) -> int:
+    """How many of these tasks ran at the same time, at the most."""
+    moments = sorted((at, change) for task in tasks
+                     for at, change in ((task["started"], 1), (task["started"] + task["runtime"], -1)))
+    return max(itertools.accumulate(change for _, change in moments))
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------------------
+
+def test_a_body_that_sleeps_is_replayed_and_its_child_is_not_run_again(guide):
+    run = guide("firexlite submit --plugins sourdough.py --chain bake_sourdough")
+
+    assert run.values["loaf"] == "a loaf of dough"
+    assert [attempt["state"] for attempt in run.only("bake_sourdough")["attempts"]] == ["suspended", "succeeded"]
+    assert len(run.only("knead")["attempts"]) == 1
+
+
+def test_a_run_that_ends_in_a_sleep_sleeps_the_rest(guide, kitchen):
+    run = guide("firexlite submit --plugins sourdough.py --chain bake_sourdough --exit-when-waiting", code=7)
+
+    resumed = kitchen("resume", run.ended.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert "a loaf of dough" in resumed.out
+
+
+def test_who_waits_for_a_word_goes_on_when_it_is_sent(guide, kitchen):
+    run = guide("firexlite submit --plugins big_order.py --chain take_order --loaves 500 --exit-when-waiting", code=7)
+    assert kitchen("send", run.ended.firex_id, "approval", '{"by": "Ada", "yes": false}').code == 0
+
+    resumed = kitchen("resume", run.ended.firex_id)
+
+    assert resumed.code == 0, resumed.err
+    assert "500 loaves: Ada says no" in resumed.out
+
+
+def test_events_of_one_name_come_in_the_order_in_which_they_were_sent(guide, kitchen):
+    run = guide("firexlite submit --plugins big_order.py --chain count_votes --exit-when-waiting", code=7)
+    for bread in ("rye", "spelt", "oat"):
+        assert kitchen("send", run.ended.firex_id, "vote", json.dumps(bread)).code == 0
+
+    resumed = kitchen("resume", run.ended.firex_id)
+
+    assert "['rye', 'spelt']" in resumed.out
+
+
+def test_a_wait_for_an_event_can_end_without_it(guide):
+    run = guide("firexlite submit --plugins big_order.py --chain take_deposit")
+
+    assert run.values == {"answer": "no deal: no event 'deposit' came in 0.3 seconds"}
+
+
+def test_a_task_is_called_off_and_its_parent_told(guide, kitchen):
+    run = guide("firexlite submit --plugins called_off.py --chain cater --exit-when-waiting", code=7)
+    soup = run.named("cook")[0]["num"]
+    assert kitchen("cancel", run.ended.firex_id, soup).code == 0
+    assert kitchen("send", run.ended.firex_id, "salad", '"nuts"').code == 0
+
+    resumed = kitchen("resume", run.ended.firex_id)
+
+    assert "['(called off)', 'salad with nuts']" in resumed.out
+
+
+# --- converters of a service, annotations, coroutines, logs ------------------------------------------------------------------
+
+def test_converters_use_what_others_have_converted(guide):
+    run = guide("firexlite submit --plugins recipe.py --chain mix --flour_g 500 --water_g 70%")
+
+    assert run.values == {"dough": "850 g of dough"}
+    assert run.only("mix")["args"] == {"flour_g": 500, "water_g": 350}
+
+
+@pytest.mark.parametrize("loaves, code, values", [("3", 0, {"each_g": 433}), ("three", 1, {})])
+def test_annotations_convert_arguments_or_refuse_them(guide, loaves, code, values):
+    run = guide(f"firexlite submit --plugins recipe.py --chain portion --dough_g 1300 --loaves {loaves}", code)
+
+    assert run.values == values
+
+
+def test_a_coroutine_is_one_task(guide):
+    run = guide("firexlite submit --plugins errands.py --chain run_errands")
+
+    assert run.values == {"basket": ["yeast", "salt", "seeds"]}
+    assert len(run.tasks) == 1
+
+
+def test_a_class_of_tasks_gives_them_methods_and_is_called_before_each_body(guide):
+    run = guide("firexlite submit --plugins errands.py --chain greet_customer")
+
+    assert run.values == {"greeting": "Welcome to the bakery at the corner!"}
+    assert run.only("greet_customer")["log"]["lines"] == ["greet_customer begins"]
+
+
+def test_what_a_task_prints_logs_and_runs_is_in_its_log(guide):
+    run = guide("firexlite submit --plugins log_book.py --chain check_in")
+
+    assert run.values == {"crates": 2, "run": True}
+    lines = run.only("check_in")["log"]["lines"]
+    assert [line for line in lines if ":" not in line] == ["the van is here", "rye", "spelt"]
+    assert any(line.endswith("PRINT log_book: counting crates") for line in lines)
+
+
+def test_a_command_that_fails_is_told_of_with_its_output(guide):
+    run = guide("firexlite submit --plugins log_book.py --chain check_out", code=1)
+
+    assert "CommandFailed: the command 'ls crates' ended with exit code 2" in run.ended.err
 
 
 # --- values of any class -------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_a_limit_is_a_number_of_seconds(value):
         as_limit(value, "time_limit")
 
 
-@pytest.mark.parametrize("value", [None, 0, False])
+@pytest.mark.parametrize("value", [None, 0, False, float("inf")])
 def test_there_may_be_no_limit(value):
     assert as_limit(value, "time_limit") is None
 

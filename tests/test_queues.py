@@ -233,3 +233,34 @@ def test_a_run_is_not_quiet_while_something_in_a_queue_can_start(new_run):
     journal = new_run("train", queue="gpu", queues={"gpu": 1})
 
     assert not journal.look([MAIN], come_due).is_quiet
+
+
+def test_who_waited_without_a_process_still_has_its_place_when_it_is_woken(parent):
+    journal, top = parent(slots=9, queues={"gpu": 1})
+    enqueue(journal, top, "sleeper", queue="gpu")
+    sleeper = claimed(journal, SECOND)
+    enqueue(journal, top, "other", queue="gpu", priority=-1)
+    begin_wait(journal, sleeper, 1, due=2000.0, event=None)
+    suspend(journal, sleeper, 0)
+    turn_clock(journal, 3000.0)
+
+    outlook = journal.look([MAIN, THIRD], come_due)
+
+    assert states(journal) == ["running", "ready", "ready"]
+    assert not outlook.is_quiet
+    assert claimed(journal, THIRD).service == "sleeper"
+    assert journal.claim(SECOND, 0) is None
+
+
+def test_a_woken_task_of_a_full_queue_is_called_for(parent):
+    journal, top = parent(slots=9, queues={"gpu": 1})
+    enqueue(journal, top, "sleeper", queue="gpu")
+    sleeper = claimed(journal, SECOND)
+    begin_wait(journal, sleeper, 1, due=2000.0, event=None)
+    suspend(journal, sleeper, 0)
+    turn_clock(journal, 3000.0)
+    journal.bell.forget()
+
+    journal.look([MAIN, THIRD], come_due)
+
+    assert journal.bell.of("ring") == [([], 1)]

@@ -11,7 +11,8 @@ from firexlite import schema
 from firexlite.journal import Journal
 from firexlite.states import FINAL, MOVES, OPEN, STATES
 
-# Written out by hand: what a task may go through, as DESIGN has it, and `stop` of a replay that cannot go on.
+# Written out by hand: what a task may go through, as DESIGN has it, with `stop` of a replay that cannot go on, and `wake` of
+# a task that waited without a process.
 EXPECTED = {
     ("release", "waiting", "ready"),
     ("skip", "waiting", "skipped"),

@@ -124,6 +124,18 @@ def test_a_body_that_must_not_run_twice_keeps_its_process(new_run):
     assert not suspend(journal, claim, 0)
 
 
+@pytest.mark.parametrize(("on_interrupt", "is_suspended", "keeps"), [
+    ("retry", True, False), ("retry", False, True), ("fail", False, True), ("ask", False, True)])
+def test_who_would_be_cut_off_by_the_end_of_all_processes_is_told(on_interrupt, is_suspended, keeps, new_run):
+    journal = new_run("sleeper", on_interrupt=on_interrupt)
+    claim = claimed(journal)
+    begin_wait(journal, claim, 1, 5000.0, None)
+    if is_suspended:
+        suspend(journal, claim, 0)
+
+    assert look(journal).keeps_process is keeps
+
+
 def test_what_comes_due_is_ready_and_is_replayed_from_its_top(asleep):
     journal, _ = asleep(due=5000.0)
     turn_clock(journal, 5000.0)

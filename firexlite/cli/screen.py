@@ -4,13 +4,14 @@ from __future__ import annotations
 import contextlib
 import linecache
 import os
+import shlex
 import sys
 import time
 
 import click
 
 from ..board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
-from ..errors import StorageFailure
+from ..errors import RunWaits, StorageFailure
 from ..front import Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
@@ -138,7 +139,7 @@ def report(directory: RunDirectory, code: int) -> None:
         if code == 0:
             _report_success(history)
         else:
-            say("\n".join(_failure_lines(history)), err=True)
+            say("\n".join(_failure_lines(history, waits=code == RunWaits.exit_code)), err=True)
 
 
 def _report_success(history: History) -> None:
@@ -151,7 +152,7 @@ def _report_success(history: History) -> None:
         say("\nReturned values:\n" + _indented(tabulate(rows, tablefmt="plain", disable_numparse=True)))
 
 
-def _failure_lines(history: History) -> list[str]:
+def _failure_lines(history: History, waits: bool = False) -> list[str]:
     run = history.run()
     lines: list[str] = []
     causes = history.root_causes()
@@ -165,7 +166,11 @@ def _failure_lines(history: History) -> list[str]:
     cut_off = history.cut_off_tasks()
     for task in cut_off[:CAUSES]:
         lines += cut_off_lines(history, task)
-    lines.append(f"{_ENDINGS.get(run.state, f'The run is {run.state}')}. {_told(history.counts())}.")
+    ending = "The run waits" if waits else _ENDINGS.get(run.state, f"The run is {run.state}")
+    reason = next((task.reason for task in history.submitted_tasks() if task.reason), None) if run.state == "revoked" else None
+    lines.append(f"{ending}{f' ({reason})' if reason else ''}. {_told(history.counts())}.")
+    if waits:
+        lines += _wait_lines(history)
     submitted = [(task.state, history.services[task.service].short_name) for task in history.submitted_tasks()]
     done = [name for state, name in submitted if state == "succeeded"]
     left = [name for state, name in submitted if state not in ("succeeded", "failed")]
@@ -176,6 +181,23 @@ def _failure_lines(history: History) -> list[str]:
         return [*lines, "It goes on when you have decided: the commands above may be given as one, with all their options."]
     firex_id = history.directory.firex_id
     return [*lines, f"Look at it with: firexlite flame {firex_id} > out.html", f"Resume it with: firexlite resume {firex_id}"]
+
+
+def _wait_lines(history: History) -> list[str]:
+    """What it waits for, the nearest first, and how an event is sent."""
+    found = history.waits()
+    lines = []
+    for wait in found[:CAUSES]:
+        known = history.services.get(wait.service)
+        name = f"{known.short_name if known else wait.service} (task {wait.task})"
+        at = None if wait.due is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wait.due))
+        if wait.event is not None:
+            until = f", until {at}" if at else ""
+            lines.append(_cut(f"WAITS: {name} for the event '{wait.event}'{until}"))
+            lines.append(f"  It is sent with: firexlite send {history.directory.firex_id} {shlex.quote(wait.event)} [JSON]")
+        else:
+            lines.append(_cut(f"WAITS: {name} {'to be tried again at' if wait.is_retry else 'until'} {at}"))
+    return lines + ([f"... and {len(found) - CAUSES} more that wait"] if len(found) > CAUSES else [])
 
 
 def _told(counts: dict[str, int]) -> str:

@@ -40,7 +40,7 @@ SERVED: dict[str, Names] = {
     "firexkit.chain": {
         **of("signatures", "InjectArgs", "AUTO_QUEUE", SignatureX="Signature"), **of("results", "returns"),
         **of("errors", "InvalidChainArgsException"), **of("compat.chain", "verify_chain_arguments")},
-    "firexkit.firex_exceptions": of("errors", FireXCalledProcessError="CommandFailed",
+    "firexkit.firex_exceptions": of("commands", FireXCalledProcessError="CommandFailed",
                                    FireXInactivityTimeoutExpired="InactivityTimeoutExpired"),
     "firexkit.firexkit_common": {
         **of("compat.kit", "get_link", "sec2hms", "ModifyUmask"), **of("application", REPLACEMENT_TASK_NAME_POSTFIX="ORIG")},
@@ -86,8 +86,7 @@ SERVED: dict[str, Names] = {
         "ADDITIONAL_CHILDREN_KEY", "EXTERNAL_COMMANDS_KEY", "TASK_REVOKE_REASON_KEY", "COMPLETE_RUNSTATES", "TASK_COLUMN_NAMES",
         "get_task_data", "is_chain_exception", "get_chain_exception_child_uuid", "is_failed"),
     "firexapp.fileregistry": of("compat.file_registry", "FileRegistry", "KeyAlreadyRegistered", "KeyNotRegistered"),
-    "firexapp.firex_subprocess": {**of("commands", "check_output", "check_call", "run", "ProcStats"),
-                                  **of("errors", "CommandFailed")},
+    "firexapp.firex_subprocess": of("commands", "check_output", "check_call", "run", "ProcStats", "CommandFailed"),
     "firexapp.plugins": of("compat.plugin_lists", "get_active_plugins", "merge_plugins"),
     "firexapp.reporters": {},
     "firexapp.reporters.json_reporter": of("compat.run_data", "FireXRunData", "FireXRunStatus"),
@@ -156,8 +155,8 @@ REFUSED: dict[str, str] = {
     "firexapp.testing.config_interpreter": "run flow tests with `python -m firexlite.compat.flow_tests --tests FILE`",
     "firex_flame": "`firexlite flame ID > out.html` draws a run, with no server",
     "firex_blaze": "firexlite sends no events to Kafka; `firexlite flame ID --json` gives a run as JSON",
-    "celery.signals": "nothing in a run sends celery's signals; write what is to happen before or after a body into a subclass "
-                      "of FireXTask, and name that by base=",
+    "celery.signals": "nothing in a run sends celery's signals; write what is to happen before each body into the pre_task_run "
+                      "of a subclass of FireXTask, and name that by base=",
     "celery.local": "services are plain objects here; take celery.current_task, or `self` of a service with bind=True",
     "celery:group": "enqueue several children and wait for them, or call self.enqueue_in_parallel",
     "celery.canvas:group": "enqueue several children and wait for them, or call self.enqueue_in_parallel",

@@ -80,8 +80,8 @@ REFUSED = {
                                         "`firexlite flame ID`, or firex_keeper.task_query",
     "firexapp.testing.test_infra": "run flow tests with `python -m firexlite.compat.flow_tests --tests FILE`",
     "firex_flame": "`firexlite flame ID > out.html` draws a run, with no server",
-    "celery.signals": "nothing in a run sends celery's signals; write what is to happen before or after a body into a subclass "
-                      "of FireXTask, and name that by base=",
+    "celery.signals": "nothing in a run sends celery's signals; write what is to happen before each body into the pre_task_run "
+                      "of a subclass of FireXTask, and name that by base=",
     "celery:group": "enqueue several children and wait for them, or call self.enqueue_in_parallel",
     "firex_keeper.persist": "it serves firex_keeper.task_query",
 }

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from firexlite import cli, codec, doctor, faults, host, runner, soundness, worker
+from firexlite import attempt, cli, codec, doctor, faults, host, runner, soundness, worker
 from firexlite.home import RunDirectory
 
 from . import bodies, programs
@@ -88,6 +88,8 @@ class Found:
     attempts: collections.Counter = field(default_factory=collections.Counter)
     in_flight: set[tuple[int, int]] = field(default_factory=set)                 # (task, attempt) that have not ended
     lost: collections.Counter = field(default_factory=collections.Counter)       # attempts that ended so
+    retried: collections.Counter = field(default_factory=collections.Counter)
+    suspended: collections.Counter = field(default_factory=collections.Counter)
     reopened: collections.Counter = field(default_factory=collections.Counter)
     run_state: str = ""
     faults: list[str] = field(default_factory=list)
@@ -99,6 +101,11 @@ class Found:
         for (key, *_), n in self.tasks.items():
             counted[key] += n
         return counted
+
+    @property
+    def again(self) -> collections.Counter:
+        """How many attempts of a key there are since others came to nothing, and more of a task that was reopened."""
+        return self.lost + self.reopened + self.suspended
 
     @property
     def succeeded(self) -> collections.Counter:
@@ -170,7 +177,7 @@ class Place:
 
     def submit(self, fault: str = "") -> Outcome:
         chain = ",".join(f"link{i}" for i in range(len(self.program["chain"])))
-        return self.command(["submit", "--plugins", str(INTERPRETER), "--chain", chain,
+        return self.command(["submit", "--plugins", str(INTERPRETER), "--chain", chain, "--queue", f"{programs.QUEUE}=1",
                              "--workers", str(self.program["workers"])], fault)
 
     def resume(self, fault: str = "") -> Outcome:
@@ -217,14 +224,14 @@ class Place:
             shutil.rmtree(copy)
 
     def begun(self) -> tuple[collections.Counter, collections.Counter, dict[str, set[str]]]:
-        """How often the body of each key began, how often it was done, and what it noted."""
+        """How often the body of each key began, how often it was done, and what it noted; under "!" what it must not see."""
         begins: collections.Counter = collections.Counter()
         ends: collections.Counter = collections.Counter()
         notes: dict[str, set[str]] = collections.defaultdict(set)
         for line in self.effects.read_text().splitlines() if self.effects.exists() else ():
             mark, key, rest = line.split(" ", 2)
-            if mark == "=":
-                notes[key].add(rest)
+            if mark in "=!":
+                notes[key if mark == "=" else "!"].add(rest if mark == "=" else f"{key} {rest}")
             else:
                 (begins if mark == "+" else ends)[key] += 1
         return begins, ends, notes
@@ -295,7 +302,7 @@ class Trial:
         self.begins_then = begins
         self.cut_off |= found.in_flight
         self.deaths += outcome.is_struck
-        if missing := [key for key, n in self.finished.items() if begins[key] < n]:
+        if missing := [key for key, n in self.finished.items() if begins[key] < n - self.expected.taken_over[key]]:
             self._wrong("lost", f"{missing[0]} succeeded, and its body never began", outcome)
         return not found.faults
 
@@ -314,7 +321,8 @@ class Trial:
     def _judge_finished(self, begins: collections.Counter, outcome: Outcome | None) -> None:
         """What had succeeded at a crash must not run again after it."""
         for key, n in self.finished.items():
-            if n == self.expected.begins[key] and begins[key] > self.begins_then[key]:
+            are_all = n > 0 if self.expected.taken_over[key] else n == self.expected.numbers[key]
+            if are_all and begins[key] > self.begins_then[key]:
                 self._wrong("doubled", f"{key} had succeeded, and its body began again", outcome)
 
     # --- the end ----------------------------------------------------------------------------------------------------
@@ -357,22 +365,29 @@ class Trial:
             self._wrong("lost", f"attempts have not ended: {sorted(found.in_flight)}", outcome)
         if self.expected.succeeds and found.reopened:
             self._wrong("doubled", f"tasks were reopened in a run that did not fail: {dict(found.reopened)}", outcome)
+        for sight in sorted(notes["!"]):
+            self._wrong("wrong", sight, outcome)
         for key, n in self.expected.begins.items():
-            again = found.lost[key] + found.reopened[key]
-            if found.attempts[key] != n + again:
+            taken_over, again = self.expected.taken_over[key], found.again[key]
+            if found.attempts[key] != n + taken_over + again:
                 self._wrong("doubled", f"{key} has {found.attempts[key]} attempts, {found.lost[key]} of them lost", outcome)
             if not n <= begins[key] <= n + again:
-                self._wrong("doubled", f"{key} began {begins[key]} times, with {again} attempts lost or reopened", outcome)
-            done = sum(count for task, count in found.tasks.items() if task[:2] == (key, "succeeded"))
+                self._wrong("doubled", f"{key} began {begins[key]} times, with {again} attempts to be had again", outcome)
+            done = sum(count for task, count in found.tasks.items() if task[:2] == (key, "succeeded")) - taken_over
             if not done <= ends[key] <= done + again:
-                self._wrong("doubled", f"{key} was done {ends[key]} times, with {again} attempts lost or reopened", outcome)
+                self._wrong("doubled", f"{key} was done {ends[key]} times, with {again} attempts to be had again", outcome)
             if len(notes[key]) > n:
                 self._wrong("wrong", f"{key} noted other values in a later attempt: {notes[key]}", outcome)
+            if found.retried[key] != self.expected.retried[key]:
+                self._wrong("doubled", f"{key} was tried again {found.retried[key]} times", outcome)
+            anew = len(self.case.crashes) + 1 if found.reopened[key] else 0  # in each incarnation, for what gave up
+            if found.suspended[key] > self.expected.naps[key] * (1 + anew):
+                self._wrong("doubled", f"{key} gave up its process {found.suspended[key]} times", outcome)
         for key in self.expected.loose:  # these may not have begun, but once they succeeded that is for ever
-            again = found.lost[key] + found.reopened[key]
+            again = found.again[key] + found.retried[key]
             if max(begins[key], ends[key]) > found.attempts[key] or (found.attempts[key] > found.numbers[key] + again):
                 self._wrong("doubled", f"{key} began {begins[key]} times, in {found.attempts[key]} attempts of "
-                                       f"{found.numbers[key]} tasks, {again} of them lost or reopened", outcome)
+                                       f"{found.numbers[key]} tasks, {again} of them to be had again", outcome)
         # Those in flight when all was killed, and of each worker that died alone the one it was at.
         if not len(self.cut_off) <= found.lost.total() <= len(self.cut_off) + self.deaths:
             self._wrong("doubled", f"{found.lost.total()} attempts were lost, but {len(self.cut_off)} in flight at crashes "
@@ -424,8 +439,9 @@ def _be_the_command(place: Place, argv: list[str], fault: str, lab: int, out: Pa
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
         faults.arm()
         runner.TICK_S = NET_S
+        attempt.LINGER_S = programs.LINGER_S
         if not fault.endswith("=kill"):  # one that is killed after a commit wakes nobody any more: that takes a net
-            worker.LOOK_AGAIN_S = NET_S
+            worker.LOOK_AGAIN_S = attempt.LOOK_AGAIN_S = NET_S
         try:
             cli.run(argv)
         except SystemExit as end:
@@ -445,12 +461,22 @@ def _await_end(front: int, pipe: int) -> tuple[int, bool]:
         in_time = bool(select.select([pidfd], [], [], LIMIT_S)[0])
     finally:
         os.close(pidfd)
-    gone = in_time and bool(select.select([pipe], [], [], GONE_S)[0])
+    gone = in_time and bool(select.select([pipe], [], [], GONE_S)[0]) and _is_all_there_is(front)
     if not gone:
         host.kill_descendants()
     _, status = os.waitpid(front, 0)
     host.end_descendants()
     return os.waitstatus_to_exitcode(status) if in_time else TIMED_OUT, in_time and not gone
+
+
+def _is_all_there_is(front: int) -> bool:
+    """Whether nothing of what a command started lives, shell commands of its services among it; front: has ended."""
+    give_up = time.monotonic() + GONE_S
+    while any(host.start_time(pid) is not None for pid in host.descendants(os.getpid()) if pid != front):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def _import_all() -> None:
@@ -493,17 +519,18 @@ def _found(rows: _Rows, is_end: bool) -> Found:
         found.tasks[key, state, value, failure] += 1
         found.attempts[key] += attempts
         found.reopened[key] += reopened
-    for task, number, outcome, ended, epoch, place, start, end in rows.execute(
-            "SELECT task, number, outcome, ended, epoch, worker, log_start, log_end FROM attempt"):
-        if is_end and end is not None and outcome != "revoked":
+    for task, number, outcome, ended, epoch, place, start, end, is_taken_over in rows.execute(
+            "SELECT attempt.task, number, outcome, ended, attempt.epoch, attempt.worker, log_start, log_end, "
+            "outcome = 'succeeded' AND cached_from IS NOT NULL FROM attempt JOIN task ON task.id = attempt.task"):
+        if is_end and end is not None and outcome != "revoked" and not is_taken_over:
             with open(rows.directory.log_file(epoch, place), "rb") as log:
                 log.seek(start)
                 if bodies.said(keys[task], number).encode() not in log.read(end - start):
                     found.faults.append(f"the log of attempt {number} of {keys[task]} does not hold what it said")
         if ended is None:
             found.in_flight.add((task, number))
-        elif outcome == "lost":
-            found.lost[keys[task]] += 1
+        elif outcome in ("lost", "retried", "suspended"):
+            getattr(found, outcome)[keys[task]] += 1
     found.reopened = +found.reopened
     return found
 

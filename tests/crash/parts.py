@@ -85,6 +85,7 @@ MODULES = {
     "programs": ("crash.random_programs", "Programs"),
     "hypothesis programs": ("crash.random_programs", "ShrinkingPrograms"),
     "small programs": ("crash.small_programs", "SmallPrograms"),
+    "patient programs": ("crash.small_programs", "PatientPrograms"),
     "interleavings": ("crash.interleavings", "Interleavings"),
     "system calls": ("crash.syscalls", "SystemCalls"),
     "storage failures": ("crash.syscalls", "StorageFailures"),

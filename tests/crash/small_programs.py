@@ -1,4 +1,5 @@
-"""Every program of up to 3 tasks, struck at every moment: most bugs need no more than that to show."""
+"""Every program of up to 3 tasks, and one of each kind that waits, tries again or shares, struck at every moment: most bugs
+need no more than that to show."""
 from __future__ import annotations
 
 import random
@@ -23,7 +24,7 @@ class SmallPrograms(Part):
             if self.wanted:
                 self._sample(lab, tally, random.Random(f"{seed} {self.share}"), report)
                 return tally
-            own = list(programs.small_programs())[self.share::self.shares]
+            own = list(self.all())[self.share::self.shares]
             for done, (name, program) in enumerate(own):
                 for case in cases(lab, program, tally):
                     if len(tally.failures) >= self.enough:
@@ -35,15 +36,35 @@ class SmallPrograms(Part):
                 tally.counts["programs"] = done + 1
         return tally
 
+    def all(self) -> Iterator[tuple[str, programs.Program]]:
+        """The programs, each with a name."""
+        return programs.small_programs()
+
+    def smallest(self) -> Iterator[tuple[str, programs.Program]]:
+        """Those of which a quick set tries some moments."""
+        return programs.small_programs(2)
+
     def _sample(self, lab: Lab, tally: Tally, chance: random.Random, report: Report) -> None:
-        """Some moments of every program of up to 2 tasks."""
-        small = [program for _, program in programs.small_programs(2)][self.share::self.shares]
-        for done, program in enumerate(small):
+        """Some moments of each of the smallest."""
+        small = list(self.smallest())[self.share::self.shares]
+        for done, (name, program) in enumerate(small):
             for case in chance.sample(list(cases(lab, program, tally)), self.wanted // self.shares // len(small)):
                 if len(tally.failures) >= self.enough:
                     return
-                lab.run(case, tally)
+                if not lab.run(case, tally):
+                    tally.failures[-1] = f"program '{name}': {tally.failures[-1]}"
             report(done + 1, len(small))
+
+
+class PatientPrograms(SmallPrograms):
+    """The same with programs that sleep, wait for events, are tried again, share what is done once, or reach a limit."""
+
+    name = "patient programs"
+
+    def all(self) -> Iterator[tuple[str, programs.Program]]:
+        return programs.patient_programs()
+
+    smallest = all
 
 
 def cases(lab: Lab, program: dict, tally: Tally) -> Iterator[Case]:

@@ -77,7 +77,7 @@ def test_a_rest_of_a_chain_that_is_not_skipped_is_noticed(monkeypatch):
 
 
 def test_a_stale_write_that_is_not_fenced_is_noticed(monkeypatch):
-    replaced(monkeypatch, "_SUCCEED", "attempt = ? AND worker IS NOT NULL AND epoch = ?", "? = ?")
+    replaced(monkeypatch, "_SUCCEED", "attempt = ? AND worker IS NOT NULL AND epoch = ?", "? = ? AND worker IS NOT NULL")
 
     assert "came too late" in problems(PROGRAMS["a chain of two"])
 
@@ -126,7 +126,7 @@ def _without_a_wake_up(world, command):
 
 
 def test_a_queue_with_too_many_tasks_is_noticed(monkeypatch):
-    monkeypatch.setattr(journal, "_IN_QUEUE", "SELECT 0 WHERE ? <> ''")
+    monkeypatch.setattr(journal, "IN_QUEUE", "SELECT id FROM task WHERE limited = ? AND 0")
 
     assert "tasks are in the queue 'q', which has 1 places" in problems(PROGRAMS["two in a queue with one place"], deaths=0)
 

@@ -40,8 +40,7 @@ from journals import states as states_of
 
 from firexlite import front as front_module
 from firexlite import home as home_module
-from firexlite import host
-from firexlite import journal as journal_module
+from firexlite import host, journal_file
 from firexlite import runner as runner_module
 from firexlite.board import COMES, COMING, IDLE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from firexlite.claims import Failure, Recorded, Success
@@ -49,10 +48,12 @@ from firexlite.errors import BadInput, ClaimLost, DiskFull, Interrupted, Storage
 from firexlite.home import SPILL_BYTES, RunDirectory
 from firexlite.interrupts import Interrupts
 from firexlite.journal import Journal, wait_for_space
+from firexlite.limits import expire, expire_run
+from firexlite.outside import cancel
 from firexlite.replay import Replay
 from firexlite.runner import Incarnation, Runner
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
-from firexlite.waiting import come_due
+from firexlite.waiting import begin_wait, come_due, send, suspend
 from firexlite.worker import Worker
 
 # --- what a power cut must not take ------------------------------------------------------------------------------------
@@ -77,6 +78,12 @@ DURABLE = {
     "be sure": lambda journal, claim: journal.be_sure(claim),
     "finish": lambda journal, claim: journal.finish(),
     "take over": lambda journal, claim: take_over(journal, 1, "here", {}),
+    "begin wait": lambda journal, claim: begin_wait(journal, claim, 1, 2000.0, None),
+    "suspend": lambda journal, claim: suspend(journal, claim, 0),
+    "send": lambda journal, claim: send(journal, "approved", "1"),
+    "expire": lambda journal, claim: expire(journal, claim.task, claim.attempt, lambda: None),
+    "expire run": lambda journal, claim: expire_run(journal, 60.0),
+    "cancel": lambda journal, claim: cancel(journal, None, "enough"),
 }
 
 
@@ -142,7 +149,7 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "rename", record_rename)
-    monkeypatch.setattr(journal_module.faults, "reach", lambda *moment: made.append(("moment", " ".join(moment))))
+    monkeypatch.setattr(journal_file.faults, "reach", lambda *moment: made.append(("moment", " ".join(moment))))
     return made
 
 
@@ -185,7 +192,7 @@ def test_a_run_has_its_name_durably_after_its_journal_is_durable(calls, monkeypa
     monkeypatch.setenv("FIREXLITE_HOME", str(tmp_path / "home"))
     prepared, request = (type("Told", (), told) for told in
                          ({"inputs": {}, "digest": "d", "members": new_tasks("one")},
-                          {"workers": 1, "chain": "one", "full_wait_s": 0}))
+                          {"workers": 1, "chain": "one", "full_wait_s": 0, "queues": {}}))
 
     _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
     os.close(alive)
@@ -204,7 +211,8 @@ def test_the_run_s_lock_is_held_before_its_journal_is_durable(calls, monkeypatch
     locked: list[bool] = []
     monkeypatch.setattr(Journal, "submit", lambda journal, **told: locked.append(journal.directory.is_alive()))
     prepared, request = (type("Told", (), told) for told in
-                         ({"inputs": {}, "digest": "d", "members": []}, {"workers": 1, "chain": "one", "full_wait_s": 0}))
+                         ({"inputs": {}, "digest": "d", "members": []},
+                          {"workers": 1, "chain": "one", "full_wait_s": 0, "queues": {}}))
 
     _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
 
@@ -292,7 +300,7 @@ WRITES = {
 
 @pytest.mark.parametrize("write", WRITES)
 def test_each_statement_that_writes_is_alone(write, new_run, monkeypatch):
-    monkeypatch.setattr(journal_module, "_TRIM", ((0, 10),))
+    monkeypatch.setattr(journal_file, "_TRIM", ((0, 10),))
     journal = new_run("one", "two", slots=2)
     seen: list[tuple[str, bool]] = []
     journal.db.connection().set_trace_callback(lambda sql: seen.append((sql.split()[0], is_locked(journal.directory))))
@@ -551,7 +559,7 @@ def test_the_board_has_the_place_of_a_dead_worker_again(doorbell):
 def test_the_board_counts_anew_who_rests(doorbell):
     bell, _ = doorbell
     bell.rest(0, quiet=False)
-    bell.work(1)
+    bell.work(1, 1, 1)
     bell.board.cells[IDLE] = 5
 
     bell.recount([0, 1])

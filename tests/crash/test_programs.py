@@ -53,6 +53,16 @@ def test_small_programs_that_are_killed_at_any_moment_end_as_if_undisturbed():
     assert tally.trials == wanted
 
 
+@pytest.mark.timeout(300)
+def test_programs_that_wait_try_again_and_share_end_as_if_undisturbed_though_killed_at_any_moment():
+    wanted = 4 * len(list(programs.patient_programs()))
+
+    tally = job("patient programs", wanted, seed=1)
+
+    assert tally.is_clean, "\n\n".join(tally.failures)
+    assert tally.trials == wanted
+
+
 def test_what_a_program_must_come_to_is_thought_out_without_running_it():
     failing = programs.node(fails=True)
     told = programs.program(programs.node([[failing, programs.node()]], "all"), programs.node())
@@ -67,5 +77,5 @@ def test_what_a_program_must_come_to_is_thought_out_without_running_it():
 
 
 def test_a_program_is_told_in_short_and_read_again():
-    for _, told in programs.small_programs():
+    for _, told in [*programs.small_programs(), *programs.patient_programs()]:
         assert programs.from_short(programs.in_short(told)) == told

@@ -25,14 +25,13 @@ from journals import (
 )
 
 from firexlite import home as home_module
-from firexlite import host, schema
-from firexlite import journal as journal_module
+from firexlite import host, journal_file, schema
 from firexlite.claims import Recorded, Success
 from firexlite.errors import BadInput, DiskFull, RunActive, StorageFailure
 from firexlite.journal import Journal
 from firexlite.replay import Replay
 from firexlite.takeover import INCARNATION_DEATHS, Decisions, take_over
-from firexlite.waiting import come_due
+from firexlite.waiting import come_due, send
 
 
 def set_all(journal, assignment: str) -> None:
@@ -176,7 +175,7 @@ def test_a_service_whose_first_task_was_not_journaled_is_recorded_with_the_next(
             raise ZeroDivisionError
 
     with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
-        patched.setattr(journal_module.faults, "reach", fail_before_the_commit)
+        patched.setattr(journal_file.faults, "reach", fail_before_the_commit)
         enqueue(journal, claim, "child")
     enqueue(journal, claim, "child")
 
@@ -192,12 +191,14 @@ def test_a_member_of_a_chain_is_told_once_however_many_attempts_it_took(new_run)
     assert journal.chain_members(1, 1) == [(1, "one", "failed", '"broken"', 2)]
 
 
-@pytest.mark.parametrize("table", ["task", "attempt", "event"])
-def test_what_happened_is_never_deleted(table, new_run):
+@pytest.mark.parametrize(("table", "what"), [("task", "no task"), ("attempt", "no attempt"), ("event", "no event"),
+                                             ("sent", "nothing that was sent")])
+def test_what_happened_is_never_deleted(table, what, new_run):
     journal = new_run("one")
     claimed(journal)
+    send(journal, "approved", "1")
 
-    with pytest.raises(peewee.IntegrityError, match=f"no {table} is ever deleted"), journal.transaction(durable=False):
+    with pytest.raises(peewee.IntegrityError, match=f"{what} is ever deleted"), journal.transaction(durable=False):
         journal.execute(f"DELETE FROM {table}")
 
 
@@ -471,7 +472,7 @@ def test_the_log_of_a_journal_gives_space_back_when_it_begins_anew(new_run):
 
 
 def test_after_the_log_was_trimmed_a_lock_is_waited_for_as_long_as_before(new_run, monkeypatch):
-    monkeypatch.setattr(journal_module, "_TRIM", ((0, 10),))
+    monkeypatch.setattr(journal_file, "_TRIM", ((0, 10),))
     journal = new_run("one")
     before = journal.execute("PRAGMA busy_timeout")
 

@@ -38,16 +38,21 @@ def amplify(greetings):
 """
 
 
+@pytest.fixture(params=range(1, SCHEMA), ids="schema {}".format)
+def schema(request) -> int:
+    return request.param
+
+
 @pytest.fixture
-def old_run(firexlite: Command) -> RunDirectory:
-    """A run of four tasks, of which the last failed, as the first firexlite wrote it."""
+def old_run(firexlite: Command, schema: int) -> RunDirectory:
+    """A run of four tasks, of which one failed, as a firexlite of that schema wrote it."""
     run = RunDirectory(firexlite.home / FIREX_ID)
     for folder in (run.path, run.logs, run.blobs):
         folder.mkdir(parents=True, mode=0o700)
     for file in (run.alive_lock, run.write_lock, run.journal):
         file.touch(0o600)
     db = sqlite3.connect(run.journal)
-    db.executescript((FIXTURES / "schema1.sql").read_text())
+    db.executescript((FIXTURES / f"schema{schema}.sql").read_text())
     db.close()
     return run
 
@@ -81,7 +86,7 @@ def test_an_older_journal_is_shown_and_not_touched(firexlite: Command, old_run: 
 
 
 def test_an_older_journal_is_brought_up_to_date_by_a_resume_and_kept_as_it_was(firexlite: Command, old_run: RunDirectory,
-                                                                               plugin) -> None:
+                                                                               schema: int, plugin) -> None:
     plugin(GUESTS, "guests.py")
 
     done = firexlite("resume", FIREX_ID)
@@ -89,20 +94,20 @@ def test_an_older_journal_is_brought_up_to_date_by_a_resume_and_kept_as_it_was(f
     assert (done.code, done.out) == (0, f"FireX ID: {FIREX_ID}\nAll tasks succeeded\n\nReturned values:\n"
                                         "  greetings  ['Hello Li!', 'Hello Mohamed!']\n  loud       HELLO LI! HELLO MOHAMED!\n")
     assert version_of(old_run.journal) == SCHEMA
-    kept = old_run.path / "journal.schema1.sqlite3"
-    assert version_of(kept) == 1
+    kept = old_run.path / f"journal.schema{schema}.sqlite3"
+    assert version_of(kept) == schema
     assert kept.stat().st_mode & 0o777 == 0o600
     assert faults_of(old_run) == []
 
 
 def test_an_older_journal_that_is_imported_is_of_the_present_schema(firexlite: Command, old_run: RunDirectory,
-                                                                   tmp_path: Path, warm: Warm) -> None:
+                                                                   schema: int, tmp_path: Path, warm: Warm) -> None:
     ended = warm("import", old_run.path, env={"FIREXLITE_HOME": str(tmp_path / "other")})
 
     assert ended.code == 0, ended.err
     imported = RunDirectory(tmp_path / "other" / FIREX_ID)
     assert version_of(imported.journal) == SCHEMA
-    assert version_of(old_run.journal) == 1
+    assert version_of(old_run.journal) == schema
     assert faults_of(imported) == []
 
 

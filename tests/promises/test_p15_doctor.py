@@ -12,6 +12,7 @@ from warm import Warm
 
 from firexlite.doctor import faults_of, has_reset_race, in_words
 from firexlite.home import RunDirectory
+from firexlite.schema import SCHEMA
 from firexlite.soundness import RULES
 
 pytest_plugins = ["sound_runs"]
@@ -48,7 +49,7 @@ FALSE = {
     "a move that is none": ("UPDATE event SET move = 'release' WHERE move = 'succeed'",
                             "task 1 went from running to succeeded by 'release', which is no move"),
     "a lost event": ("DELETE FROM event WHERE id = 2", "the events are numbered up to [0-9]+, and there are [0-9]+"),
-    "an awaited chain that is over": ("INSERT INTO awaited VALUES (1, 2, 1, 0)",
+    "an awaited chain that is over": ("INSERT INTO awaited (tail, waiter, wait, any) VALUES (1, 2, 1, 0)",
                                       "task 2 waits for task 1, which is succeeded"),
     "one that waits for nothing": ("UPDATE task SET state = 'blocked', move = 'block' WHERE id = 2",
                                    "task 2 is blocked, waits for nothing and may not go on"),
@@ -108,7 +109,7 @@ def test_the_report_of_a_sound_run_has_a_line_for_each_thing_that_was_looked_at(
 
     assert (ended.code, ended.err) == (0, "")
     lines = dict(re.split(r"  +", line, maxsplit=1) for line in ended.out.splitlines())
-    assert lines["integrity"] == "whole (quick_check), schema 2"
+    assert lines["integrity"] == f"whole (quick_check), schema {SCHEMA}"
     assert lines["invariants"].endswith("over 2 tasks, 2 attempts, 5 events")
     assert lines["incarnations"] == "the run is interrupted; 1 was killed"
     assert lines["blobs"] == "1 payload in files, all there and unchanged"

@@ -114,7 +114,7 @@ def test_whoever_writes_or_checkpoints_the_journal_is_alone(tmp_path):
 def test_the_record_would_show_a_missing_lock(tmp_path, where):
     package = tmp_path / "package"
     shutil.copytree(Path(firexlite.__file__).parent, package / "firexlite", ignore=shutil.ignore_patterns("__pycache__"))
-    journal = package / "firexlite" / "journal.py"
+    journal = package / "firexlite" / "journal_file.py"
     source = journal.read_text()
     before, function = source.split(where)
     journal.write_text(before + where + function.replace("fcntl.flock(self._lock_fd, fcntl.LOCK_EX)", "pass", 1))

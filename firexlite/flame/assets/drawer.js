@@ -96,10 +96,10 @@ class Drawer {
   }
 
   drawAttempts(attempts) {
-    return table(["", "state", "at", "took", "incarnation", "exception"], attempts.map((attempt) => [
+    return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((attempt) => [
       attempt.n, attempt.state, this.offset(attempt.started),
       attempt.ended && attempt.started ? duration((attempt.ended - attempt.started) * 1000) : "",
-      attempt.incarnation, attempt.exc && el("code", {}, attempt.exc)]));
+      cpuTime(attempt), peakMemory(attempt), attempt.incarnation, attempt.exc && el("code", {}, attempt.exc)]));
   }
 
   drawStates(states) {
@@ -110,12 +110,16 @@ class Drawer {
 
   drawAttributes(row, task) {
     const { run } = this;
+    const last = task.attempts?.at(-1) ?? {};
     const shown = {
       "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) ? "yes" : null,
       uuid: task.uuid && el("code", {}, task.uuid), host: task.host,
       "enqueued by": this.linkTo(task.enqueued_by),
       after: run.is(row, CHAINED) ? this.linkTo(task.parent) : null,
-      "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "), "result from": task.cached_from,
+      "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "), "result from": this.linkTo(task.cached_from),
+      "asked for by": task.extra_parents && task.extra_parents.flatMap((num) => [this.linkTo(num), " "]),
+      queue: task.queue_name, "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
+      "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };
     const present = Object.entries(shown).filter(([, value]) => value !== undefined && value !== null && value !== "");
     return present.length ? el("table", { class: "values" }, el("tbody", {}, present.map(([name, value]) =>
@@ -161,4 +165,13 @@ function table(headings, rows) {
   return el("table", { class: "list" },
     el("thead", {}, el("tr", {}, headings.map((heading) => el("th", { scope: "col" }, heading)))),
     el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell) => el("td", {}, cell))))));
+}
+
+// What an attempt used, where that was measured.
+function cpuTime(attempt) {
+  return typeof attempt.cpu === "number" ? duration(attempt.cpu * 1000) : null;
+}
+
+function peakMemory(attempt) {
+  return typeof attempt.peak === "number" ? `${(attempt.peak / 2 ** 20).toFixed(attempt.peak < 2 ** 27 ? 1 : 0)} MiB` : null;
 }
