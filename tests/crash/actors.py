@@ -72,9 +72,10 @@ class Program:
 
     @property
     def is_loose(self) -> bool:
-        """Whether a parent ends or revokes children that nobody waits for: what becomes of these, chance decides."""
-        return any(step[0] in ("fail", "revoke") for body in self.bodies.values() for step in body
-                   if any(other[0] == "enqueue" for other in body))
+        """Whether a parent ends, or begins anew, or revokes children that nobody waits for: what becomes of these, chance
+        decides."""
+        return any(step[0] in ("fail", "revoke", "retry") for body in self.bodies.values() for step in body
+                   if any(other[0].startswith("enqueue") for other in body))
 
     @property
     def keeps_slots(self) -> bool:
@@ -817,7 +818,5 @@ def endings_of(rows: tuple, is_loose: bool = False) -> tuple:
         else:
             paths[number] = (*paths[chain][:-1], number - chain)
     told = [number for number, row in tasks.items() if row[1] is None or not is_loose]
-    return (rows[0][0][0], tuple(sorted((paths[number], tasks[number][5], tasks[number][_STATE], tasks[number][19] or "")
-                                        for number in told)))
-
-
+    ends = [(paths[number], tasks[number][5], tasks[number][_STATE], tasks[number][19] or "") for number in told]
+    return rows[0][0][0], tuple(sorted(ends, key=repr))

@@ -80,6 +80,7 @@ class TaskModel:
     deaths: int = 0
     worker: int | None = None    # none: of a blocked task, it waits without a process
     wakeable: bool = False
+    is_woken: bool = False       # ready after it waited without a process: it has kept its place in its queue
     stopped: str | None = None   # why: mismatch, ask
     unsure: bool = False
     is_abandoned: bool = False   # revoked, since nobody was left who asked for it
@@ -97,6 +98,10 @@ class TaskModel:
     @property
     def is_suspended(self) -> bool:
         return self.state == "blocked" and self.worker is None
+
+    @property
+    def holds_place(self) -> bool:
+        return self.is_under_way or (self.state == "ready" and self.is_woken)
 
     @property
     def runs_again_by_itself(self) -> bool:
@@ -181,8 +186,10 @@ class RunModel:
         return min(task.kind.slots, self.slots)
 
     def has_place(self, task: TaskModel) -> bool:
-        holders = [one for one in self.all() if one.is_under_way and one.limited == task.limited]
-        return not task.limited or len(holders) < self.queues[task.limited]
+        return not task.limited or task.holds_place or len(self.holders(task.limited)) < self.queues[task.limited]
+
+    def holders(self, queue: str) -> list[TaskModel]:
+        return [task for task in self.all() if task.holds_place and task.limited == queue]
 
     def unblock(self) -> int:
         """Free slots go to those whose wait is over, the deepest first; what is left. None overtakes a bigger one."""
@@ -199,7 +206,7 @@ class RunModel:
         first = min(ready, key=lambda task: (task.kind.priority, *_deepest(task)), default=None)
         if first is None or free <= 0 or self.size(first) > free:
             return None
-        first.state, first.attempt, first.worker = "running", first.attempt + 1, worker
+        first.state, first.attempt, first.worker, first.is_woken = "running", first.attempt + 1, worker, False
         return first.num, first.attempt
 
     def settle(self, claim: Claim, state: str, aside: Sequence[int], due: float | None) -> None:
@@ -270,7 +277,7 @@ class RunModel:
         if self._waits(num) or task.state != "blocked":
             return
         if task.is_suspended:
-            task.state = "ready"
+            task.state, task.is_woken = "ready", True
         else:
             task.wakeable = True
 
@@ -325,7 +332,7 @@ class RunModel:
         if task.state == "waiting" and task.num > task.chain and task.num - 1 not in ending:
             return False
         if task.state in ("waiting", "ready") and not self.has_place(task):
-            return any(one.num in ending for one in self.all() if one.is_under_way and one.limited == task.limited)
+            return any(one.num in ending for one in self.holders(task.limited))
         waits: dict[int, list[bool]] = {}
         for (tail, waiter, wait), what in self.awaited.items():
             if waiter == task.num and tail:
@@ -355,7 +362,7 @@ class RunModel:
             revoked = [self.tasks[num] for num in sorted(doomed) if self.tasks[num].is_open]
             for task in revoked:
                 task.unsure = task.unsure or (not task.runs_again_by_itself and task.is_under_way)
-                task.state, task.wakeable, task.held, task.due = "revoked", False, False, None
+                task.state, task.wakeable, task.held, task.due, task.is_woken = "revoked", False, False, None, False
                 task.is_abandoned = is_abandoned
             for num in doomed:
                 self._stop_waiting(self.tasks[num])

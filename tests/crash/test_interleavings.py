@@ -8,10 +8,12 @@ import pytest
 from firexlite import board, journal, takeover
 from firexlite.claims import Bell
 
+from . import actors
 from .actors import Program
 from .interleavings import PROGRAMS, Explored, explore
 
-QUICK = ("a chain of two", "a chain of three whose second fails", "a child", "a child, in one slot", "a child that fails")
+QUICK = ("a chain of two", "a chain of three whose second fails", "a child", "a child, in one slot", "a child that fails",
+         "a sleep", "an event", "a retry after a while")
 IN_ORDER = [name for name in PROGRAMS if name not in ("two parents", *QUICK)]
 
 
@@ -102,3 +104,40 @@ def test_a_bell_that_is_told_before_the_commit_is_noticed(monkeypatch):
     monkeypatch.setattr(journal.Journal, "tell", lambda self, tell, *what, **more: tell(*what, **more))
 
     assert "before COMMIT" in problems(PROGRAMS["a chain of two"], deaths=0)
+
+
+def test_a_sleeper_that_is_not_woken_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal, "_WAKE", "SELECT id FROM task WHERE ? AND id = ? AND 0")
+
+    assert "waits for nothing and may not go on" in problems(PROGRAMS["a sleep"], deaths=0)
+
+
+def test_an_event_of_which_the_runner_is_not_told_is_noticed(monkeypatch):
+    monkeypatch.setattr(actors.World, "_command", functools.partialmethod(_without_a_wake_up, actors.World._command))
+
+    assert "a wake-up is lost" in problems(PROGRAMS["an event"], deaths=0)
+
+
+def _without_a_wake_up(world, command):
+    told = world.runner and world.runner.told_quiet
+    command(world)
+    if world.runner is not None:
+        world.runner.told_quiet = told
+
+
+def test_a_queue_with_too_many_tasks_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal, "IN_QUEUE", "SELECT id FROM task WHERE limited = ? AND 0")
+
+    assert "tasks are in the queue 'q', which has 1 places" in problems(PROGRAMS["two in a queue with one place"], deaths=0)
+
+
+def test_one_who_writes_for_a_task_that_sleeps_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal, "_FAIL", journal._FAIL.replace("worker IS NOT NULL AND ", ""))
+
+    assert "came too late" in problems(PROGRAMS["a sleep"], deaths=0)
+
+
+def test_a_limit_that_kills_a_worker_and_forgets_its_task_is_noticed(monkeypatch):
+    monkeypatch.setattr(journal.Journal, "give_back", lambda journal, *what, **more: None)
+
+    assert problems(PROGRAMS["a limit"], deaths=0)
