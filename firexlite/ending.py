@@ -6,11 +6,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from . import faults, lodging
+from . import faults, host, lodging
 from .codec import decode_error
 from .errors import FirexliteError, JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure
 from .history import History, summary
-from .home import RunDirectory, home, write_atomically, write_where_told
+from .home import RunDirectory, home, storage, write_atomically, write_where_told
 from .journal import Journal
 from .states import RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED
 from .trimming import close_holes, worker_of
@@ -38,6 +38,17 @@ def leave_tidy(directory: RunDirectory, json_file: str | None) -> RunDirectory:
         except OSError as error:
             print(f"firexlite: {json_file} could not be written: {error.strerror}", file=sys.stderr)
     return directory
+
+
+def off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory, int]:
+    """Where a run can be written to, and what holds its lock there: a home on a network file system is no place for it.
+
+    alive: what holds its lock now; if the run is moved, that is closed. `bring_home` is the way back.
+    """
+    with storage(directory.path):
+        path, alive = lodging.move_out(home(), directory.path, alive,
+                                       lambda path: RunDirectory(path).take_alive_lock(host.start_time))
+    return RunDirectory(path), alive
 
 
 def bring_home(directory: RunDirectory) -> RunDirectory:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .home import RunDirectory
-from .journal import FULL_WAIT_S
+from .journal_file import FULL_WAIT_S
 
 IMPORT_TIMEOUT_S = 10.0
 

@@ -18,7 +18,6 @@ from .claims import UNKNOWN, Bell, Claim, Failure, NewTask, Outlook, Recorded, R
 from .errors import ClaimLost
 from .home import RunDirectory
 from .journal_file import FULL_WAIT_S, JournalFile, patient
-from .journal_file import wait_for_space as wait_for_space
 from .schema import SQL_OPEN
 from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 

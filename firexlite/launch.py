@@ -23,13 +23,14 @@ from . import discovery, faults, host, lodging, missing, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
-from .ending import leave_tidy, write_run_json
+from .ending import leave_tidy, off_the_network, write_run_json
 from .errors import BadInput, DiskFull, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
-from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, storage, user_name
+from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, user_name
 from .incarnation import Incarnation
 from .interrupts import take_back_signals
-from .journal import FULL_WAIT_S, Journal, wait_for_space
+from .journal import Journal
+from .journal_file import FULL_WAIT_S, wait_for_space
 from .logs import terminal
 from .pickled import pickles
 from .plugins import Plugin, helpers, load
@@ -213,7 +214,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         alive = directory.take_alive_lock(host.start_time)
     faults.reach("alive lock taken")
     if lodging.is_unfolded(directory.path):  # or it would be read, in that state, over a network
-        directory, alive = _off_the_network(directory, alive)
+        directory, alive = off_the_network(directory, alive)
     with History(directory) as history:
         history.refuse_damaged()
         run = history.run()
@@ -233,7 +234,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         _refuse_without_services(history, request, loaded)
         producers = _producers_of_missing_files(history, request)
     faults.reach("services loaded")
-    directory, alive = _off_the_network(directory, alive)
+    directory, alive = off_the_network(directory, alive)
     slots = request.workers or run.options["workers"]
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
@@ -277,14 +278,6 @@ def _may_pickle(run: RunRecord, request: ResumeRequest) -> None:
             raise BadInput(f"{run.firex_id} was not resumed: {strange} was pickled by somebody else, or in another home than "
                            f"{home()}, and to load it would be to run whatever its writer chose; look at the run freely, or "
                            "have its work done anew with `firexlite submit`")
-
-
-def _off_the_network(directory: RunDirectory, alive: int) -> tuple[RunDirectory, int]:
-    """Where a run can go on, and what holds its lock there: a home on a network file system is no place for it."""
-    with storage(directory.path):
-        path, alive = lodging.move_out(home(), directory.path, alive,
-                                       lambda path: RunDirectory(path).take_alive_lock(host.start_time))
-    return RunDirectory(path), alive
 
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:

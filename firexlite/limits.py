@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from .codec import encode_error
 from .errors import TimeLimitExceeded
-from .journal import Journal, patient
+from .journal import Journal
+from .journal_file import patient
 from .schema import SQL_OPEN
 
 SOFT, HARD = "soft_time_limit", "time_limit"
@@ -35,12 +36,11 @@ def expire(journal: Journal, task: int, attempt: int, kill: Callable[[], None]) 
     kill: called after the commit and under the write lock, so that its worker cannot have claimed another task.
     """
     with journal.transaction(durable=True, operation="expire") as now:
-        found = journal.execute("SELECT options, service FROM task WHERE id = ? AND attempt = ? AND epoch = ? "
+        found = journal.execute("SELECT deaths, options, about FROM task JOIN service ON service.name = task.service "
+                                "WHERE id = ? AND attempt = ? AND epoch = ? "
                                 "AND state IN ('running', 'blocked') AND worker IS NOT NULL", task, attempt, journal.epoch())
-        for options, service in found:
-            [(about,)] = journal.execute("SELECT about FROM service WHERE name = ?", service)
+        for deaths, options, about in found:
             limit = json.loads(options or "{}").get(HARD) or json.loads(about).get(HARD)
-            [(deaths,)] = journal.execute("SELECT deaths FROM task WHERE id = ?", task)
             journal.give_back(now, task, deaths, encode_error(TimeLimitExceeded(limit)), unsure=False, fails=True)
             journal.tell(kill)
             journal.note_startable(journal.unblock_who_can_go_on(now))

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from .claims import Claim
-from .journal import Journal, patient
+from .journal import Journal
+from .journal_file import patient
 from .states import OPEN, SUCCEEDED
 
 CACHE = "cache:"        # what the keys of cached results begin with

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from . import host, lodging
+from . import host
 from .board import RUNNER, Address
-from .ending import leave_tidy
+from .ending import leave_tidy, off_the_network
 from .errors import BadInput, RunActive
 from .history import History
-from .home import RunDirectory, home
-from .journal import Journal, patient
+from .home import RunDirectory
+from .journal import Journal
+from .journal_file import patient
 from .schema import SQL_OPEN
 from .states import OPEN, RUN_SUCCEEDED
 
@@ -40,17 +41,13 @@ def write_to_run(directory: RunDirectory, write: Callable[[Journal], T]) -> T:
         _wake_runner(directory)
         return found
     try:
-        return _write_at_rest(directory, alive, write)
+        directory, alive = off_the_network(directory, alive)
+        return _write_at_rest(directory, write)
     finally:
-        with suppress(OSError):  # of a run that was moved, which closed it
-            os.close(alive)
+        os.close(alive)
 
 
-def _write_at_rest(directory: RunDirectory, alive: int, write: Callable[[Journal], T]) -> T:
-    if lodging.is_unfolded(directory.path) or lodging.is_network(directory.path):
-        path, alive = lodging.move_out(home(), directory.path, alive,
-                                       lambda path: RunDirectory(path).take_alive_lock(host.start_time))
-        directory = RunDirectory(path)
+def _write_at_rest(directory: RunDirectory, write: Callable[[Journal], T]) -> T:
     with History(directory) as history:
         history.refuse_damaged()
     with Journal(directory, slots=0) as journal:

@@ -25,7 +25,8 @@ from .ending import exit_code, leave_tidy, remove_folder
 from .errors import BadInput, DiskFull, RunWaits, StorageFailure, Superseded, WorkerLost
 from .home import storage
 from .incarnation import Incarnation
-from .journal import Journal, wait_for_space
+from .journal import Journal
+from .journal_file import wait_for_space
 from .limits import expire, expire_run
 from .logs import read_stretch
 from .states import RUN_INTERRUPTED, RUN_SUCCEEDED

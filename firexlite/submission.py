@@ -22,7 +22,7 @@ from .errors import (
     nearest,
 )
 from .home import user_name
-from .journal import FULL_WAIT_S
+from .journal_file import FULL_WAIT_S
 from .plugins import Plugin, load
 from .results import DYNAMIC_RETURN
 from .secrets import Secret, vault

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from .codec import encode_error, encode_named
 from .errors import BadInput, WorkerLost
-from .journal import ASK, KNOWN_SERVICE, Journal, patient
+from .journal import ASK, KNOWN_SERVICE, Journal
+from .journal_file import patient
 from .results import DYNAMIC_RETURN
 from .schema import counts_by_state
 from .states import RUN_RUNNING

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from .claims import Claim
 from .errors import BadInput
-from .journal import Journal, patient
+from .journal import Journal
+from .journal_file import patient
 from .schema import SQL_OPEN
 from .states import RUN_REVOKED, RUN_SUCCEEDED
 

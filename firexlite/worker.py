@@ -20,7 +20,8 @@ from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceede
 from .flow import ChainFlow
 from .incarnation import Incarnation
 from .interrupts import STOPPING, Interrupts
-from .journal import Journal, wait_for_space
+from .journal import Journal
+from .journal_file import wait_for_space
 from .logs import WorkerLog, flush_output
 from .pickled import pickles
 from .secrets import vault

@@ -213,7 +213,7 @@ REFUSED = {
     "a plugin that is missing after one that is there": ("list --plugins greet.py,gone.py",
                                                          f"plugin 'gone.py' is not there{TAKES_PYTHON_FILES}"),
     "a plugin that is a folder without services": (
-        "submit --chain nop --plugins ../work/_texts/_private.py,.", "plugin '.' is a folder without services: none of the "
+        "submit --chain nop --plugins _texts/_private.py,.", "plugin '.' is a folder without services: none of the "
         "files below it is a Python file whose name begins otherwise than with _"),
     "a plugin that is no Python file": ("submit --chain nop --plugins services.txt",
                                         "plugin 'services.txt' is no Python file; its name must end in .py"),

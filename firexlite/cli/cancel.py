@@ -5,16 +5,13 @@ import click
 
 from ..home import find_run, user_name
 from ..outside import cancel, write_to_run
-from .options import Number
+from .options import TASK_NUMBER
 from .screen import answer
-
-LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 
 
 @click.command("cancel")
 @click.argument("firex_id")
-@click.argument("task", required=False,
-                type=Number("the number of a task", int, lambda n: 1 <= n <= LAST_TASK))
+@click.argument("task", required=False, type=TASK_NUMBER)
 def cancel_command(firex_id: str, task: int | None) -> None:
     """Call off a run, or one task of it with all that is below it and behind it in its chain.
 

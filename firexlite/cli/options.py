@@ -87,6 +87,10 @@ redact_option = click.option(
     help="Mask the value of this environment variable wherever it would be written. May be repeated.")
 
 
+LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
+TASK_NUMBER = Number("the number of a task", int, lambda n: 1 <= n <= LAST_TASK)
+
+
 def _limits_of_queues(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, int]:
     queues = {}
     for value in values:

@@ -10,7 +10,8 @@ from ..errors import BadInput
 from ..launch import ResumeRequest, resume
 from .jobs import run_job
 from .options import (
-    Number,
+    LAST_TASK,
+    TASK_NUMBER,
     exit_when_waiting_option,
     full_wait_option,
     import_timeout_option,
@@ -24,8 +25,6 @@ from .options import (
     workers_option,
 )
 
-LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
-
 
 @click.command("resume")
 @click.argument("firex_id")
@@ -35,7 +34,7 @@ LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 @click.option("--accept-new", is_flag=True, help="Where a task ran again and asked for other children than before: keep "
               "those that match, and run the new ones.")
 @click.option("--restart-task", "restart", multiple=True, metavar="N",
-              type=Number("the number of a task", int, lambda n: 1 <= n <= LAST_TASK),
+              type=TASK_NUMBER,
               help="Run task N afresh; its old children stay visible. May be repeated.")
 @click.option("--mark-done", "done", nargs=2, multiple=True, metavar="N JSON",
               help="Take task N for done, with these returned values: --mark-done 7 '{\"greeting\": \"Hello\"}'.")

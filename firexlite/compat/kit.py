@@ -35,7 +35,7 @@ def convert_to_serializable(obj: Any, max_recursive_depth: int = 10, _depth: int
         return obj.__name__
     if isinstance(obj, datetime.datetime):
         return obj.isoformat()
-    if _is_json(obj):
+    if is_jsonable(obj):
         return obj
     if _depth >= max_recursive_depth:
         return repr(obj)
@@ -52,10 +52,6 @@ def convert_to_serializable(obj: Any, max_recursive_depth: int = 10, _depth: int
 
 
 def is_jsonable(obj: Any) -> bool:
-    return _is_json(obj)
-
-
-def _is_json(obj: Any) -> bool:
     try:
         json.dumps(obj)
     except (TypeError, ValueError, RecursionError):

@@ -359,7 +359,7 @@ _in("outside.py",
      only(LIMITS, "cannot_be_cancelled")),
     ("nobody tells the runner of what was written from outside", "        _wake_runner(directory)\n", "",
      only(SHARED_RULES, "from_outside")),
-    ("who writes to a run at rest lets others in", "            os.close(alive)\n", "            pass\n",
+    ("who writes to a run at rest lets others in", "        os.close(alive)\n", "        pass\n",
      only(LIMITS, "lets_it_go")),
     )
 

@@ -47,7 +47,8 @@ from firexlite.claims import Failure, Recorded, Success
 from firexlite.errors import BadInput, ClaimLost, DiskFull, Interrupted, StorageFailure, Superseded, TaskRevoked
 from firexlite.home import SPILL_BYTES, RunDirectory
 from firexlite.interrupts import Interrupts
-from firexlite.journal import Journal, wait_for_space
+from firexlite.journal import Journal
+from firexlite.journal_file import wait_for_space
 from firexlite.limits import expire, expire_run
 from firexlite.outside import cancel
 from firexlite.replay import Replay

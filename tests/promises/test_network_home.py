@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import NOTE, Command, kill_all, states, wait_until
+from conftest import NOTE, Command, kill_all, query, states, wait_until
 from journals import opened, run_directory, submit
 from spoilt import leave_rollback_journal
 
@@ -197,6 +197,20 @@ def test_a_resume_of_a_run_that_succeeded_moves_nothing(firexlite, go):
     assert (os.stat(journal).st_ino, journal.read_bytes()) == before
     assert json.loads((firexlite.folder / "result.json").read_text())["completed"]
     assert not list(firexlite.lodgings.iterdir())
+
+
+def test_an_event_is_sent_to_a_run_that_lies_at_home_and_it_comes_home_again(firexlite, go):
+    (firexlite.folder / "hoarse").touch()
+    failed = firexlite(*SUBMIT)
+    before = firexlite.everything()
+
+    sent = firexlite("send", failed.firex_id, "approved", "5")
+
+    assert (sent.code, sent.out, sent.err) == (0, "Sent: 'approved'.\n", "")
+    assert firexlite.everything() == before
+    assert query(firexlite.only_run(), "SELECT name, nth, value FROM sent") == [("approved", 1, "5")]
+    (firexlite.folder / "hoarse").unlink()
+    assert firexlite("resume", failed.firex_id).code == 0
 
 
 def test_an_interrupted_run_that_was_copied_into_such_a_home_moves_out_to_be_resumed(firexlite, killed, effects):
