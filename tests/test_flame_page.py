@@ -224,7 +224,7 @@ def test_the_link_of_a_failure_opens_its_task(opened):
 
     page.wait_for("!document.querySelector('#drawer').hidden")
     assert "#4 checkout" in page.text("#drawer")
-    assert page.each("[aria-selected=true]", "id") == ["row-3"]
+    assert page.each(".row[aria-selected=true]", "id") == ["row-3"]
 
 
 def test_an_address_opens_its_task_with_everything_known_of_it(opened):
@@ -253,16 +253,16 @@ def test_search_finds_names_and_numbers_and_goes_round(opened):
     page = opened(failing_run())
 
     page.press("/")
-    page.type("CHECK")
+    page.type("name:CHECK")
     assert page.text("#hits") == "1"
     page.press("Enter")
     assert page.text("#hits") == "1 of 1"
-    assert page.each("[aria-selected=true]", "id") == ["row-3"]
+    assert page.each(".row[aria-selected=true]", "id") == ["row-3"]
 
     page.evaluate("document.querySelector('#search').select()")
     page.type("#5")
     page.press("Enter")
-    assert page.each("[aria-selected=true]", "id") == ["row-4"]
+    assert page.each(".row[aria-selected=true]", "id") == ["row-4"]
 
 
 def test_a_hit_inside_a_folded_task_unfolds_it(opened):
@@ -311,7 +311,8 @@ def test_the_keyboard_walks_folds_opens_and_closes(opened):
 
 
 def test_bars_lie_where_their_times_are(opened):
-    page = opened(model(task(1, started=START + 30, runtime=45, states=[], attempts=[])))
+    busy = task(2, started=START, runtime=90, states=[], attempts=[])  # or the time in which nothing ran would be folded
+    page = opened(model(task(1, started=START + 30, runtime=45, states=[], attempts=[]), busy))
 
     left, width = page.evaluate("""(() => {
         const [bars, bar] = [".bars", ".bars .ran"].map((one) => document.querySelector(one).getBoundingClientRect());

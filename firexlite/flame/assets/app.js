@@ -6,7 +6,7 @@ const ADDRESS = ["root", "q", "only", "t", "task"];  // parts of an address such
 class Page {
   constructor(run) {
     this.run = run;
-    this.current = Math.max(0, firstFailure(run));  // the row that keys and buttons speak of
+    this.current = 0;                 // the row that keys and buttons speak of
     this.kept = this.hits = null;     // rows that the filter leaves, rows that were found: by row, or null
     this.address = {};
     this.drawer = new Drawer(this, byId("drawer"));
@@ -144,17 +144,6 @@ class Page {
       if (run.hasFailed(row)) { this.go({ task: run.num[row] }, { replace: this.address.task !== undefined }); return; }
     }
   }
-}
-
-// The first row that failed by itself, else the first that failed; -1 if none did.
-function firstFailure(run) {
-  let first = -1;
-  for (let row = 0; row < run.size; row++) {
-    if (!run.hasFailed(row)) continue;
-    if (!(row in run.cause)) return row;
-    if (first < 0) first = row;
-  }
-  return first;
 }
 
 // The server-written top of the page gets what only a script can do: local times, copy buttons.

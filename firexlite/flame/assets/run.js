@@ -143,11 +143,11 @@ class Run {
     return bars;
   }
 
-  // The lines of a chunk of details, each one task's as JSON. Null: the file ends before it.
+  // The lines of a chunk of details, each one task's as JSON; null where the file ends before.
   lines(chunk) {
     if (!this.opened.has(chunk)) {
       if (!byId(`fx-d${chunk}`)) return null;
-      this.opened.set(chunk, unpack(`fx-d${chunk}`).then((text) => text.split("\n")));
+      this.opened.set(chunk, unpack(`fx-d${chunk}`).then((text) => text.split("\n"), () => null));  // null: it is cut
       if (this.opened.size > CHUNKS_KEPT) this.opened.delete(this.opened.keys().next().value);
     }
     return this.opened.get(chunk);

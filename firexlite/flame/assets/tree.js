@@ -33,10 +33,10 @@ class TreeView {
 
   draw() {
     this.timeline.draw();
-    const shown = this.page.address.task;
-    if (shown !== this.lastShown) this.reveal(this.page.current);
-    this.lastShown = shown;
-    this.refresh();
+    const asked = `${this.page.current} ${this.page.address.task}`;
+    if (asked !== this.asked && (this.asked ?? this.page.address.task) !== undefined) this.reveal(this.page.current);
+    else this.refresh();
+    this.asked = asked;
   }
 
   // --- which rows there are
@@ -201,6 +201,5 @@ class TreeView {
   step(place) {
     const row = this.visible[Math.min(this.visible.length - 1, Math.max(0, place))];
     this.page.select(row);
-    this.reveal(row);
   }
 }
