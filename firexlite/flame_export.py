@@ -1,25 +1,16 @@
-"""A run's flame as text: one JSON object, or one HTML page that needs no network and runs no stranger's code.
-
-Nothing that a service, an argument or a log says can become markup or script: the page carries data in JSON
-blocks without a single `<`, draws it with `createElement` and `textContent` only, and its policy lets no other
-script run than the one whose hash it names.
-"""
+"""A run's flame in one of its formats: the page for people, and data for programs."""
 from __future__ import annotations
 
 import base64
-import hashlib
+import io
 import json
 import math
-import re
-from collections.abc import Iterable, Mapping
-from importlib.resources import files
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TextIO
 
-from .flame_rows import arrange, columns, details
-from .flame_summary import summary, title
+from .flame_page import write_page
 
 SCHEMA = "firexlite.flame/1"
-SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "tree.js", "drawer.js", "search.js", "app.js")
 RUN_KEYS = ("id", "firex_id", "chain", "state", "started", "ended", "root", "inputs", "argv", "host", "user", "python",
             "incarnations", "counts", "snapshot", "truncated", "redacted", "resume")
 TASK_KEYS = ("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state", "chain_depth", "plugin", "host",
@@ -32,29 +23,35 @@ MAX_DEPTH = 100
 NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
-def render_json(model: Mapping) -> str:
+def write_json(model: Mapping[str, Any], out: TextIO) -> None:
     """The whole model as one JSON object, ``schema`` first, keys in a fixed order, never cut."""
-    return json.dumps(_in_order(portable(model)), indent=1, allow_nan=False)
+    head = {"schema": SCHEMA, **{key: value for key, value in model.items() if key not in ("run", "tasks")}}
+    head["run"] = _by_keys(model.get("run") or {}, RUN_KEYS)
+    out.write(json.dumps(head, indent=1, allow_nan=False)[:-2] + ',\n "tasks": [')
+    before = "\n"
+    for task in model.get("tasks") or ():
+        text = json.dumps(_by_keys(task, TASK_KEYS), indent=1, allow_nan=False)
+        out.write(before + "  " + text.replace("\n", "\n  "))
+        before = ",\n"
+    out.write("\n ]\n}" if before == ",\n" else "]\n}")
 
 
-def render_html(model: Mapping) -> str:
-    """The model as one page in ASCII: readable without script, complete with it."""
-    model = portable(model)
-    tasks = [{"num": place, **task} for place, task in enumerate(model.get("tasks") or (), 1)]
-    run = model.get("run") or {}
-    rows = arrange(tasks)
-    style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
-    facts = {"generated_at": model.get("generated_at"), "firexlite": model.get("firexlite"), "run": run}
-    return _fill(_asset("page.html"), {
-        "policy": _policy(style, script),
-        "title": title(run),
-        "style": style,
-        "summary": summary(model, [row.task for row in rows]),
-        "run": _block("fx-run", facts),
-        "index": _block("fx-index", columns(rows, run, model.get("generated_at"))),
-        "script": script,
-        "details": "\n".join(_block(f"fx-d{n}", chunk) for n, chunk in enumerate(details(rows))),
-    })
+FORMATS: dict[str, Callable[[Mapping[str, Any], TextIO], None]] = {"html": write_page, "json": write_json}
+
+
+def render_json(model: Mapping[str, Any]) -> str:
+    return _rendered(write_json, model)
+
+
+def render_html(model: Mapping[str, Any]) -> str:
+    return _rendered(write_page, model)
+
+
+def _rendered(write: Callable[[Mapping[str, Any], TextIO], None], model: Mapping[str, Any]) -> str:
+    out = io.StringIO()
+    write({**portable({key: value for key, value in model.items() if key != "tasks"}),
+           "tasks": map(portable, model.get("tasks") or ())}, out)
+    return out.getvalue()
 
 
 def portable(value: object, above: tuple[int, ...] = ()) -> Any:
@@ -81,43 +78,7 @@ def _digits(number: int) -> str:
     return str(number) if number.bit_length() < 10_000 else hex(number)  # Python refuses to write longer decimals
 
 
-def _in_order(model: dict) -> dict:
-    ordered = {"schema": SCHEMA, **{key: value for key, value in model.items() if key not in ("run", "tasks")}}
-    ordered["run"] = _by_keys(model.get("run") or {}, RUN_KEYS)
-    ordered["tasks"] = [_by_keys(task, TASK_KEYS) for task in model.get("tasks") or ()]
-    return ordered
-
-
 def _by_keys(given: Mapping, keys: Iterable[str]) -> dict:
     """The known keys as listed, then the others by name."""
     known = {key: given[key] for key in keys if key in given}
     return known | {key: given[key] for key in sorted(given) if key not in known}
-
-
-# --- the page ------------------------------------------------------------------------------------------
-
-def _fill(template: str, parts: Mapping[str, str]) -> str:
-    # In one pass: a `{{script}}` inside the data is data.
-    return re.sub(r"\{\{(\w+)\}\}", lambda hole: parts[hole[1]], template)
-
-
-def _block(name: str, data: object) -> str:
-    """A block of data that cannot end its element, open a comment, or be run."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return f'<script type="application/json" id="{name}">{text}</script>'
-
-
-def _policy(style: str, script: str) -> str:
-    return ("default-src 'none'; "
-            f"script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
-            "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
-
-
-def _hash(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _asset(name: str) -> str:
-    return (files("firexlite") / "flame" / "assets" / name).read_text("utf-8")

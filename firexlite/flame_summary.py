@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from html import escape
 from itertools import pairwise
 
-from .flame_rows import Task, is_failed
+from .flame_columns import Task, exception_line
 from .states import STATES
 
 SHOWN_IN_FULL = 3   # root causes with arguments and log; the others are a line each
@@ -28,10 +27,10 @@ HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u2
 COLOURS = re.compile("\x1b\\[[0-9;]*m")  # of a terminal
 
 
-def summary(model: Mapping, tasks: list[Task]) -> str:
+def summary(model: Mapping, failed: list[Task], counts: Mapping[str, int]) -> str:
     """HTML of the run's header and of its failures."""
     run = model.get("run") or {}
-    return _header(run, tasks, model.get("generated_at")) + _failures(tasks)
+    return _header(run, counts, model.get("generated_at")) + _failures(failed)
 
 
 def title(run: Mapping) -> str:
@@ -46,9 +45,9 @@ def text(value: object) -> str:
 
 # --- the run ---------------------------------------------------------------------------------------
 
-def _header(run: Mapping, tasks: list[Task], generated_at: object) -> str:
+def _header(run: Mapping, counts: Mapping[str, int], generated_at: object) -> str:
     state = str(run.get("state") or "unknown")
-    facts = [(name, value) for name, value in _facts(run, tasks) if value]
+    facts = [(name, value) for name, value in _facts(run, counts) if value]
     return (
         f'<header class="run">\n<h1><span class="state {text(state)}">{text(state)}</span> '
         f'<span class="id">{text(run.get("firex_id") or run.get("id") or "run")}</span></h1>\n'
@@ -58,12 +57,12 @@ def _header(run: Mapping, tasks: list[Task], generated_at: object) -> str:
         + _way_on(run, generated_at) + "</header>\n")
 
 
-def _facts(run: Mapping, tasks: list[Task]) -> Iterable[tuple[str, str]]:
+def _facts(run: Mapping, counts: Mapping[str, int]) -> Iterable[tuple[str, str]]:
     started, ended = run.get("started"), run.get("ended")
     yield "started", moment(started)
     if isinstance(started, (int, float)) and isinstance(ended, (int, float)):
         yield "took", duration(ended - started)
-    yield "tasks", _counts(tasks)
+    yield "tasks", _counts(counts)
     yield "by", text("@".join(str(part) for part in (run.get("user"), run.get("host")) if part))
     yield "python", text(run.get("python") or "")
     if len(incarnations := run.get("incarnations") or ()) > 1:
@@ -73,11 +72,10 @@ def _facts(run: Mapping, tasks: list[Task]) -> Iterable[tuple[str, str]]:
         yield "redacted", f"{text(redacted)} values"
 
 
-def _counts(tasks: list[Task]) -> str:
-    in_state = Counter(task.get("state") for task in tasks)
-    return f'<span class="count">{len(tasks)}</span>' + "".join(
-        f'<span class="count"><i class="dot {state}"></i>{in_state[state]}&nbsp;{state}</span>'
-        for state in STATES if in_state[state])
+def _counts(counts: Mapping[str, int]) -> str:
+    return f'<span class="count">{sum(counts.values()):,}</span>' + "".join(
+        f'<span class="count"><i class="dot {state}"></i>{counts[state]:,}&nbsp;{state}</span>'
+        for state in STATES if counts.get(state))
 
 
 def _way_on(run: Mapping, generated_at: object) -> str:
@@ -91,9 +89,8 @@ def _way_on(run: Mapping, generated_at: object) -> str:
 
 # --- what failed -------------------------------------------------------------------------------------
 
-def _failures(tasks: list[Task]) -> str:
-    by_num = {task.get("num"): task for task in tasks}
-    failed = [task for task in tasks if is_failed(task)]
+def _failures(failed: list[Task]) -> str:
+    by_num = {task.get("num"): task for task in failed}
     if not failed:
         return ""
     roots = [task for task in failed if not _is_explained(task, by_num)] or failed
@@ -179,16 +176,6 @@ def _log_tail(task: Task) -> str:
 
 
 # --- words for values ----------------------------------------------------------------------------------
-
-def exception_line(task: Task) -> str:
-    """The exception as Python prints it, below the last frame of its traceback; else as the model has it."""
-    lines = str(task.get("traceback") or "").rstrip().splitlines()
-    last_frame = max((n for n, line in enumerate(lines) if line.startswith("  File ")), default=0)
-    said = [n for n, line in enumerate(lines) if n > last_frame and line and not line[0].isspace()]
-    if said:
-        return "\n".join(lines[said[0]:][:EXCEPTION_LINES])
-    return str(task.get("exception") or "failed without an exception").strip()
-
 
 def source_line(traceback: str, context: str) -> str:
     """The line of code that ``context``, "file:line in function", points at, if ``traceback`` quotes it."""

@@ -1,83 +1,149 @@
 // The page comes to life: reads its data, joins the views, follows the address and the keys.
 
-function start() {
-  const run = new Run(JSON.parse(byId("fx-run").textContent), JSON.parse(byId("fx-index").textContent));
-  byId("tasks").hidden = false;
+const VIEWS = [["tree", "Tree", TreeView]];
+const ADDRESS = ["root", "q", "only", "t", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
 
-  const timeline = new Timeline(run, byId("ticks"), byId("lines"), () => tree.redraw());
-  const tree = new Tree(run, byId("tree"), timeline, openTask);
-  const drawer = new Drawer(run, byId("drawer"), closeTask);
-  const search = new Search(run, tree, (row) => (drawer.element.hidden ? tree.select(row) : replaceTask(row)));
-  timeline.drawAxis();
-
-  // The address says which task is open, so that Back, links and bookmarks work: `#task=17`.
-  function openTask(row) {
-    const address = `#task=${run.num[row]}`;
-    if (location.hash === address) follow();
-    else location.hash = address;
+class Page {
+  constructor(run) {
+    this.run = run;
+    this.current = 0;                 // the row that keys and buttons speak of
+    this.kept = this.hits = null;     // rows that the filter leaves, rows that were found: by row, or null
+    this.address = {};
+    this.drawer = new Drawer(this, byId("drawer"));
+    this.search = new Search(this);
+    this.views = new Map(VIEWS.map(([name, title, View]) => [name, this.addView(name, title, View)]));
+    this.listen();
   }
 
-  function replaceTask(row) {
-    history.replaceState(null, "", `#task=${run.num[row]}`);
-    follow();
+  addView(name, title, View) {
+    const tab = el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}`,
+      click: () => this.go({ view: name }) }, title);
+    byId("tabs").append(tab);
+    const element = byId(`view-${name}`)
+      ?? byId("views").appendChild(el("section", { id: `view-${name}`, role: "tabpanel", "aria-labelledby": tab.id, hidden: true }));
+    return { tab, element, view: null, make: () => new View(this, element) };
   }
 
-  function closeTask() {
-    if (location.hash) history.pushState(null, "", "#");
-    follow();
-    tree.element.focus({ preventScroll: true });
+  // --- the address, which says all that is to be seen: Back, links and bookmarks work
+
+  // Change parts of the address; undefined takes a part away.
+  go(changes, { replace = false } = {}) {
+    const address = { ...this.address, ...changes };
+    const parts = new URLSearchParams(ADDRESS.flatMap((name) => (address[name] === undefined ? [] : [[name, address[name]]])));
+    const hash = `#/${address.view}${String(parts) && "?"}${parts}`;
+    if (replace) history.replaceState(null, "", hash);
+    else if (hash !== location.hash) history.pushState(null, "", hash);
+    this.follow();
   }
 
-  function follow() {
-    const asked = /^#task=(.+)$/.exec(location.hash);
-    if (!asked) { drawer.hide(); timeline.drawAxis(); tree.redraw(); return; }
-    const row = run.rowOfNum.get(Number(asked[1]));
-    if (row === undefined) { drawer.showMissing(asked[1]); return; }
-    drawer.show(row);
-    search.stopHiding(row);
-    timeline.drawAxis();  // the drawer has taken some of its width
-    tree.select(row);
-    search.tell();
+  async follow() {
+    const [, view, query] = /^#?(?:\/(\w+))?\??(.*)$/.exec(location.hash) ?? [];
+    const asked = Object.fromEntries(new URLSearchParams(query ?? ""));
+    const shown = this.views.has(view) ? view : this.address.view ?? this.firstView();
+    this.address = { view: shown, ...Object.fromEntries(ADDRESS.filter((name) => asked[name]).map((name) => [name, asked[name]])) };
+    await this.search.look(this.address.q, Boolean(this.address.only));
+    await this.followTask();
+    this.show();
   }
 
-  addEventListener("hashchange", follow);
-  addEventListener("click", (event) => {
-    const link = event.target.closest('a[href^="#task="]');
-    if (link && link.getAttribute("href") === location.hash) follow();  // no hashchange comes of this
-  });
-  tree.element.addEventListener("step", (event) => { if (!drawer.element.hidden) replaceTask(event.detail); });
-  byId("expand").addEventListener("click", () => tree.foldAll(false));
-  byId("collapse").addEventListener("click", () => tree.foldAll(true));
+  firstView() { return VIEWS[0][0]; }
 
-  const keys = {
-    "/": () => { search.input.focus(); search.input.select(); },
-    Escape: () => (drawer.element.hidden ? search.clear() : closeTask()),
-    e: () => tree.foldAll(true),
-    E: () => tree.foldAll(false),
-    f: () => nextFailure(),
-    x: () => search.failedOnly.click(),
-    0: () => timeline.show(0, run.span),
-  };
-  addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target === search.input || !(event.key in keys)) return;
+  async followTask() {
+    const { task } = this.address;
+    if (task === undefined) return this.drawer.hide();
+    const row = await this.rowOf(task);
+    if (row < 0) return this.drawer.showMissing(task);
+    this.current = row;
+    if (this.kept && !this.kept[row]) this.search.stopHiding();
+    return this.drawer.show(row);
+  }
+
+  // The row of a task by its number or uuid; -1 if there is none.
+  async rowOf(task) {
+    if (/^\d+$/.test(task)) return this.run.rowOfNum.get(Number(task)) ?? -1;
+    return /^[0-9a-f-]{36}$/i.test(task) ? this.search.rowOfText(`"uuid":"${task.toLowerCase()}"`) : -1;
+  }
+
+  // Draw the view of the address, and make it if it was never seen.
+  show() {
+    for (const [name, entry] of this.views) {
+      const isShown = name === this.address.view;
+      if (!isShown && !entry.element.hidden) entry.view?.hide?.();
+      entry.element.hidden = !isShown;
+      entry.tab.setAttribute("aria-selected", String(isShown));
+      entry.tab.tabIndex = isShown ? 0 : -1;
+    }
+    const entry = this.views.get(this.address.view);
+    entry.view ??= entry.make();
+    entry.view.draw();
+    this.search.tell();
+  }
+
+  get view() { return this.views.get(this.address.view)?.view; }
+
+  open(row) { this.go({ task: this.run.num[row] }); }
+
+  // Make a row the current one; an open drawer follows it.
+  select(row) {
+    this.current = row;
+    if (this.address.task === undefined) this.show();
+    else this.go({ task: this.run.num[row] }, { replace: true });
+  }
+
+  close() {
+    this.go({ task: undefined });
+    this.view.element.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
+  }
+
+  // --- keys
+
+  listen() {
+    addEventListener("popstate", () => this.follow());
+    addEventListener("click", (event) => {
+      const link = event.target.closest?.('a[href^="#task="]');
+      if (!link) return;
+      event.preventDefault();
+      this.go({ task: link.getAttribute("href").slice("#task=".length) });
+    });
+    addEventListener("keydown", (event) => this.press(event));
+    byId("tabs").addEventListener("keydown", (event) => this.walkTabs(event));
+  }
+
+  press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select")) return;
+    const keys = {
+      "/": () => this.search.focus(),
+      Escape: () => (this.address.task === undefined ? this.search.clear() : this.close()),
+      f: () => this.nextFailure(),
+      x: () => this.search.toggleFailures(),
+      t: () => toggleTheme(),
+      "?": () => byId("help").toggleAttribute("hidden"),
+      ...this.view?.keys,
+    };
+    const position = Number(event.key);
+    if (event.key in keys) keys[event.key]();
+    else if (position >= 1 && position <= VIEWS.length) this.go({ view: VIEWS[position - 1][0] });
+    else return;
     event.preventDefault();
-    keys[event.key]();
-  });
+  }
 
-  function nextFailure() {
-    const first = run.failuresBefore[run.size] === 0 ? -1 : 1;
-    for (let step = 1; first > 0 && step <= run.size; step++) {
-      const row = (tree.current + step) % run.size;
-      if (run.hasFailed(row)) return drawer.element.hidden ? openTask(row) : replaceTask(row);
+  walkTabs(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const at = VIEWS.findIndex(([name]) => name === this.address.view);
+    const [name] = VIEWS[(at + step + VIEWS.length) % VIEWS.length];
+    this.go({ view: name });
+    this.views.get(name).tab.focus();
+    event.preventDefault();
+  }
+
+  nextFailure() {
+    const { run } = this;
+    for (let step = 1; step <= run.size; step++) {
+      const row = (this.current + step) % run.size;
+      if (run.hasFailed(row)) { this.go({ task: run.num[row] }, { replace: this.address.task !== undefined }); return; }
     }
   }
-
-  reviveSummary();
-  if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => { checkEnd(); follow(); });
-  else { checkEnd(); follow(); }
-  requestAnimationFrame(() => requestAnimationFrame(() => {
-    document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
-  }));
 }
 
 // The server-written top of the page gets what only a script can do: local times, copy buttons.
@@ -92,8 +158,11 @@ function reviveSummary() {
   }
 }
 
-function checkEnd() {
-  if (!byId("fx-end")) tellTrouble("This file is not complete: it ends in the middle. Export the run again.");
+function toggleTheme() {
+  const { dataset } = document.documentElement;
+  const isDark = dataset.theme ? dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  dataset.theme = isDark ? "light" : "dark";
+  remember("theme", dataset.theme);
 }
 
 function tellTrouble(sentence) {
@@ -101,9 +170,22 @@ function tellTrouble(sentence) {
   byId("trouble").hidden = false;
 }
 
-try {
-  start();
-} catch (error) {
-  tellTrouble(`This page cannot show its tasks (${error.message}). Above is the summary.`);
-  throw error;
+async function start() {
+  document.documentElement.dataset.theme = recall("theme") ?? "";
+  reviveSummary();
+  const index = JSON.parse(await unpack("fx-index"));
+  const run = new Run(JSON.parse(byId("fx-run").textContent), index);
+  byId("report").hidden = false;
+  await new Page(run).follow();
+  requestAnimationFrame(() => requestAnimationFrame(() => {
+    document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
+  }));
+  await whole;
+  if (!byId("fx-end")) tellTrouble("This file is not complete: it ends in the middle. Export the run again.");
 }
+
+start().catch((error) => {
+  tellTrouble(`This page cannot show its tasks (${error.message}). Above is the summary.`);
+  document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
+  throw error;
+});

@@ -58,3 +58,7 @@ async function copy(button, text) {
   }
   setTimeout(() => { button.textContent = "copy"; }, 1500);
 }
+
+// What a reader chose, kept by the browser where it may.
+function remember(name, value) { try { localStorage.setItem(`firexlite.${name}`, value); } catch { /* not allowed here */ } }
+function recall(name) { try { return localStorage.getItem(`firexlite.${name}`); } catch { return null; } }

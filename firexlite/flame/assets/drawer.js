@@ -1,31 +1,40 @@
 // One task in full: why it failed, what it was given, what it gave, what it said, and when.
 
 class Drawer {
-  constructor(run, element, close) {
-    Object.assign(this, { run, element, close });
+  constructor(page, element) {
+    Object.assign(this, { page, run: page.run, element, shown: -1 });
   }
 
   hide() {
+    this.shown = -1;
     this.element.hidden = true;
     document.body.classList.remove("with-drawer");
   }
 
-  show(row) {
-    this.element.replaceChildren(this.drawHead(row), ...this.drawSections(row).filter(Boolean));
+  // The head at once, the rest as soon as its chunk is opened.
+  async show(row) {
+    if (this.shown === row) return;
+    this.shown = row;
+    this.open(this.drawHead(row));
+    const task = await this.run.detailOf(row);
+    if (this.shown === row) this.element.replaceChildren(this.drawHead(row), ...this.drawSections(row, task).filter(Boolean));
+  }
+
+  showMissing(task) {
+    this.shown = -1;
+    this.open(el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${task} in this run`)));
+  }
+
+  open(...content) {
+    this.element.replaceChildren(...content);
     this.element.hidden = false;
     this.element.scrollTop = 0;
     document.body.classList.add("with-drawer");
   }
 
-  showMissing(num) {
-    this.element.replaceChildren(el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${num} in this run`)));
-    this.element.hidden = false;
-    document.body.classList.add("with-drawer");
-  }
-
   closeButton() {
     return el("button", {
-      type: "button", class: "close", "aria-label": "Close", title: "Close (Esc)", click: this.close }, "\u00d7");
+      type: "button", class: "close", "aria-label": "Close", title: "Close (Esc)", click: () => this.page.close() }, "\u00d7");
   }
 
   drawHead(row) {
@@ -37,9 +46,8 @@ class Drawer {
         run.notesOf(row).filter((note) => note !== run.stateOf(row)).join(", "), " ", el("span", { class: "aside" }, took)));
   }
 
-  drawSections(row) {
-    const task = this.run.detailOf(row);
-    if (!task) return [el("p", { class: "notice" }, "The details of this task are missing: the file is not complete.")];
+  drawSections(row, task) {
+    if (!task) return [el("p", { class: "notice" }, "The details of this task are not in this file.")];
     return [
       this.drawFailure(row, task),
       section("Arguments", (task.args || task.defaults) && drawValues(task.args ?? {}, task.defaults ?? {})),
@@ -158,7 +166,7 @@ function drawResult(result) {
 function drawFlameData(entries) {
   return Object.entries(entries).filter(([, entry]) => entry.type === "html")
     .sort(([, a], [, b]) => (b.order ?? 0) - (a.order ?? 0))
-    .map(([key, entry]) => section(key, el("div", { class: "markup" }, drawMarkup(entry.value))));
+    .map(([key, entry]) => section(key, el("div", { class: "markup" }, drawMarkup(entry.tree ?? []))));
 }
 
 function table(headings, rows) {

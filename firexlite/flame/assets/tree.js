@@ -3,43 +3,57 @@
 const SPARE_ROWS = 8;      // drawn above and below what is in view
 const PRINTED_ROWS = 500;
 
-class Tree {
-  // `open(row)` is called when the reader wants to see a task.
-  constructor(run, element, timeline, open) {
-    Object.assign(this, { run, element, timeline, open });
-    this.folded = new Uint8Array(run.size);
-    this.kept = null;       // what the filter leaves, or null: everything
-    this.isHit = null;      // what the search found, or null: there is no search
-    this.current = 0;
+class TreeView {
+  constructor(page, element) {
+    Object.assign(this, { page, run: page.run, view: element, element: byId("tree") });
+    this.timeline = new Timeline(page, byId("ticks"), byId("lines"));
+    this.folded = new Uint8Array(this.run.size);
     this.drawn = new Map();  // row -> element
-    this.placeOf = new Int32Array(run.size);  // place among the visible rows, or -1
-    element.style.setProperty("--digits", String(run.num[run.size - 1] ?? 0).length);
+    this.placeOf = new Int32Array(this.run.size);  // place among the visible rows, or -1
+    this.element.style.setProperty("--digits", String(this.run.size).length);
+    this.keys = {
+      e: () => this.foldAll(true), E: () => this.foldAll(false), "*": () => this.foldAll(false), c: () => this.scrollTo(page.current),
+      0: () => this.timeline.zoom(), s: () => page.go({ root: page.address.root ? undefined : this.run.num[page.current] }),
+    };
     this.listen();
-    this.refresh();
   }
 
   listen() {
-    const drawSoon = () => { this.pending = this.pending || requestAnimationFrame(() => { this.pending = 0; this.draw(); }); };
+    const drawSoon = () => { this.pending = this.pending || requestAnimationFrame(() => { this.pending = 0; this.drawRows(); }); };
     addEventListener("scroll", drawSoon, { passive: true });
-    addEventListener("resize", () => { this.timeline.drawAxis(); this.refresh(); });
-    addEventListener("beforeprint", () => this.draw(0, PRINTED_ROWS));
-    addEventListener("afterprint", () => this.draw());
+    addEventListener("resize", () => { if (!this.view.hidden) this.draw(); });
+    addEventListener("beforeprint", () => this.drawRows(0, PRINTED_ROWS));
+    addEventListener("afterprint", () => this.drawRows());
     this.element.addEventListener("click", (event) => this.click(event));
     this.element.addEventListener("keydown", (event) => this.press(event));
+    this.element.addEventListener("wheel", (event) => this.timeline.wheel(event), { passive: false });
+    byId("expand").addEventListener("click", () => this.foldAll(false));
+    byId("collapse").addEventListener("click", () => this.foldAll(true));
+  }
+
+  draw() {
+    this.timeline.draw();
+    const asked = `${this.page.current} ${this.page.address.task}`;
+    if (asked !== this.asked && (this.asked ?? this.page.address.task) !== undefined) this.reveal(this.page.current);
+    else this.refresh();
+    this.asked = asked;
   }
 
   // --- which rows there are
 
   // Find out which rows are visible, and draw them anew.
   refresh() {
-    const { run, kept, folded } = this;
+    const { run, folded, page: { kept, address } } = this;
+    const root = address.root === undefined ? -1 : run.rowOfNum.get(Number(address.root)) ?? -1;
     this.visible = [];
     this.placeOf.fill(-1);
-    for (let row = 0; row < run.size;) {
+    this.baseLevel = root < 0 ? 0 : run.level[root];
+    for (let row = Math.max(0, root), end = root < 0 ? run.size : run.end[root]; row < end;) {
       if (kept && !kept[row]) { row = run.end[row]; continue; }  // what is kept keeps its callers
       this.placeOf[row] = this.visible.push(row) - 1;
       row = folded[row] ? run.end[row] : row + 1;
     }
+    byId("none").hidden = this.visible.length > 0;
     this.rowPx = parseFloat(getComputedStyle(this.element).getPropertyValue("--row"));
     this.element.style.height = `${this.visible.length * this.rowPx}px`;
     this.redraw();
@@ -48,11 +62,12 @@ class Tree {
   redraw() {
     for (const element of this.drawn.values()) element.remove();
     this.drawn.clear();
-    this.draw();
+    this.drawRows();
   }
 
   // Draw what is in view, and drop what no longer is.
-  draw(first, end) {
+  drawRows(first, end) {
+    if (this.view.hidden) return;
     if (first === undefined) {
       const top = -this.element.getBoundingClientRect().top / this.rowPx;
       first = Math.max(0, Math.floor(top) - SPARE_ROWS);
@@ -76,8 +91,8 @@ class Tree {
     }
     byId("grid").after(above);  // elements stand in reading order
     this.element.append(below);
-    const isDrawn = this.drawn.has(this.current);
-    if (isDrawn) this.element.setAttribute("aria-activedescendant", `row-${this.current}`);
+    const isDrawn = this.drawn.has(this.page.current);
+    if (isDrawn) this.element.setAttribute("aria-activedescendant", `row-${this.page.current}`);
     else this.element.removeAttribute("aria-activedescendant");
   }
 
@@ -86,7 +101,7 @@ class Tree {
     const notes = run.notesOf(row), isOpen = !this.folded[row], look = run.lookOf(row);
     const took = run.start[row] < 0 ? "" : duration(run.runtime[row]);
     const indent = el("span", { class: "indent" });
-    indent.style.setProperty("--level", run.level[row]);
+    indent.style.setProperty("--level", run.level[row] - this.baseLevel);
     const label = el("div", { class: "label" },
       el("span", { class: "num" }, run.num[row]), indent,
       el("span", { class: run.hasFamily(row) ? (isOpen ? "fold open" : "fold") : "leaf", "aria-hidden": "true" }),
@@ -97,8 +112,8 @@ class Tree {
       el("span", { class: "time" }, took));
     return el("div", {
       id: `row-${row}`, role: "treeitem", class: this.classOf(row),
-      "aria-level": run.level[row] + 1, "aria-setsize": run.siblingsOf(row), "aria-posinset": run.sibling[row],
-      "aria-expanded": run.hasFamily(row) ? String(isOpen) : null, "aria-selected": String(row === this.current),
+      "aria-level": run.level[row] - this.baseLevel + 1, "aria-setsize": run.siblingsOf(row), "aria-posinset": run.sibling[row],
+      "aria-expanded": run.hasFamily(row) ? String(isOpen) : null, "aria-selected": String(row === this.page.current),
       "aria-label": [`#${run.num[row]} ${run.nameOf(row)}`, notes.join(", ") || run.stateOf(row), took].filter(Boolean).join(", "),
     }, label, this.timeline.drawBars(row));
   }
@@ -112,22 +127,21 @@ class Tree {
 
   classOf(row) {
     const classes = ["row"];
-    if (row === this.current) classes.push("current");
+    if (row === this.page.current) classes.push("current");
     if (this.run.is(row, CHAINED)) classes.push("chained");
     if (this.run.is(row, ASIDE)) classes.push("set-aside");
-    if (this.isHit) classes.push(this.isHit[row] ? "hit" : "miss");
+    const { hits } = this.page;
+    if (hits) classes.push(hits[row] ? "hit" : "miss");
     return classes.join(" ");
   }
 
   // --- moving about
 
-  // Make a row, which the filter must leave, the current one, and visible: unfold what hides it, scroll if needed.
-  select(row) {
-    this.current = row;
+  // Unfold what hides a row, and scroll to it if needed.
+  reveal(row) {
     for (let caller = this.run.caller[row]; caller >= 0; caller = this.run.caller[caller]) this.folded[caller] = 0;
-    if (this.placeOf[row] < 0) this.refresh();
-    this.scrollTo(row);
-    this.redraw();
+    this.refresh();
+    if (this.placeOf[row] >= 0) this.scrollTo(row);
   }
 
   scrollTo(row) {
@@ -143,17 +157,9 @@ class Tree {
   }
 
   foldAll(isFolded) {
-    for (let row = 0; row < this.run.size; row++) this.folded[row] = isFolded && this.run.hasFamily(row) ? 1 : 0;
-    while (isFolded && this.run.caller[this.current] >= 0) this.current = this.run.caller[this.current];
-    this.refresh();
-  }
-
-  // Leave only the rows for which `isKept` holds, and their callers; null leaves everything.
-  keep(isKept) {
-    this.kept = isKept && new Uint8Array(this.run.size);
-    for (let row = 0; isKept && row < this.run.size; row++) {
-      for (let kept = isKept(row) ? row : -1; kept >= 0 && !this.kept[kept]; kept = this.run.caller[kept]) this.kept[kept] = 1;
-    }
+    const { run, page } = this;
+    for (let row = 0; row < run.size; row++) this.folded[row] = isFolded && run.hasFamily(row) ? 1 : 0;
+    while (isFolded && run.caller[page.current] >= 0) page.current = run.caller[page.current];
     this.refresh();
   }
 
@@ -161,19 +167,20 @@ class Tree {
     const element = event.target.closest(".row");
     if (!element) return;
     const row = Number(element.id.slice("row-".length));
-    this.current = row;
+    this.page.current = row;
     if (event.target.closest(".fold")) this.fold(row, !this.folded[row]);
-    else this.open(row);
+    else if (event.shiftKey) this.page.go({ root: this.run.num[row] });
+    else this.page.open(row);
   }
 
   press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.visible.length) return;
-    const { run, current } = this, place = this.placeOf[current];
-    const page = Math.floor(innerHeight / this.rowPx) - 4;
+    const { run, page: { current } } = this, place = this.placeOf[current];
+    const screen = Math.floor(innerHeight / this.rowPx) - 4;
     const moves = {
       ArrowDown: () => this.step(place + 1), j: () => this.step(place + 1),
       ArrowUp: () => this.step(place - 1), k: () => this.step(place - 1),
-      PageDown: () => this.step(place + page), PageUp: () => this.step(place - page),
+      PageDown: () => this.step(place + screen), PageUp: () => this.step(place - screen),
       Home: () => this.step(0), End: () => this.step(this.visible.length - 1),
       ArrowRight: () => {
         if (run.hasFamily(current) && this.folded[current]) this.fold(current, false);
@@ -183,16 +190,16 @@ class Tree {
         if (run.hasFamily(current) && !this.folded[current]) this.fold(current, true);
         else if (run.caller[current] >= 0) this.step(this.placeOf[run.caller[current]]);
       },
-      Enter: () => this.open(current), " ": () => this.open(current),
+      Enter: () => this.page.open(current), " ": () => this.page.open(current),
     };
     if (!(event.key in moves)) return;
     event.preventDefault();
+    event.stopPropagation();
     moves[event.key]();
   }
 
   step(place) {
     const row = this.visible[Math.min(this.visible.length - 1, Math.max(0, place))];
-    this.select(row);
-    this.element.dispatchEvent(new CustomEvent("step", { detail: row }));
+    this.page.select(row);
   }
 }
