@@ -157,8 +157,11 @@ OURS = (
     Case("nodes of a kind that nobody knows mean nothing",
          "1\n  2 A", "1 2", {}, says={1: [ask("collapse", ["self"], "task_mood", "A")]}),
     Case("operations and targets that nobody knows do nothing",
-         "1\n  2 A", "1 2", {},
-         says={1: [ask("explode", ["self"], "task_name", "A"), ask("collapse", ["toString", "cousins"], "task_name", "A")]}),
+         "1\n  2 A\n  3 B", "1 3", {1: [2]},
+         says={1: [ask("collapse", ["self"], "task_name", "A"), ask("explode", ["self"], "task_name", "A"),
+                   ask("collapse", ["toString", "cousins"], "task_name", "B")]}),
+    Case("what is no operation at all does nothing",
+         "1\n  2 A", "1 2", {}, says={1: [None, {}, "A", {"operation": "collapse", "targets": "self"}]}),  # type: ignore[list-item]
     Case("a service may ask for tasks to be expanded that another collapses",
          "1\n  2 A\n    3 B", "1 3", {1: [2]},
          says={1: [ask("collapse", ["descendants"], "task_num", 1)], 3: [ask("expand", ["self"], "task_num", 3)]}),

@@ -1,6 +1,6 @@
 // The page comes to life: reads its data, joins the views, follows the address and the keys.
 
-const VIEWS = [["tree", "Tree", TreeView]];
+const VIEWS = [["tree", "Tree", TreeView], ["graph", "Graph", GraphView]];
 const ADDRESS = ["root", "q", "only", "t", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
 
 class Page {

@@ -6,27 +6,24 @@
 
 const BY_RUN_STATE = 3, BY_FLAME_DATA = 5;  // priorities; a reader's click lies below zero, the last one lowest
 const UNTOUCHED = 2 ** 30;
-const SPARED = 5;  // failures that stay beside the group of their siblings
+const SPARED = 5;                           // failures that stay beside the group of their siblings
 const WORST_FIRST = ["failed", "lost", "interrupted", "revoked", "running", "blocked", "ready", "waiting", "skipped", "succeeded"];
 
 class Collapse {
   // above: the task before a row in its chain, else its caller; last: the row after all that lies below it, its chain included.
   constructor(run) {
-    const { size, caller, before, names } = run;
     this.run = run;
-    this.above = Int32Array.from(caller, (by, row) => (before[row] < 0 ? by : before[row]));
-    this.depth = new Int32Array(size);
-    this.last = this.above.map((_, row) => row + 1);
-    this.family = Float64Array.from(this.above, (above, row) => (above + 1) * names.length + run.name[row]);
-    this.alike = new Map();  // family -> how many siblings of one name
-    for (let row = 0; row < size; row++) {
-      if (this.above[row] >= 0) this.depth[row] = this.depth[this.above[row]] + 1;
-      this.alike.set(this.family[row], (this.alike.get(this.family[row]) || 0) + 1);
-    }
-    for (let row = size - 1; row >= 0; row--) this.last[this.above[row]] = Math.max(this.last[this.above[row]], this.last[row]);
+    const above = this.above = Int32Array.from(run.caller, (caller, row) => (run.before[row] < 0 ? caller : run.before[row]));
+    const last = this.last = above.map((_, row) => row + 1);
+    const depth = this.depth = new Int32Array(run.size);
+    for (let row = 0; row < run.size; row++) if (above[row] >= 0) depth[row] = depth[above[row]] + 1;
+    for (let row = run.size - 1; row > 0; row--) if (above[row] >= 0 && last[row] > last[above[row]]) last[above[row]] = last[row];
     this.byState = [...this.rulesOfState()];
     this.byData = [...this.rulesOfData()];
   }
+
+  // Siblings of one name are a family.
+  family(row) { return (this.above[row] + 1) * this.run.names.length + this.run.name[row]; }
 
   // What failed by itself, and what is still at work, is to be seen.
   *rulesOfState() {
@@ -42,12 +39,16 @@ class Collapse {
   // What services ask for; to them, what follows in a chain does not descend from the task before it.
   *rulesOfData() {
     const { run, last } = this, meant = new Map();
-    for (const { operation, targets, relative_to_nodes: nodes, source_node: source } of Object.values(run.collapse || {}).flat()) {
+    const said = Object.values(run.collapse || {}).flat().filter((one) => Array.isArray(one?.targets) && one.relative_to_nodes);
+    for (const { operation, targets, relative_to_nodes: nodes, source_node: source } of said) {
       const rule = { operation, targets: targets.map((t) => (t === "descendants" ? "unchained-" + t : t)), priority: BY_FLAME_DATA };
-      const { type, value } = nodes, key = type + value, top = source ? run.rowOfNum.get(source.value) : 0;
-      if (!meant.has(key)) meant.set(key, run.names.map(matcher(type, value)));
-      if (type === "task_num" && run.rowOfNum.has(value)) yield { ...rule, row: run.rowOfNum.get(value) };
-      else for (let row = top; row < (source ? last[top] : run.size); row++) if (meant.get(key)[run.name[row]]) yield { ...rule, row };
+      const key = nodes.type + nodes.value, top = source ? run.rowOfNum.get(source.value) : 0;
+      if (nodes.type === "task_num") {
+        if (run.rowOfNum.has(nodes.value)) yield { ...rule, row: run.rowOfNum.get(nodes.value) };
+        continue;
+      }
+      if (!meant.has(key)) meant.set(key, run.names.map(matcher(nodes)));
+      for (let row = top; row < (source ? last[top] : run.size); row++) if (meant.get(key)[run.name[row]]) yield { ...rule, row };
     }
   }
 
@@ -58,18 +59,35 @@ class Collapse {
     const reach = new Map(Object.entries({ self, ancestors, descendants, "unchained-descendants": unchained, grandchildren }));
     const lower = (column, row, strength) => { if (strength < column[row]) column[row] = strength; };
     for (const { row, operation, targets, priority } of rules) {
-      for (const target of targets) if (reach.has(target)) lower(reach.get(target), row, 2 * priority + (operation === "collapse"));
+      const strength = 2 * priority + { expand: 0, collapse: 1 }[operation];  // of what nobody knows NaN, which lowers nothing
+      for (const target of targets) if (reach.has(target)) lower(reach.get(target), row, strength);
     }
-    for (let row = size - 1; row >= 0; row--) for (const column of [self, ancestors]) lower(column, above[row], ancestors[row]);
+    for (let row = size - 1; row >= 0; row--) {
+      if (above[row] < 0) continue;
+      lower(self, above[row], ancestors[row]);
+      lower(ancestors, above[row], ancestors[row]);
+    }
     for (let row = 0; row < size; row++) {
-      for (const [column, from] of [[descendants, above[row]], [unchained, caller[row]]]) {
-        lower(self, row, column[from]);
-        lower(column, row, column[from]);
+      const over = above[row], by = caller[row];
+      if (over >= 0) {
+        lower(self, row, descendants[over]);
+        lower(descendants, row, descendants[over]);
       }
-      lower(self, row, grandchildren[caller[caller[row]]]);
-      lower(grandchildren, row, grandchildren[caller[row]]);
+      if (by >= 0) {
+        lower(self, row, unchained[by]);
+        lower(unchained, row, unchained[by]);
+        if (caller[by] >= 0) lower(self, row, grandchildren[caller[by]]);
+        lower(grandchildren, row, grandchildren[by]);
+      }
     }
     return self;
+  }
+
+  // How many siblings each family has.
+  countFamilies() {
+    this.sizes = new Map();
+    for (let row = 0; row < this.run.size; row++) add(this.sizes, this.family(row));
+    return this.sizes;
   }
 
   // What to draw of the rows from `first` to `end` that are `kept`: of more than `group` siblings of one name the first, for
@@ -77,18 +95,17 @@ class Collapse {
   // members: Map of row -> how many siblings it is} and by row {above: the drawn one over it, holder: the drawn one that stands
   // for it, hidden, failed: how many it stands for, worst: one of those, or -1}.
   picture(rules, { first = 0, end = this.run.size, kept = null, group = Infinity, limit = Infinity } = {}) {
-    const { run, above: parent, depth, family, alike } = this, strength = this.strengths(rules);
-    const [above, holder, head, worst, hidden, failed] = [-1, -1, -1, -1, 0, 0].map((none) => new Int32Array(run.size).fill(none));
+    const { above, depth } = this, strength = this.strengths(rules), head = new Int32Array(this.run.size).fill(-1);
+    const sizes = group < Infinity ? this.sizes ?? this.countFamilies() : new Map();
     const heads = new Map(), spared = new Map(), members = new Map();
-    const add = (map, key) => map.set(key, (map.get(key) || 0) + 1).get(key);
     const isWanted = (row) => strength[row] < 2 * BY_FLAME_DATA && !(strength[row] & 1);
     let shown = [];
     for (let row = first; row < end; row++) {
-      if (parent[row] < first) strength[row] = -UNTOUCHED;  // a root never collapses
-      else head[row] = head[parent[row]];
+      if (above[row] < first) strength[row] = -UNTOUCHED;  // a root never collapses
+      else head[row] = head[above[row]];
       if (head[row] >= 0 || strength[row] & 1 || (kept && !kept[row])) continue;
-      const key = family[row];
-      if (alike.get(key) > group && !(isWanted(row) && (strength[row] < 0 || add(spared, key) <= SPARED))) {
+      const key = this.family(row);
+      if (sizes.get(key) > group && !(isWanted(row) && (strength[row] < 0 || add(spared, key) <= SPARED))) {
         if (!heads.has(key)) heads.set(key, row);
         head[row] = heads.get(key);
         add(members, head[row]);
@@ -100,10 +117,16 @@ class Collapse {
       shown.sort((a, b) => urgency(a) - urgency(b) || depth[a] - depth[b] || a - b);
       shown = shown.slice(0, limit).sort((a, b) => a - b);
     }
+    return { shown, members, ...this.hold(shown, head, members, first, end, kept) };
+  }
+
+  hold(shown, head, members, first, end, kept) {
+    const { run } = this, [above, holder, worst] = Array.from({ length: 3 }, () => new Int32Array(run.size).fill(-1));
+    const hidden = new Int32Array(run.size), failed = new Int32Array(run.size);
+    const rank = (row) => WORST_FIRST.indexOf(run.stateOf(row)) + (row in run.cause) / 2 + run.is(row, ASIDE) * WORST_FIRST.length;
     for (const row of shown) holder[row] = row;
-    const rank = (row) => WORST_FIRST.indexOf(run.stateOf(row)) + (row in run.cause || run.is(row, ASIDE)) / 2;
     for (let row = first; row < end; row++) {
-      above[row] = parent[row] < first ? -1 : holder[parent[row]];
+      above[row] = this.above[row] < first ? -1 : holder[this.above[row]];
       if (holder[row] < 0) holder[row] = head[row] < 0 ? above[row] : holder[head[row]];
       const by = holder[row];
       if (by < 0 || (by === row && !members.has(row)) || (kept && !kept[row])) continue;
@@ -111,16 +134,17 @@ class Collapse {
       failed[by] += run.hasFailed(row);
       if (worst[by] < 0 || rank(row) < rank(worst[by])) worst[by] = row;
     }
-    return { shown, members, above, holder, hidden, failed, worst };
+    return { above, holder, hidden, failed, worst };
   }
 }
 
+function add(map, key) { return map.set(key, (map.get(key) || 0) + 1).get(key); }
+
 // Whether a name is meant; what is no pattern to a browser, whatever it is to Python, matches nothing.
-function matcher(type, value) {
+function matcher({ type, value }) {
   try {
-    const pattern = type === "task_name_regex" && new RegExp(value);
-    return (name) => (pattern ? pattern.test(name) : type === "task_name" && name === value);
-  } catch {
-    return () => false;
-  }
+    const pattern = new RegExp(value);
+    if (type === "task_name_regex") return (name) => pattern.test(name);
+  } catch { /* a name may be no pattern either */ }
+  return (name) => type === "task_name" && name === value;
 }
