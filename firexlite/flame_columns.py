@@ -5,13 +5,13 @@ Tasks come one by one, in the order of their numbers, and none is kept: 100,000 
 from __future__ import annotations
 
 import base64
-import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from .flame_markup import safe_tree
+from .portable import compact
 from .showing import COLLAPSE_KEY
 from .states import BLOCKED, FAILED, FINAL, READY, RUNNING, STATES
 
@@ -23,6 +23,7 @@ NEVER = -1            # the runtime of what never ran
 PER_MS = 10           # times are whole numbers of a tenth of a millisecond
 MAX_BARS = 200        # a task that blocked more often shows its attempts only
 
+FOLLOWING = ("runtime", "queue", "self")  # follow from the states of a task that was released, ran and ended
 CHUNK_TASKS = 512
 CHUNK_CHARS = 256 * 1024
 LEVEL = 6             # of compression
@@ -49,7 +50,7 @@ class Columns:
     def __init__(self, run: Mapping, generated_at: object) -> None:
         self.zero = _time(run.get("started"))
         self.open_end = _end_of_what_is_open(run, generated_at)
-        self._last_end = _time(run.get("ended"))
+        self._last_end = _time(run.get("ended")) or 0.0
         self.names: dict[str, int] = {}
         self.hosts: dict[str, int] = {}
         self.errors: dict[tuple[str, str], int] = {}
@@ -62,17 +63,16 @@ class Columns:
         self._num = self._released = self._queue = 0
 
     def add(self, task: Task) -> None:
-        place = len(self.place_of)
-        num = task.get("num")
-        num = num if isinstance(num, int) and num not in self.place_of else self._num + 1
+        get, place = task.get, len(self.place_of)
+        num = get("num")
+        if not isinstance(num, int) or num in self.place_of:
+            num = self._num + 1
         self.place_of[num] = place
-        state = task.get("state")
-        flags = (bool(task.get("plugin")) * PLUGIN + bool(task.get("aside")) * ASIDE
-                 + bool(task.get("replayed_in")) * REPLAYED + bool(task.get("log")) * HAS_LOG)
-        parent = self.place_of.get(task.get("parent"), place)
-        if parent < place and _is_chained(task):
-            flags += CHAINED
-        if not task.get("aside"):
+        state, attempts, moves, error = get("state"), get("attempts") or (), get("states") or (), get("exception")
+        parent = self.place_of.get(get("parent"), place)
+        flags = ((parent < place and _is_chained(task)) * CHAINED + bool(get("plugin")) * PLUGIN + bool(get("aside")) * ASIDE
+                 + bool(get("replayed_in")) * REPLAYED + bool(get("log")) * HAS_LOG)
+        if not flags & ASIDE:
             self.counts[str(state)] = self.counts.get(str(state), 0) + 1
         columns = self.columns
         columns["num"].append(num - self._num)
@@ -80,43 +80,46 @@ class Columns:
         columns["name"].append(self.names.setdefault(name_of(task), len(self.names)))
         columns["state"].append(_outcome(state))
         columns["flags"].append(flags)
-        columns["host"].append(self.hosts.setdefault(str(task.get("host") or ""), len(self.hosts)))
+        columns["host"].append(self.hosts.setdefault(str(get("host") or ""), len(self.hosts)))
         self._num = num
-        self._add_times(place, task)
-        self._add_use(task.get("attempts") or ())
-        self._add_sparse(place, num, task)
-
-    def _add_times(self, place: int, task: Task) -> None:
-        started = _time(task.get("started"))
-        moves = task.get("states") or ()
-        if self.zero is None:
-            self.zero = started if started is not None else 0.0
-        zero = self.zero
-        if _is_plain(moves) and len(task.get("attempts") or ()) == 1:
+        if len(attempts) == 1 and is_plain(moves):
             (_, released), (_, started), (_, ended) = moves
-            bars: list[Bar] = []
+            if ended > self._last_end:
+                self._last_end = ended
+            self._add_times(released, started, ended - started)
         else:
-            ended = _ended(task)
-            bars = self._bars(task, started)
-            released = bars[0][2] if bars and bars[0][0] == QUEUED else started
-        if ended is not None and (self._last_end is None or ended > self._last_end):
-            self._last_end = ended
-        until = self.open_end if ended is None else ended
-        begins = started if started is not None else released if released is not None else zero
-        released = begins if released is None else min(released, begins)
-        release, queue = _ticks(released - zero), _ticks(begins - released)
+            self._add_spans(place, task)
+        self._add_use(attempts)
+        if error or state == FAILED or len(attempts) > 1 or get("flame_data") or get("extra_parents"):
+            self._add_sparse(place, num, task)
+
+    def _add_times(self, released: float, begins: float, runtime: float | None) -> None:
+        if self.zero is None:
+            self.zero = released
+        release, queue = _ticks(released - self.zero), _ticks(begins - released)
         columns = self.columns
         columns["released"].append(release - self._released)
         columns["queue"].append(queue - self._queue)
+        columns["runtime"].append(NEVER if runtime is None else _ticks(runtime))
         self._released, self._queue = release, queue
-        runtime = NEVER if started is None else _ticks(max(0.0, until - started))
-        columns["runtime"].append(runtime)
+
+    def _add_spans(self, place: int, task: Task) -> None:
+        """The times of a task that is not simply released, run and ended."""
+        started, ended = _time(task.get("started")), _ended(task)
+        bars = self._bars(task, started)
+        released = bars[0][2] if bars and bars[0][0] == QUEUED else started
+        until = self.open_end if ended is None else ended
+        self._last_end = max(self._last_end, ended or 0.0)
+        begins = next((moment for moment in (started, released, self.zero) if moment is not None), 0.0)
+        runtime = None if started is None else max(0.0, until - started)
+        self._add_times(begins if released is None else min(released, begins), begins, runtime)
         own = _time(task.get("self"))
-        if own is not None and runtime >= 0 and abs(_ticks(own) - runtime) > 1:
+        if own is not None and runtime is not None and abs(own - runtime) > 0.0001:
             self.sparse["self"][place] = _ticks(own)
         if bars and bars[0][0] == QUEUED and started is not None:
             bars.pop(0)
         if bars and not self._is_one_bar(bars, task, until, started):
+            zero = self.zero or 0.0
             self.sparse["spans"][place] = [n for kind, outcome, since, till in bars
                                            for n in (kind, outcome, _ticks(since - zero), _ticks(till - since))]
 
@@ -161,9 +164,10 @@ class Columns:
         """CPU in ms over all attempts, memory in MiB of the one that had most; -1: not known."""
         cpu, peak = -1, -1
         for attempt in attempts:
-            if (used := _time(attempt.get("cpu"))) is not None:
+            used, most = attempt.get("cpu"), attempt.get("peak")
+            if isinstance(used, (int, float)):
                 cpu = max(0, cpu) + round(used * 1000)
-            if (most := _time(attempt.get("peak"))) is not None:
+            if isinstance(most, (int, float)):
                 peak = max(peak, round(most / 2 ** 20))
         self.columns["cpu"].append(cpu)
         self.columns["peak"].append(peak)
@@ -187,8 +191,7 @@ class Columns:
     def index(self, chunks: list[int]) -> dict[str, Any]:
         """All columns, as the page's `Run` takes them. chunks: the place of the first task of each chunk of details."""
         zero = self.zero or 0.0
-        ends = [end for end in (self._last_end, self.open_end if self.open_end > zero else None) if end is not None]
-        return {"zero": zero, "span": max((_ticks(end - zero) for end in ends), default=0) or PER_MS, "states": OUTCOMES,
+        return {"zero": zero, "span": max(PER_MS, _ticks(max(self._last_end, self.open_end) - zero)), "states": OUTCOMES,
                 "names": list(self.names), "hosts": list(self.hosts), "errors": list(self.errors), "chunks": chunks,
                 **self.columns, **self.sparse}
 
@@ -210,7 +213,7 @@ class Chunks:
             self.left_out += 1
             line = "null"
         else:
-            line = _line(detail(task))
+            line = compact(detail(task))
         if not self._lines:
             self.firsts.append(self._places)
         self._lines.append(line)
@@ -235,7 +238,10 @@ class Chunks:
 
 def detail(task: Task) -> dict[str, Any]:
     """What the page shows of one task: all that is known of it, without fields that say nothing."""
-    found = {field: value for field, value in task.items() if value is not None and value not in ({}, [], (), "", False)}
+    found = {field: value for field, value in task.items() if value}
+    if is_plain(found.get("states") or ()):
+        for field in FOLLOWING:
+            found.pop(field, None)
     if isinstance(shown := found.get("flame_data"), Mapping):
         found["flame_data"] = {key: _drawable(entry) for key, entry in shown.items()}
     return found
@@ -245,18 +251,6 @@ def _drawable(entry: object) -> object:
     if isinstance(entry, Mapping) and entry.get("type") == "html":
         return {**entry, "tree": safe_tree(str(entry.get("value", "")))}
     return entry
-
-
-_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-
-
-def _line(found: Mapping) -> str:
-    line = _encode(found)
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # half a pair, which UTF-8 has no form for
-        return json.dumps(found, separators=(",", ":"), allow_nan=False)
-    return line
 
 
 # --- single fields ---------------------------------------------------------------------------------
@@ -279,9 +273,10 @@ def name_of(task: Task) -> str:
     return str(task.get("name") or task.get("long_name") or "?")
 
 
-def _is_plain(moves: Any) -> bool:
+def is_plain(moves: Any) -> bool:
     """Whether a task was released, ran and ended, and nothing else."""
-    return len(moves) == 3 and moves[0][0] == READY and moves[1][0] == RUNNING and moves[2][0] in FINAL
+    return (len(moves) == 3 and moves[0][0] == READY and moves[1][0] == RUNNING and moves[2][0] in FINAL
+            and type(moves[0][1]) is type(moves[1][1]) is type(moves[2][1]) is float)
 
 
 def _is_chained(task: Task) -> bool:
@@ -317,8 +312,11 @@ def _end_of_what_is_open(run: Mapping, generated_at: object) -> float:
     return next((found for end in ends if (found := _time(end)) is not None), 0.0)
 
 
-def _outcome(state: object) -> int:
-    return OUTCOMES.index(state) if state in OUTCOMES else OUTCOMES.index("lost")
+_PLACES = {outcome: place for place, outcome in enumerate(OUTCOMES)}
+
+
+def _outcome(state: Any) -> int:
+    return _PLACES.get(state, _PLACES["lost"])
 
 
 def _time(value: object) -> float | None:

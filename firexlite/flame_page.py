@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 
 from .flame_columns import Chunks, Columns, is_failed, packed
 from .flame_summary import summary, title
+from .portable import in_ascii
 
 SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "tree.js", "drawer.js", "search.js", "collapse.js", "boxes.js",
            "graph.js", "app.js")
@@ -26,7 +26,7 @@ MOST_BYTES = 200 * 1024 * 1024  # of the file, about
 def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYTES) -> None:
     """The model as one page in ASCII: readable without script, complete with it.
 
-    most_bytes: when the details of tasks take more, those of further tasks that did not fail are left out, and the page says so.
+    most_bytes: when the details of tasks take more, those of further tasks that did not fail are left out, which the page says.
     """
     run = dict(model.get("run") or {})
     columns, chunks = Columns(run, model.get("generated_at")), Chunks(most_bytes)
@@ -48,7 +48,7 @@ def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYT
         "style": style,
         "summary": summary(model, failed, columns.counts),
         "run": _block("fx-run", facts),
-        "index": _packed_block("fx-index", packed(_json(columns.index(chunks.firsts)))),
+        "index": _packed_block("fx-index", packed(in_ascii(columns.index(chunks.firsts)))),
         "script": script,
     }))
     for number, chunk in enumerate(details):
@@ -61,13 +61,9 @@ def _fill(template: str, parts: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda hole: parts[hole[1]], template)
 
 
-def _json(data: object) -> str:
-    return json.dumps(data, separators=(",", ":"), allow_nan=False)
-
-
 def _block(name: str, data: object) -> str:
     """A block of data that cannot end its element, open a comment, or be run."""
-    text = _json(data)
+    text = in_ascii(data)
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return f'<script type="application/json" id="{name}">{text}</script>'

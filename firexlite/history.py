@@ -10,18 +10,19 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import peewee
 from peewee import JOIN, SqliteDatabase
 
 from . import runlog
-from .binding import EXTRA, Bog, Parameters, as_flow
+from .binding import Bog, Parameters
+from .bogs import bind_for_display, flow_after
 from .codec import display, display_error
 from .codec_errors import is_machinery
-from .errors import InvalidChainArgsException, JournalUnusable, NotReadable
-from .home import FIREX_ID, RunDirectory, task_uuid
+from .errors import JournalUnusable, NotReadable
+from .home import BLOB_MARK, FIREX_ID, RunDirectory, task_uuid
 from .logs import TAIL_BYTES, read_stretch
 from .own_files import open_own_file
 from .schema import (
@@ -92,9 +93,8 @@ class AttemptRecord:
     cpu: float | None  # seconds
 
 
-@dataclass(frozen=True)
-class TaskRecord:
-    """One task. arguments, result, changes, error, stopped: JSON texts as the journal has them."""
+class TaskRecord(NamedTuple):
+    """One task. arguments, result, changes, error, stopped: JSON texts as the journal has them. A bool is 0 or 1."""
 
     num: int
     parent: int | None
@@ -186,6 +186,23 @@ class RootCause:
     arguments: dict[str, Any]
     log: str
     through: tuple[int, ...]     # the tasks above it that failed because of it, outermost first
+
+
+class ByTask:
+    """Rows that come in the order of tasks, their first column; asked for in the same order."""
+
+    def __init__(self, cursor: sqlite3.Cursor) -> None:
+        self._next = cursor.fetchone
+        self._row = cursor.fetchone()
+
+    def of(self, task: int) -> list[tuple]:
+        row, found, next_row = self._row, [], self._next
+        while row is not None and row[0] <= task:
+            if row[0] == task:
+                found.append(row)
+            row = next_row()
+        self._row = row
+        return found
 
 
 _TASK_COLUMNS = (Task.id, Task.parent, Task.parent_retry, Task.chain, Task.last, Task.depth, Task.service, Task.state,
@@ -316,6 +333,10 @@ class History:
         """The rows of a statement that reads."""
         return self._db.execute_sql(sql, parameters).fetchall()
 
+    def by_task(self, sql: str) -> ByTask:
+        """The rows of a statement that gives them in the order of tasks, their first column."""
+        return ByTask(self._db.execute_sql(sql))
+
     def copy_to(self, path: Path) -> None:
         """Write the journal, as it stands at this moment and in the present schema, to a new file of its own."""
         target = sqlite3.connect(path)
@@ -325,9 +346,13 @@ class History:
         finally:
             target.close()
 
-    def snapshot(self) -> Any:
-        """A context in which all reads see one state of the journal."""
-        return self._db.atomic("DEFERRED")
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A context in which all reads see one state of the journal. A live one is copied first: nobody waits for a reader."""
+        if self.directory.is_alive():
+            self._db = _in_memory(self._db)
+        with self._db.atomic("DEFERRED"):
+            yield
 
     def _rows(self, query: Any) -> list[tuple]:
         return list(query.tuples().bind(self._db))
@@ -366,11 +391,12 @@ class History:
         query = (Task.select(*_TASK_COLUMNS, Attempt.error)
                  .join(Attempt, JOIN.LEFT_OUTER, on=(Attempt.task == Task.id) & (Attempt.number == Task.attempt))
                  .order_by(Task.id))
+        sql, values = (query.where(*where) if where else query).bind(self._db).sql()
         unspill = self.directory.unspill
-        for row in (query.where(*where) if where else query).tuples().bind(self._db).iterator():
-            *plain, arguments, result, changes, error = row
-            plain[14], plain[16], plain[19] = bool(plain[14]), bool(plain[16]), bool(plain[19])
-            yield TaskRecord(*plain, *(text and unspill(text) for text in (arguments, result, changes, error)))
+        for row in self._db.execute_sql(sql, values):
+            if any(text and text.startswith(BLOB_MARK) for text in row[-4:]):
+                row = (*row[:-4], *(text and unspill(text) for text in row[-4:]))
+            yield TaskRecord._make(row)
 
     def submitted_tasks(self) -> list[TaskRecord]:
         """The tasks of the submitted chain, in order."""
@@ -419,9 +445,10 @@ class History:
         query = Attempt.select().order_by(Attempt.task, Attempt.number)
         return [AttemptRecord(*row) for row in self._rows(query if task is None else query.where(Attempt.task == task))]
 
-    def events(self) -> list[tuple[int, str, float, str]]:
-        """``(task, state it led to, time, move)`` of every move, in their order."""
-        return self._rows(Event.select(Event.task, Event.state, Event.at, Event.move).order_by(Event.id))
+    def last_sign(self, since: float, before: float) -> float:
+        """When the last move was journaled in a stretch of time; its beginning, if there was none."""
+        [(at,)] = self.execute("SELECT max(at) FROM event WHERE at >= ? AND at < ?", since, before)
+        return since if at is None else at
 
     def attached(self) -> list[tuple[int, int]]:
         """``(first task, asker)`` of each chain that is enqueued once, and each task that asked for it."""
@@ -587,28 +614,6 @@ def _service(name: str, about: Mapping[str, Any]) -> ServiceRecord:
         defaults={name: display(text) for name, text in about["defaults"].items()})
     returns = None if about["returns"] is None else tuple(about["returns"])
     return ServiceRecord(name, about["short_name"], parameters, returns, about["file"], about["line"], about["plugin"])
-
-
-def bind_for_display(service: ServiceRecord, task: TaskRecord, flow: Mapping[str, Any]) -> Bog | None:
-    """What reached a task, in display form, with what converters changed; None if binding failed."""
-    try:
-        bog = Bog(service.parameters, display(task.arguments), flow)
-        bog.call_arguments()
-    except (InvalidChainArgsException, TypeError):
-        return None
-    if task.changes:
-        bog.supply(display(task.changes))
-    elif task.state == "failed" and task.error and display_error(task.error)["name"] == "ArgumentConversionException":
-        return None
-    return bog
-
-
-def flow_after(task: TaskRecord, flow: Mapping[str, Any]) -> dict[str, Any]:
-    """What flows on from a task that succeeded, in display form. flow: what reached it from before."""
-    own = display(task.arguments)
-    own.pop(EXTRA, None)
-    return {**flow, **own, **(display(task.changes) if task.changes else {}),
-            **(as_flow(display(task.result)) if task.result else {})}
 
 
 def interrupted_by(error: str | None) -> str | None:

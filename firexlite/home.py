@@ -26,7 +26,7 @@ from .own_files import read_own_file, refuse_strange_parts
 
 FIREX_ID = re.compile(r"(?!.*\.\.)FireX-(?P<user>[\w.+-]{1,64}?)-(?P<stamp>\d{6}-\d{6})-(?P<number>\d{1,10})\Z", re.ASCII)
 SPILL_BYTES = 64 * 1024  # a larger payload goes to a blob file; measured: rows and files cost the same there
-_BLOB_MARK = "blob:"     # JSON never starts with it
+BLOB_MARK = "blob:"     # JSON never starts with it
 _BLOB_NAME = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _DRAFT = lodging.DRAFT   # before the name of a directory whose run is not durable yet
 _DRAFT_S = 60.0          # far longer than it takes to make one
@@ -302,7 +302,7 @@ class RunDirectory:
                 faults.reach("blob renamed")
         with storage(target):
             fsync_directory(self.blobs)  # also for one that is there: its maker may have died before this
-        return _BLOB_MARK + name
+        return BLOB_MARK + name
 
     def refuse_blob_name(self, name: str) -> None:
         """Raise JournalUnusable for a name that no payload has; it might lead out of the folder."""
@@ -315,9 +315,9 @@ class RunDirectory:
 
     def unspill(self, text: str) -> str:
         """The payload that `spill` put away. Raises JournalUnusable if its file is missing or was changed."""
-        if not text.startswith(_BLOB_MARK):
+        if not text.startswith(BLOB_MARK):
             return text
-        name = text.removeprefix(_BLOB_MARK)
+        name = text.removeprefix(BLOB_MARK)
         self.refuse_blob_name(name)
         try:
             data = read_own_file(self.blobs / name)

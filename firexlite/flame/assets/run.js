@@ -160,8 +160,16 @@ class Run {
     let chunk = this.chunks.length - 1;
     while (chunk > 0 && this.chunks[chunk] > at) chunk--;
     const lines = await this.lines(chunk);
-    return lines ? JSON.parse(lines[at - this.chunks[chunk]]) : null;
+    return lines ? completed(JSON.parse(lines[at - this.chunks[chunk]])) : null;
   }
+}
+
+// The details of a task that was simply released, run and ended leave out what follows from that.
+function completed(task) {
+  if (task?.states?.length !== 3 || "runtime" in task || task.started === undefined) return task;
+  const [released, began, ended] = task.states.map(([, at]) => at);
+  const seconds = (from, to) => Math.round((to - from) * 1e6) / 1e6;
+  return { ...task, runtime: seconds(began, ended), queue: seconds(released, began), self: seconds(began, ended) };
 }
 
 // Resolved when the whole file has been read.
