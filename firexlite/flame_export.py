@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TextIO
 
-from .flame_graph import streamed_model
-from .flame_page import write_page
+from .flame_graph import Stretch, streamed_model, stretches
+from .flame_page import Sheet, write_page, write_sheet
 from .history import History
 from .home import RunDirectory
 from .portable import in_ascii, portable
@@ -36,13 +39,39 @@ FORMATS: dict[str, Format] = {"html": write_page, "json": write_json}
 LOG_BYTES = {"html": 16 * 1024}  # of each task's output; in other formats as much as is ever read
 
 
-def export(directory: RunDirectory, name: str, out: TextIO, now_s: float | None = None) -> None:
-    """Write the report of a run in the format of that name. now_s: when it is said to have been made.
+def export(directory: RunDirectory, name: str, out: TextIO, now_s: float | None = None, processes: int = 1) -> None:
+    """Write the report of a run in the format of that name.
 
+    now_s: when it is said to have been made. processes: how many may work at the page of a run with very many tasks.
     Raises JournalUnusable for a journal that cannot be read or trusted.
     """
+    now_s = round(time.time() if now_s is None else now_s, 6)
     with History(directory) as history, history.snapshot():  # also around what is made of its rows, which may be strange
-        FORMATS[name](streamed_model(history, LOG_BYTES.get(name), now_s), out)
+        if name == "html" and processes > 1 and len(parts := stretches(history, processes, LOG_BYTES[name], now_s)) > 1:
+            _write_page_together(history, parts, out)
+        else:
+            FORMATS[name](streamed_model(history, LOG_BYTES.get(name), now_s), out)
+
+
+def _write_page_together(history: History, parts: Sequence[Stretch], out: TextIO) -> None:
+    """The page of a run that is over: each process goes along a stretch of its tasks."""
+    with ProcessPoolExecutor(len(parts) - 1, mp_context=multiprocessing.get_context("fork")) as others:
+        following = [others.submit(_sheet_of, part) for part in parts[1:]]
+        model = streamed_model(history, parts[0].log_bytes, parts[0].now_s)
+        sheet = _gathered(history, parts[0])
+        for other in following:
+            sheet.extend(other.result())
+    write_sheet(model, sheet, out)
+
+
+def _sheet_of(part: Stretch) -> Sheet:
+    with History(RunDirectory(part.directory)) as history, history.snapshot():
+        return _gathered(history, part)
+
+
+def _gathered(history: History, part: Stretch) -> Sheet:
+    model = part.model(history)
+    return Sheet(model["run"], model["generated_at"], part.first - 1).gather(model["tasks"])
 
 
 def render_json(model: Mapping[str, Any]) -> str:
