@@ -201,8 +201,8 @@ class Columns:
 
     def extend(self, other: Columns) -> None:
         """Take the columns of the tasks that follow these."""
-        renamed = {field: [mine.setdefault(name, len(mine)) for name in theirs] for field, mine, theirs in (
-            ("name", self.names, other.names), ("host", self.hosts, other.hosts), ("error", self.errors, other.errors))}
+        renamed = {"name": _renamed(self.names, other.names), "host": _renamed(self.hosts, other.hosts),
+                   "error": _renamed(self.errors, other.errors)}
         last = {"num": self._num, "released": self._released, "queue": self._queue}
         for field, column in other.columns.items():
             if field in renamed:
@@ -225,6 +225,10 @@ class Columns:
         return {"zero": zero, "span": max(PER_MS, _ticks(max(self._last_end, self.open_end) - zero)), "states": OUTCOMES,
                 "names": list(self.names), "hosts": list(self.hosts), "errors": list(self.errors), "chunks": chunks,
                 **self.columns, **self.sparse}
+
+
+def _renamed(mine: dict[Any, int], theirs: Iterable) -> list[int]:
+    return [mine.setdefault(name, len(mine)) for name in theirs]
 
 
 class Chunks:

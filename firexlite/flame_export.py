@@ -1,6 +1,7 @@
 """A run's flame in one of its formats: the page for people, and data for programs."""
 from __future__ import annotations
 
+import functools
 import io
 import multiprocessing
 import time
@@ -47,31 +48,26 @@ def export(directory: RunDirectory, name: str, out: TextIO, now_s: float | None 
     """
     now_s = round(time.time() if now_s is None else now_s, 6)
     with History(directory) as history, history.snapshot():  # also around what is made of its rows, which may be strange
-        if name == "html" and processes > 1 and len(parts := stretches(history, processes, LOG_BYTES[name], now_s)) > 1:
-            _write_page_together(history, parts, out)
+        model = streamed_model(history, LOG_BYTES.get(name), now_s)
+        if name == "html" and len(parts := stretches(history, LOG_BYTES[name], now_s)) > 1:
+            write_sheet(model, _gathered_together(parts, processes), out)
         else:
-            FORMATS[name](streamed_model(history, LOG_BYTES.get(name), now_s), out)
+            FORMATS[name](model, out)
 
 
-def _write_page_together(history: History, parts: Sequence[Stretch], out: TextIO) -> None:
-    """The page of a run that is over: each process goes along a stretch of its tasks."""
-    with ProcessPoolExecutor(len(parts) - 1, mp_context=multiprocessing.get_context("fork")) as others:
-        following = [others.submit(_sheet_of, part) for part in parts[1:]]
-        model = streamed_model(history, parts[0].log_bytes, parts[0].now_s)
-        sheet = _gathered(history, parts[0])
-        for other in following:
-            sheet.extend(other.result())
-    write_sheet(model, sheet, out)
+def _gathered_together(parts: Sequence[Stretch], processes: int) -> Sheet:
+    """What the page says of all stretches of a run, each of which one of the processes went along."""
+    if processes == 1:
+        sheets = map(_sheet_of, parts)
+        return functools.reduce(Sheet.extend, sheets)
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as others:
+        return functools.reduce(Sheet.extend, others.map(_sheet_of, parts))
 
 
 def _sheet_of(part: Stretch) -> Sheet:
     with History(RunDirectory(part.directory)) as history, history.snapshot():
-        return _gathered(history, part)
-
-
-def _gathered(history: History, part: Stretch) -> Sheet:
-    model = part.model(history)
-    return Sheet(model["run"], model["generated_at"], part.first - 1).gather(model["tasks"])
+        model = part.model(history)
+        return Sheet(model["run"], model["generated_at"], part.first - 1).gather(model["tasks"])
 
 
 def render_json(model: Mapping[str, Any]) -> str:

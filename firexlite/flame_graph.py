@@ -20,7 +20,8 @@ from .version import __version__
 SCHEMA = "firexlite.flame/1"
 AT_A_TIME = 10 ** 9  # positions from here on are microseconds since the epoch
 MOST_LOG_BYTES = 64 * 1024 * 1024  # of one task's output; a log with a hole may claim any size
-WORTH_A_PROCESS = 20_000 # tasks
+WORTH_A_PROCESS = 20_000  # tasks
+STRETCHES = 4
 LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 _PARTS = ("queue", "self", "child_wait", "backoff", "asleep", "down")
@@ -67,11 +68,12 @@ class Stretch:
         return {"run": builder.run(), "generated_at": self.now_s, "tasks": builder.tasks(self.first, self.last)}
 
 
-def stretches(history: History, count: int, log_bytes: int | None, now_s: float) -> list[Stretch]:
-    """A run in so many stretches of about as many tasks each, cut between chains.
+def stretches(history: History, log_bytes: int | None, now_s: float) -> list[Stretch]:
+    """A run in stretches of about as many tasks each, cut between chains; the same run always in the same.
 
     Just one if it goes on, since each would see another state of it, or if that is not worth a process.
     """
+    count = STRETCHES
     [(tasks, last)] = history.execute("SELECT count(*), max(id) FROM task")
     if history.run().state in (RUN_RUNNING, RUN_INTERRUPTED) or tasks != last or tasks < WORTH_A_PROCESS:
         count = 1

@@ -42,11 +42,12 @@ class Sheet:
         self.chunks.close()
         return self
 
-    def extend(self, other: Sheet) -> None:
+    def extend(self, other: Sheet) -> Sheet:
         """Take in what is said of the tasks that follow these. Both are complete."""
         self.columns.extend(other.columns)
         self.chunks.extend(other.chunks)
         self.failed += other.failed
+        return self
 
 
 def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYTES) -> None:
