@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +23,9 @@ NEVER = -1            # the runtime of what never ran
 PER_MS = 10           # times are whole numbers of a tenth of a millisecond
 MAX_BARS = 200        # a task that blocked more often shows its attempts only
 
-FOLLOWING = ("runtime", "queue", "self")  # follow from the states of a task that was released, ran and ended
+IN_COLUMNS = ("num", "name", "state", "host")
+FOLLOWING = ("started", "runtime", "queue", "self")  # follow from the states of a task that was released, ran and ended
+FOLLOWING_ATTEMPT = frozenset(("started", "ended", "state"))
 CHUNK_TASKS = 512
 CHUNK_CHARS = 256 * 1024
 LEVEL = 6             # of compression
@@ -47,7 +49,8 @@ class Columns:
     not simply start and runtime, ``[kind, outcome, start, length] * n``.
     """
 
-    def __init__(self, run: Mapping, generated_at: object) -> None:
+    def __init__(self, run: Mapping, generated_at: object, first: int = 0) -> None:
+        self.first = first                      # how many tasks stand before these
         self.zero = _time(run.get("started"))
         self.open_end = _end_of_what_is_open(run, generated_at)
         self._last_end = _time(run.get("ended")) or 0.0
@@ -63,13 +66,15 @@ class Columns:
         self._num = self._released = self._queue = 0
 
     def add(self, task: Task) -> None:
-        get, place = task.get, len(self.place_of)
+        get, place = task.get, self.first + len(self.place_of)
         num = get("num")
         if not isinstance(num, int) or num in self.place_of:
             num = self._num + 1
         self.place_of[num] = place
-        state, attempts, moves, error = get("state"), get("attempts") or (), get("states") or (), get("exception")
-        parent = self.place_of.get(get("parent"), place)
+        state, error = get("state"), get("exception")
+        attempts: Sequence = get("attempts") or ()
+        moves: Sequence = get("states") or ()
+        parent = self._place_of_parent(get("parent"), place)
         flags = ((parent < place and _is_chained(task)) * CHAINED + bool(get("plugin")) * PLUGIN + bool(get("aside")) * ASIDE
                  + bool(get("replayed_in")) * REPLAYED + bool(get("log")) * HAS_LOG)
         if not flags & ASIDE:
@@ -92,6 +97,12 @@ class Columns:
         self._add_use(attempts)
         if error or state == FAILED or len(attempts) > 1 or get("flame_data") or get("extra_parents"):
             self._add_sparse(place, num, task)
+
+    def _place_of_parent(self, num: Any, place: int) -> int:
+        """Where the parent stands; ``place``, that of the task itself, for one that does not stand before it."""
+        if (found := self.place_of.get(num)) is not None:
+            return found
+        return num - 1 if isinstance(num, int) and 0 < num <= self.first else place
 
     def _add_times(self, released: float, begins: float, runtime: float | None) -> None:
         if self.zero is None:
@@ -188,6 +199,26 @@ class Columns:
         if extra := task.get("extra_parents"):
             sparse["extra"][place] = extra
 
+    def extend(self, other: Columns) -> None:
+        """Take the columns of the tasks that follow these."""
+        renamed = {"name": _renamed(self.names, other.names), "host": _renamed(self.hosts, other.hosts),
+                   "error": _renamed(self.errors, other.errors)}
+        last = {"num": self._num, "released": self._released, "queue": self._queue}
+        for field, column in other.columns.items():
+            if field in renamed:
+                column = [renamed[field][value] for value in column]
+            elif field in last and column:  # the first of them is no difference yet
+                column = [column[0] - last[field], *column[1:]]
+            self.columns[field] += column
+        other.sparse["error"] = {place: renamed["error"][error] for place, error in other.sparse["error"].items()}
+        for field, sparse in other.sparse.items():
+            self.sparse[field] |= sparse
+        for state, count in other.counts.items():
+            self.counts[state] = self.counts.get(state, 0) + count
+        self.place_of |= other.place_of
+        self._num, self._released, self._queue = other._num, other._released, other._queue
+        self._last_end = max(self._last_end, other._last_end)
+
     def index(self, chunks: list[int]) -> dict[str, Any]:
         """All columns, as the page's `Run` takes them. chunks: the place of the first task of each chunk of details."""
         zero = self.zero or 0.0
@@ -196,17 +227,23 @@ class Columns:
                 **self.columns, **self.sparse}
 
 
+def _renamed(mine: dict[Any, int], theirs: Iterable) -> list[int]:
+    return [mine.setdefault(name, len(mine)) for name in theirs]
+
+
 class Chunks:
     """The details of tasks, a line of JSON each, compressed in chunks beside the work that makes them."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, first: int = 0) -> None:
         self.most_bytes = most_bytes
-        self.firsts: list[int] = []
-        self.left_out = 0       # tasks whose details there was no room for
-        self._bytes = self._places = self._chars = 0
+        self.firsts: list[int] = []     # the place of the first task of each chunk
+        self.packed: list[str] = []     # once they are closed
+        self.left_out = 0               # tasks whose details there was no room for
+        self._place = first
+        self._bytes = self._chars = 0
         self._lines: list[str] = []
-        self._packed: list[Future[str]] = []
-        self._packer = ThreadPoolExecutor(1)  # zlib lets go of the interpreter's lock
+        self._waiting: list[Future[str]] = []
+        self._packer: ThreadPoolExecutor | None = ThreadPoolExecutor(1)  # zlib lets go of the interpreter's lock
 
     def add(self, task: Task) -> None:
         if self._bytes > self.most_bytes and task.get("state") != FAILED:
@@ -215,33 +252,53 @@ class Chunks:
         else:
             line = compact(detail(task))
         if not self._lines:
-            self.firsts.append(self._places)
+            self.firsts.append(self._place)
         self._lines.append(line)
         self._chars += len(line)
-        self._places += 1
+        self._place += 1
         if len(self._lines) == CHUNK_TASKS or self._chars >= CHUNK_CHARS:
             self._flush()
 
     def _flush(self) -> None:
-        if self._lines:
-            self._packed.append(self._packer.submit(packed, "\n".join(self._lines)))
+        if self._lines and self._packer:
+            self._waiting.append(self._packer.submit(packed, "\n".join(self._lines)))
             self._lines, self._chars = [], 0
-            if len(self._packed) > 2:  # no more than two wait, and what they became is counted
-                self._bytes += len(self._packed[-3].result())
+            if len(self._waiting) > 2:
+                self._take()
 
-    def all(self) -> Iterator[str]:
-        """The chunks, once all tasks are in."""
+    def _take(self) -> None:
+        self.packed.append(self._waiting.pop(0).result())
+        self._bytes += len(self.packed[-1])
+
+    def close(self) -> None:
+        """Have all chunks packed; no task can be added any more."""
         self._flush()
-        self._packer.shutdown()
-        return (future.result() for future in self._packed)
+        while self._waiting:
+            self._take()
+        if self._packer:
+            self._packer.shutdown()
+            self._packer = None
+
+    def extend(self, other: Chunks) -> None:
+        """Take the chunks of the tasks that follow these. Both are closed."""
+        self.firsts += other.firsts
+        self.packed += other.packed
+        self.left_out += other.left_out
 
 
 def detail(task: Task) -> dict[str, Any]:
-    """What the page shows of one task: all that is known of it, without fields that say nothing."""
+    """What the page shows of one task besides its columns, without fields that say nothing or follow from others."""
     found = {field: value for field, value in task.items() if value}
-    if is_plain(found.get("states") or ()):
-        for field in FOLLOWING:
-            found.pop(field, None)
+    for field in IN_COLUMNS:
+        found.pop(field, None)
+    attempts: Sequence = task.get("attempts") or ()
+    moves: Sequence = task.get("states") or ()
+    if len(attempts) == 1 and is_plain(moves):
+        attempt = attempts[0]
+        if [attempt.get("started"), attempt.get("ended"), attempt.get("state")] == [moves[1][1], moves[2][1], moves[2][0]]:
+            for field in FOLLOWING:
+                found.pop(field, None)
+            found["attempts"] = [{field: value for field, value in attempt.items() if field not in FOLLOWING_ATTEMPT}]
     if isinstance(shown := found.get("flame_data"), Mapping):
         found["flame_data"] = {key: _drawable(entry) for key, entry in shown.items()}
     return found

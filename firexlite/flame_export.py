@@ -1,12 +1,16 @@
 """A run's flame in one of its formats: the page for people, and data for programs."""
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Callable, Iterable, Mapping
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TextIO
 
-from .flame_graph import streamed_model
-from .flame_page import write_page
+from .flame_graph import Stretch, streamed_model, stretches
+from .flame_page import Sheet, write_page, write_sheet
 from .history import History
 from .home import RunDirectory
 from .portable import in_ascii, portable
@@ -36,13 +40,34 @@ FORMATS: dict[str, Format] = {"html": write_page, "json": write_json}
 LOG_BYTES = {"html": 16 * 1024}  # of each task's output; in other formats as much as is ever read
 
 
-def export(directory: RunDirectory, name: str, out: TextIO, now_s: float | None = None) -> None:
-    """Write the report of a run in the format of that name. now_s: when it is said to have been made.
+def export(directory: RunDirectory, name: str, out: TextIO, now_s: float | None = None, processes: int = 1) -> None:
+    """Write the report of a run in the format of that name.
 
+    now_s: when it is said to have been made. processes: how many may work at the page of a run with very many tasks.
     Raises JournalUnusable for a journal that cannot be read or trusted.
     """
+    now_s = round(time.time() if now_s is None else now_s, 6)
     with History(directory) as history, history.snapshot():  # also around what is made of its rows, which may be strange
-        FORMATS[name](streamed_model(history, LOG_BYTES.get(name), now_s), out)
+        model = streamed_model(history, LOG_BYTES.get(name), now_s)
+        if name == "html" and len(parts := stretches(history, LOG_BYTES[name], now_s)) > 1:
+            write_sheet(model, _gathered_together(parts, processes), out)
+        else:
+            FORMATS[name](model, out)
+
+
+def _gathered_together(parts: Sequence[Stretch], processes: int) -> Sheet:
+    """What the page says of all stretches of a run, each of which one of the processes went along."""
+    if processes == 1:
+        sheets = map(_sheet_of, parts)
+        return functools.reduce(Sheet.extend, sheets)
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as others:
+        return functools.reduce(Sheet.extend, others.map(_sheet_of, parts))
+
+
+def _sheet_of(part: Stretch) -> Sheet:
+    with History(RunDirectory(part.directory)) as history, history.snapshot():
+        model = part.model(history)
+        return Sheet(model["run"], model["generated_at"], part.first - 1).gather(model["tasks"])
 
 
 def render_json(model: Mapping[str, Any]) -> str:

@@ -5,6 +5,8 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .bogs import Bogs
@@ -18,15 +20,18 @@ from .version import __version__
 SCHEMA = "firexlite.flame/1"
 AT_A_TIME = 10 ** 9  # positions from here on are microseconds since the epoch
 MOST_LOG_BYTES = 64 * 1024 * 1024  # of one task's output; a log with a hole may claim any size
+WORTH_A_PROCESS = 20_000  # tasks
+STRETCHES = 4
+LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 _PARTS = ("queue", "self", "child_wait", "backoff", "asleep", "down")
 
 # Times are told to the microsecond.
 _ATTEMPTS = ("SELECT task, number, epoch, worker, round(started, 6), round(ended, 6), outcome, error, log_start, log_end, "
-             "peak, round(cpu, 6) FROM attempt ORDER BY task, number")
-_MOVES = "SELECT task, state, round(at, 6), move FROM event ORDER BY task, id"
-_SHOWN = "SELECT task, key, type, value, position FROM flame ORDER BY task, position"
-_ASKERS = "SELECT chain, parent FROM attached ORDER BY chain, parent"
+             "peak, round(cpu, 6) FROM attempt WHERE task BETWEEN ? AND ? ORDER BY task, number")
+_MOVES = "SELECT task, state, round(at, 6), move FROM event WHERE task BETWEEN ? AND ? ORDER BY task, id"
+_SHOWN = "SELECT task, key, type, value, position FROM flame WHERE task BETWEEN ? AND ? ORDER BY task, position"
+_ASKERS = "SELECT chain, parent FROM attached WHERE chain BETWEEN ? AND ? ORDER BY chain, parent"
 
 
 def model_of(history: History, log_bytes: int | None = None, now_s: float | None = None) -> dict[str, Any]:
@@ -45,6 +50,40 @@ def streamed_model(history: History, log_bytes: int | None = None, now_s: float 
     now = round(time.time() if now_s is None else now_s, 6)
     builder = _Builder(history, now, log_bytes, is_portable)
     return {"schema": SCHEMA, "generated_at": now, "firexlite": __version__, "run": builder.run(), "tasks": builder.tasks()}
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive tasks of a run that is over, for a process of its own: it opens the journal for itself."""
+
+    directory: Path
+    first: int
+    last: int
+    log_bytes: int | None
+    now_s: float
+
+    def model(self, history: History) -> dict[str, Any]:
+        """As `streamed_model`, with the tasks of this stretch."""
+        builder = _Builder(history, self.now_s, self.log_bytes, is_portable=True)
+        return {"run": builder.run(), "generated_at": self.now_s, "tasks": builder.tasks(self.first, self.last)}
+
+
+def stretches(history: History, log_bytes: int | None, now_s: float) -> list[Stretch]:
+    """A run in stretches of about as many tasks each, cut between chains; the same run always in the same.
+
+    Just one if it goes on, since each would see another state of it, or if that is not worth a process.
+    """
+    count = STRETCHES
+    [(tasks, last)] = history.execute("SELECT count(*), max(id) FROM task")
+    if history.run().state in (RUN_RUNNING, RUN_INTERRUPTED) or tasks != last or tasks < WORTH_A_PROCESS:
+        count = 1
+    firsts = [1]
+    for number in range(1, count):
+        [(first,)] = history.execute("SELECT min(id) FROM task WHERE id >= ? AND id = chain", tasks * number // count)
+        if first is not None and first > firsts[-1]:
+            firsts.append(first)
+    return [Stretch(history.directory.path, first, following - 1, log_bytes, now_s)
+            for first, following in itertools.pairwise([*firsts, LAST_TASK])]
 
 
 class _Builder:
@@ -80,11 +119,12 @@ class _Builder:
                 "truncated": {}, "redacted": 0,
                 "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}"}
 
-    def tasks(self) -> Iterator[dict[str, Any]]:
+    def tasks(self, first: int = 1, last: int = LAST_TASK) -> Iterator[dict[str, Any]]:
+        """The tasks from one number to another; the first is that of a chain."""
         history = self.history
-        attempts, moves, shown, askers = map(history.by_task, (_ATTEMPTS, _MOVES, _SHOWN, _ASKERS))
+        attempts, moves, shown, askers = (history.by_task(sql, first, last) for sql in (_ATTEMPTS, _MOVES, _SHOWN, _ASKERS))
         bogs = Bogs(history.services, self.is_portable)
-        for task in history.tasks():
+        for task in history.tasks_between(first, last):
             num = task.num
             yield self._task(task, bogs.follow(task), attempts.of(num), moves.of(num), shown.of(num), askers.of(num))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any, TextIO
 
@@ -23,35 +23,58 @@ STYLES = ("page.css", "views.css", "graph.css")
 MOST_BYTES = 200 * 1024 * 1024  # of the file, about
 
 
-def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYTES) -> None:
-    """The model as one page in ASCII: readable without script, complete with it.
+class Sheet:
+    """What the page says of consecutive tasks of a run, gathered one by one.
 
-    most_bytes: when the details of tasks take more, those of further tasks that did not fail are left out, which the page says.
+    first: how many tasks stand before them. most_bytes: when their details take more, those of further tasks that did not
+        fail are left out, which the page says.
     """
-    run = dict(model.get("run") or {})
-    columns, chunks = Columns(run, model.get("generated_at")), Chunks(most_bytes)
-    failed = []
-    for task in model.get("tasks") or ():
-        columns.add(task)
-        chunks.add(task)
-        if is_failed(task):
-            failed.append(task)
+
+    def __init__(self, run: Mapping[str, Any], generated_at: object, first: int = 0, most_bytes: int = MOST_BYTES) -> None:
+        self.columns, self.chunks = Columns(run, generated_at, first), Chunks(most_bytes, first)
+        self.failed: list[Mapping] = []
+
+    def gather(self, tasks: Iterable[Mapping[str, Any]]) -> Sheet:
+        for task in tasks:
+            self.columns.add(task)
+            self.chunks.add(task)
+            if is_failed(task):
+                self.failed.append(task)
+        self.chunks.close()
+        return self
+
+    def extend(self, other: Sheet) -> Sheet:
+        """Take in what is said of the tasks that follow these. Both are complete."""
+        self.columns.extend(other.columns)
+        self.chunks.extend(other.chunks)
+        self.failed += other.failed
+        return self
+
+
+def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYTES) -> None:
+    """The model as one page in ASCII: readable without script, complete with it. most_bytes: as `Sheet`."""
+    sheet = Sheet(model.get("run") or {}, model.get("generated_at"), 0, most_bytes)
+    write_sheet(model, sheet.gather(model.get("tasks") or ()), out)
+
+
+def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO) -> None:
+    """A page of the tasks that were gathered."""
+    run, columns, chunks = dict(model.get("run") or {}), sheet.columns, sheet.chunks
     style, script = "".join(map(_asset, STYLES)), "".join(map(_asset, SCRIPTS))
     if chunks.left_out:
         run["truncated"] = {**(run.get("truncated") or {}), "details": chunks.left_out}
     facts = {"generated_at": model.get("generated_at"), "firexlite": model.get("firexlite"), "run": run}
-    details = chunks.all()
     head, tail = _asset("page.html").split("{{details}}")
     out.write(_fill(head, {
         "policy": _policy(style, script),
         "title": title(run),
         "style": style,
-        "summary": summary(model, failed, columns.counts),
+        "summary": summary(model, sheet.failed, columns.counts),
         "run": _block("fx-run", facts),
         "index": _packed_block("fx-index", packed(in_ascii(columns.index(chunks.firsts)))),
         "script": script,
     }))
-    for number, chunk in enumerate(details):
+    for number, chunk in enumerate(chunks.packed):
         out.write(_packed_block(f"fx-d{number}", chunk) + "\n")
     out.write(tail)
 

@@ -333,9 +333,9 @@ class History:
         """The rows of a statement that reads."""
         return self._db.execute_sql(sql, parameters).fetchall()
 
-    def by_task(self, sql: str) -> ByTask:
+    def by_task(self, sql: str, *parameters: object) -> ByTask:
         """The rows of a statement that gives them in the order of tasks, their first column."""
-        return ByTask(self._db.execute_sql(sql))
+        return ByTask(self._db.execute_sql(sql, parameters))
 
     def copy_to(self, path: Path) -> None:
         """Write the journal, as it stands at this moment and in the present schema, to a new file of its own."""
@@ -397,6 +397,9 @@ class History:
             if any(text and text.startswith(BLOB_MARK) for text in row[-4:]):
                 row = (*row[:-4], *(text and unspill(text) for text in row[-4:]))
             yield TaskRecord._make(row)
+
+    def tasks_between(self, first: int, last: int) -> Iterator[TaskRecord]:
+        return self.tasks(Task.id.between(first, last))
 
     def submitted_tasks(self) -> list[TaskRecord]:
         """The tasks of the submitted chain, in order."""

@@ -10,7 +10,10 @@ import click
 from ..errors import BadInput, StorageFailure
 from ..flame_export import export
 from ..home import find_run, write_where_told
+from .options import cores
 from .screen import write_out
+
+MOST_PROCESSES = 4
 
 
 @click.command("flame")
@@ -24,7 +27,7 @@ def flame_command(firex_id: str, as_json: bool, output: str) -> None:
     firexlite flame FireX-li-261123-101500-4711 > out.html
     """
     text = io.StringIO()
-    export(find_run(firex_id), "json" if as_json else "html", text)
+    export(find_run(firex_id), "json" if as_json else "html", text, processes=min(MOST_PROCESSES, cores()))
     if output == "-":
         write_out(text.getvalue())
         return

@@ -117,6 +117,10 @@ pickle_option = click.option(
     help=f"Store pickled what JSON cannot hold; the same as {SETTING}=1. Only this run's own workers load it again.")
 
 
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def workers_option(default: str) -> Callable:
     return click.option(
         "--workers", "--celery_concurrency", "--celery_work_slots", metavar="N",  # FireX calls it so

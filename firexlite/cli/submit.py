@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ..launch import begin
 from ..submission import FULL_WAIT_S, Request, split_arguments
 from .jobs import run_job
 from .options import (
+    cores,
     exit_when_waiting_option,
     free_for_a_link,
     full_wait_option,
@@ -68,10 +68,6 @@ def _words_in(path: str) -> list[str]:
         raise BadInput(f"{FROM_FILE} takes a file with a list of words in JSON, such as [\"--name\", \"Li\"], and '{path}' "
                        "holds something else")
     return words
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @click.command("submit", cls=ServiceArguments)

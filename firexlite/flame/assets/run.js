@@ -160,16 +160,20 @@ class Run {
     let chunk = this.chunks.length - 1;
     while (chunk > 0 && this.chunks[chunk] > at) chunk--;
     const lines = await this.lines(chunk);
-    return lines ? completed(JSON.parse(lines[at - this.chunks[chunk]])) : null;
+    return lines ? this.completed(row, JSON.parse(lines[at - this.chunks[chunk]])) : null;
   }
-}
 
-// The details of a task that was simply released, run and ended leave out what follows from that.
-function completed(task) {
-  if (task?.states?.length !== 3 || "runtime" in task || task.started === undefined) return task;
-  const [released, began, ended] = task.states.map(([, at]) => at);
-  const seconds = (from, to) => Math.round((to - from) * 1e6) / 1e6;
-  return { ...task, runtime: seconds(began, ended), queue: seconds(released, began), self: seconds(began, ended) };
+  // Details leave out what the columns have and, of a task that was simply released, run and ended, what follows from that.
+  completed(row, task) {
+    if (!task) return null;
+    const all = { num: this.num[row], name: this.nameOf(row), state: this.stateOf(row), host: this.hosts[this.host[row]], ...task };
+    if (task.states?.length !== 3 || task.attempts?.length !== 1 || "started" in task.attempts[0]) return all;
+    const [released, started, ended] = task.states.map(([, at]) => at);
+    const seconds = (from, to) => Math.round((to - from) * 1e6) / 1e6;
+    const [attempt] = task.attempts, runtime = seconds(started, ended);
+    return { ...all, started, runtime, queue: seconds(released, started), self: runtime,
+      attempts: [{ ...attempt, started, ended, state: all.state }] };
+  }
 }
 
 // Resolved when the whole file has been read.
