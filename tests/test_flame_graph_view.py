@@ -73,7 +73,8 @@ def names(page: Page) -> list[str]:
 
 def box(name: str) -> str:
     """The element of the first box of this name, in a script."""
-    return f"Array.from(document.querySelectorAll('.box')).find((box) => box.querySelector('.name').textContent === {json.dumps(name)})"
+    return ("Array.from(document.querySelectorAll('.box')).find("
+            f"(box) => box.querySelector('.name').textContent === {json.dumps(name)})")
 
 
 def where(page: Page, name: str) -> list[float]:
@@ -154,7 +155,7 @@ def test_a_box_looks_as_its_task_ended(graph, name, classes):
 def test_called_tasks_are_round_and_chained_ones_square(graph):
     page = graph(varied_run())
 
-    radius = f"getComputedStyle({{}}.querySelector('.face')).borderRadius"
+    radius = "getComputedStyle({}.querySelector('.face')).borderRadius"
     assert page.evaluate(radius.format(box("build"))) != "0px"
     assert page.evaluate(radius.format(box("suite"))) == "0px"
 
@@ -322,14 +323,23 @@ def test_an_address_of_a_collapsed_task_shows_it(graph):
     assert "gather_11" not in names(page)
 
 
+def test_an_address_of_a_task_among_many_alike_takes_it_out(graph):
+    cases = [task(num, "case" if num % 2 == 0 else "part", parent=num - 1 if num % 2 else 1,
+                  enqueued_by=num - 1 if num % 2 else 1) for num in range(2, 202)]
+    page = graph(model(task(1, "suite"), *cases), "?task=101")
+
+    assert page.each(".box .num") == ["#1", "#2", "#100", "#101"]
+    assert page.each(".box", "ariaLevel") == ["1", "2", "2", "3"]
+
+
 def test_where_one_looked_is_kept_for_the_next_time(graph):
     page = graph(failing_run())
     x, y, _ = where(page, "suite")
     drag(page, (x + 90, y + 12), (x + 190, y + 82))
     moved = where(page, "suite")
 
-    page.evaluate("location.reload()")
-    page.wait_for("document.documentElement.dataset.readyMs && document.querySelectorAll('.box').length")
+    page.evaluate("window.isOld = true; location.reload()")
+    page.wait_for("!window.isOld && document.documentElement.dataset.readyMs && document.querySelectorAll('.box').length")
     page.evaluate("document.querySelector('#bar').scrollIntoView()")
 
     assert where(page, "suite") == pytest.approx(moved, abs=1)

@@ -7,7 +7,7 @@
 const BY_RUN_STATE = 3, BY_FLAME_DATA = 5;  // priorities; a reader's click lies below zero, the last one lowest
 const UNTOUCHED = 2 ** 30;
 const SPARED = 5;                           // failures that stay beside the group of their siblings
-const WORST_FIRST = ["failed", "lost", "interrupted", "revoked", "running", "blocked", "ready", "waiting", "skipped", "succeeded"];
+const WORST_FIRST = ["failed", "lost", "revoked", "running", "blocked", "ready", "waiting", "skipped", "succeeded"];
 
 class Collapse {
   // above: the task before a row in its chain, else its caller; last: the row after all that lies below it, its chain included.
@@ -17,7 +17,9 @@ class Collapse {
     const last = this.last = above.map((_, row) => row + 1);
     const depth = this.depth = new Int32Array(run.size);
     for (let row = 0; row < run.size; row++) if (above[row] >= 0) depth[row] = depth[above[row]] + 1;
-    for (let row = run.size - 1; row > 0; row--) if (above[row] >= 0 && last[row] > last[above[row]]) last[above[row]] = last[row];
+    for (let row = run.size - 1; row > 0; row--) {
+      if (above[row] >= 0 && last[row] > last[above[row]]) last[above[row]] = last[row];
+    }
     this.byState = [...this.rulesOfState()];
     this.byData = [...this.rulesOfData()];
   }
@@ -41,21 +43,25 @@ class Collapse {
     const { run, last } = this, meant = new Map();
     const said = Object.values(run.collapse || {}).flat().filter((one) => Array.isArray(one?.targets) && one.relative_to_nodes);
     for (const { operation, targets, relative_to_nodes: nodes, source_node: source } of said) {
-      const rule = { operation, targets: targets.map((t) => (t === "descendants" ? "unchained-" + t : t)), priority: BY_FLAME_DATA };
+      const unchained = targets.map((target) => (target === "descendants" ? "unchained-descendants" : target));
+      const rule = { operation, targets: unchained, priority: BY_FLAME_DATA };
       const key = nodes.type + nodes.value, top = source ? run.rowOfNum.get(source.value) : 0;
       if (nodes.type === "task_num") {
         if (run.rowOfNum.has(nodes.value)) yield { ...rule, row: run.rowOfNum.get(nodes.value) };
         continue;
       }
       if (!meant.has(key)) meant.set(key, run.names.map(matcher(nodes)));
-      for (let row = top; row < (source ? last[top] : run.size); row++) if (meant.get(key)[run.name[row]]) yield { ...rule, row };
+      for (let row = top; row < (source ? last[top] : run.size); row++) {
+        if (meant.get(key)[run.name[row]]) yield { ...rule, row };
+      }
     }
   }
 
   // By row, the strength of the strongest rule.
   strengths(rules) {
     const { above, run: { caller, size } } = this;
-    const [self, ancestors, descendants, unchained, grandchildren] = Array.from({ length: 5 }, () => new Int32Array(size).fill(UNTOUCHED));
+    const column = () => new Int32Array(size).fill(UNTOUCHED);
+    const [self, ancestors, descendants, unchained, grandchildren] = [column(), column(), column(), column(), column()];
     const reach = new Map(Object.entries({ self, ancestors, descendants, "unchained-descendants": unchained, grandchildren }));
     const lower = (column, row, strength) => { if (strength < column[row]) column[row] = strength; };
     for (const { row, operation, targets, priority } of rules) {
@@ -123,7 +129,8 @@ class Collapse {
   hold(shown, head, members, first, end, kept) {
     const { run } = this, [above, holder, worst] = Array.from({ length: 3 }, () => new Int32Array(run.size).fill(-1));
     const hidden = new Int32Array(run.size), failed = new Int32Array(run.size);
-    const rank = (row) => WORST_FIRST.indexOf(run.stateOf(row)) + (row in run.cause) / 2 + run.is(row, ASIDE) * WORST_FIRST.length;
+    const ranks = run.states.map((state) => WORST_FIRST.indexOf(state));
+    const rank = (row) => ranks[run.state[row]] + (row in run.cause) / 2 + run.is(row, ASIDE) * ranks.length;
     for (const row of shown) holder[row] = row;
     for (let row = first; row < end; row++) {
       above[row] = this.above[row] < first ? -1 : holder[this.above[row]];
