@@ -19,7 +19,7 @@ ORDER = [
     "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs", "history", "missing",
     "board", "interrupts", "commands", "retries", "task_options", "promises", "gathering", "children", "showing",
     "services", "application", "builtin", "discovery", "plugins", "submission", "validation", "flow", "attempt",
-    "incarnation", "worker", "ending", "runner", "launch", "front", "flame_graph", "flame_markup", "flame_columns",
+    "incarnation", "worker", "ending", "runner", "launch", "front", "flame_graph", "flame_cuts", "flame_markup", "flame_columns",
     "flame_summary", "flame_page", "flame_export", "doctor", "importing", "outside", "cli", "compat", "__init__",
     "__main__",
 ]
