@@ -37,7 +37,7 @@ def write_junit(model: Mapping[str, Any], out: SupportsWrite[str]) -> None:
             if not task.get("aside"):
                 cases.add(task)
         cases.find_root_causes()
-        out.write("<?xml version='1.0' encoding='us-ascii'?>\n" + _head(model, cases.tally))
+        out.write("<?xml version='1.0' encoding='us-ascii'?>\n" + _ascii(_head(model, cases.tally)))
         for text in cases.read():
             out.write(text)
         out.write("</testsuite>\n</testsuites>\n")
@@ -110,11 +110,11 @@ class _Cases:
                 piece = self.spool.read(min(AT_ONCE, begin - place))
                 place += len(piece)
                 yield piece.decode("ascii")
-            yield _ascii(instead).decode("ascii")
+            yield _ascii(instead)
             place = self.spool.seek(end)
 
     def _put(self, text: str) -> None:
-        self.size += self.spool.write(_ascii(text))
+        self.size += self.spool.write(_ascii(text).encode("ascii"))
 
 
 # --- what became of a task --------------------------------------------------------------------------------------
@@ -173,5 +173,5 @@ def _legal(text: str) -> str:
     return ILLEGAL.sub(lambda char: char[0].encode("unicode_escape").decode(), text)
 
 
-def _ascii(text: str) -> bytes:
-    return text.encode("ascii", "xmlcharrefreplace")
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "xmlcharrefreplace").decode("ascii")

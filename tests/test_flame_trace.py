@@ -74,6 +74,14 @@ def check_arrows(events: list[dict]) -> None:
         assert any(bar["tid"] == head["tid"] and bar["ts"] == head["ts"] and bar["args"]["task"] == head["id"] for bar in drawn)
 
 
+def check_attempts(events: list[dict]) -> None:
+    """That each lies within the bar of its task."""
+    whole = {bar["args"]["task"]: bar for bar in of_kind(events, "X") if "attempt" not in bar["args"]}
+    for bar in of_kind(events, "X"):
+        task = whole[bar["args"]["task"]]
+        assert bar["tid"] == task["tid"] and task["ts"] <= bar["ts"] and bar["ts"] + bar["dur"] <= task["ts"] + task["dur"]
+
+
 # --- what is drawn ----------------------------------------------------------------------------------------------
 
 def test_a_task_lies_within_the_one_that_called_it_and_a_second_at_the_same_time_beside_it():
@@ -138,6 +146,15 @@ def test_attempts_are_bars_of_their_own_within_the_task():
     assert first["args"] == {"task": 1, "attempt": 1, "cpu_ms": 250.0, "peak_mib": 3.0, "error": "ValueError('no')"}
 
 
+def test_an_attempt_takes_the_place_of_the_one_before_it_whatever_else_still_runs():
+    events = trace_of(made_up(
+        task(1, 0, 9, name="again", attempts=[attempt(1, 0, 3, "lost"), attempt(2, 3, 6, "lost"), attempt(3, 7, 9)]),
+        task(2, 6, 2, name="called", enqueued_by=1), task(3, 7, 1, name="called too", enqueued_by=1)))
+
+    assert {name: lane for name, (lane, _, _) in bars(events).items()} == {
+        "again": 1, "again (attempt 1)": 1, "again (attempt 2)": 1, "again (attempt 3)": 1, "called": 2, "called too": 1}
+
+
 def test_what_still_runs_lasts_until_the_report_was_made():
     events = trace_of(made_up(task(1, 10, 30, "running", name="busy"), task(2, name="waits", state="waiting"), now=40,
                               state="running", ended=None, incarnations=[life(1, 0, 35, "open")]))
@@ -171,7 +188,7 @@ def models(draw: st.DrawFn) -> dict:
     for num in range(1, draw(st.integers(1, 12)) + 1):
         caller = draw(st.none() | st.integers(1, num - 1)) if num > 1 else None
         before = draw(st.just(caller) | st.integers(1, num - 1)) if num > 1 else None
-        began = draw(st.none() | MOMENTS)
+        began = draw(st.none() | st.integers(-2, 12))
         scale = draw(st.sampled_from([1.0, 1e-7]))
         state = draw(st.sampled_from(["succeeded", "failed", "revoked", "running", "blocked", "ready"]))
         tries = draw(st.lists(st.tuples(MOMENTS, st.none() | MOMENTS), max_size=3)) if began is not None else []
@@ -191,6 +208,7 @@ def test_no_bars_cross_whatever_the_run(model):
 
     check_lanes(events, {task["num"]: task["enqueued_by"] for task in tasks})
     check_arrows(events)
+    check_attempts(events)
     drawn = [bar["args"] for bar in of_kind(events, "X")]
     assert sorted(each["task"] for each in drawn if "attempt" not in each) == [
         each["num"] for each in tasks if each["started"] is not None]
@@ -263,6 +281,7 @@ def test_the_trace_of_a_run_has_every_task_that_ran(firexlite, plugin):
 
     check_lanes(events, callers_of(data))
     check_arrows(events)
+    check_attempts(events)
     drawn = of_kind(events, "X")
     assert {bar["args"]["task"] for bar in drawn} == {task["num"] for task in data["tasks"] if task["started"]}
     assert sum(bar["name"] == "flaky (attempt 3)" for bar in drawn) == 3
