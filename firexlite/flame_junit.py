@@ -25,7 +25,7 @@ ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_junit(model: Mapping[str, Any], out: SupportsWrite[str]) -> None:
-    """Write the model as JUnit XML, in ASCII; goes through its tasks once. Tasks that were set aside are left out.
+    """Write the model as JUnit XML, in ASCII; goes through its tasks once. What was set aside is left out.
 
     failure: a task that failed by itself. error: one that was not over, or whose worker died too often. skipped: one
     that was revoked, that never started, or that failed because of another.
@@ -33,8 +33,11 @@ def write_junit(model: Mapping[str, Any], out: SupportsWrite[str]) -> None:
     # How many failed stands in the head, and is known at the end.
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as spool:
         cases = _Cases(spool, model.get("run") or {})
-        for task in model.get("tasks") or ():
-            if not task.get("aside"):
+        aside = set()
+        for task in model.get("tasks") or ():  # who enqueued a task comes before it
+            if task.get("aside") or task.get("enqueued_by") in aside:
+                aside.add(task["num"])
+            else:
                 cases.add(task)
         cases.find_root_causes()
         out.write("<?xml version='1.0' encoding='us-ascii'?>\n" + _ascii(_head(model, cases.tally)))

@@ -120,9 +120,11 @@ def test_what_is_not_over_is_an_error_and_what_never_started_is_skipped():
     assert results(suite_of(made_up(tasks[1], state="running", ended=None)))["work #2"][2] == "running when this was written"
 
 
-def test_what_was_set_aside_is_left_out():
-    assert [case.name for case in suite_of(made_up(task(1, 0, 1), task(2, 0, 1, aside=True, **BROKEN), task(3, 0, 1)))] == [
-        "work #1", "work #3"]
+def test_what_was_set_aside_is_left_out_with_all_below_it():
+    suite = suite_of(made_up(task(1, 0, 1), task(2, 0, 1, aside=True, enqueued_by=1, **BROKEN), task(3, 0, 1, enqueued_by=1),
+                             task(4, 0, 1, enqueued_by=2, **BROKEN), task(5, 0, 1, enqueued_by=4, **BROKEN)))
+
+    assert results(suite) == {"work #1": None, "work #3": None}
 
 
 def test_a_run_without_tasks_is_a_valid_file():
