@@ -5,7 +5,6 @@ import collections
 import datetime
 import errno
 import gzip
-import io
 import itertools
 import json
 import os
@@ -141,16 +140,20 @@ class _Dump:
     def _write_model(self, tasks: Iterable[dict[str, Any]]) -> None:
         """The files that the page reads. tasks: as Flame has them, but for the others that they asked for."""
         model = self.draft / MODEL
-        with _Archive(model / "full-run-state.tar.gz") as archive, (model / "slim-tasks.json").open("w") as slim:
-            for full in tasks:
-                if children := self.adopted.get(full["task_num"] - 1):
-                    full["additional_children"] = [self.translator.uuid(child) for child in children]
-                name = f"full-tasks/{full['uuid']}.json"
-                archive.add(name, _write_json(model / name, full))
-                slim.write("{" if full["parent_id"] is None else ",\n")
-                slim.write(f'"{full["uuid"]}": {json.dumps({key: full[key] for key in SLIM if key in full})}')
-            slim.write("}\n")
-            archive.add("run-metadata.json", _write_json(model / "run-metadata.json", self._metadata()))
+        with _Archive(model / "full-run-state.tar.gz") as archive:
+            with (model / "slim-tasks.json").open("w") as slim:
+                for full in tasks:
+                    if children := self.adopted.get(full["task_num"] - 1):
+                        full["additional_children"] = [self.translator.uuid(child) for child in children]
+                    name = f"full-tasks/{full['uuid']}.json"
+                    _write_json(model / name, full)
+                    archive.add(model / name, name)
+                    slim.write("{" if full["parent_id"] is None else ",\n")
+                    slim.write(f'"{full["uuid"]}": {json.dumps({key: full[key] for key in SLIM if key in full})}')
+                slim.write("}\n")
+            _write_json(model / "run-metadata.json", self._metadata())
+            for name in ("slim-tasks.json", "run-metadata.json"):
+                archive.add(model / name, name)
 
     # --- tasks ---------------------------------------------------------------------------------------------
 
@@ -199,11 +202,10 @@ class _Dump:
 
 
 class _Archive:
-    """A tar file of texts in memory."""
+    """A tar file, of which the same files make the same bytes."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
-        # Without a time or a name in its head, so that the same run gives the same bytes.
         self._zipped = gzip.GzipFile("", "wb", compresslevel=6, fileobj=self._file, mtime=0)
         self._tar = tarfile.TarFile(fileobj=self._zipped, mode="w")
 
@@ -214,15 +216,13 @@ class _Archive:
         for part in (self._tar, self._zipped, self._file):
             part.close()
 
-    def add(self, name: str, text: str) -> None:
-        data = text.encode()
+    def add(self, path: Path, name: str) -> None:
         about = tarfile.TarInfo(name)
-        about.size = len(data)
-        self._tar.addfile(about, io.BytesIO(data))
-        self._tar.members.clear()  # type: ignore[attr-defined]  # which it keeps for readers: half a kilobyte for each
+        with path.open("rb") as file:
+            about.size = os.fstat(file.fileno()).st_size
+            self._tar.addfile(about, file)
+        self._tar.members.clear()  # type: ignore[attr-defined]  # all that it knows of each, kept for who would read on
 
 
-def _write_json(path: Path, value: object) -> str:
-    text = json.dumps(value, indent=1) + "\n"
-    path.write_text(text)
-    return text
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(f"{json.dumps(value)}\n")
