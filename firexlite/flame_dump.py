@@ -5,6 +5,7 @@ import collections
 import datetime
 import errno
 import gzip
+import io
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import BadInput, StorageFailure
 from .flame_firex import ROOT, SLIM, Translator
@@ -146,14 +147,14 @@ class _Dump:
                     if children := self.adopted.get(full["task_num"] - 1):
                         full["additional_children"] = [self.translator.uuid(child) for child in children]
                     name = f"full-tasks/{full['uuid']}.json"
-                    _write_json(model / name, full)
-                    archive.add(model / name, name)
+                    archive.add(name, io.BytesIO(_write_json(model / name, full)))
                     slim.write("{" if full["parent_id"] is None else ",\n")
                     slim.write(f'"{full["uuid"]}": {json.dumps({key: full[key] for key in SLIM if key in full})}')
                 slim.write("}\n")
             _write_json(model / "run-metadata.json", self._metadata())
             for name in ("slim-tasks.json", "run-metadata.json"):
-                archive.add(model / name, name)
+                with (model / name).open("rb") as file:
+                    archive.add(name, file)
 
     # --- tasks ---------------------------------------------------------------------------------------------
 
@@ -173,6 +174,8 @@ class _Dump:
             return None
         name = Path(LOGS, f"{self.translator.uuid(num)}.txt")
         with (self.draft / name).open("w", encoding="utf-8", errors="backslashreplace") as file:
+            if left_out := log.get("bytes_before"):
+                file.write(f"[{left_out} bytes before this are left out]\n")
             file.writelines(f"{line}\n" for line in log["lines"])
         return str(self.target / name)
 
@@ -181,8 +184,7 @@ class _Dump:
     def _metadata(self) -> dict[str, Any]:
         # Complete even if the run is not: else the page would look for a server that tells how it goes on.
         return {"uid": self.firex_id, "logs_dir": str(self.target), "chain": self.run.get("chain"),
-                "root_uuid": self.translator.uuid(ROOT),
-                "run_complete": True, "flame_recv_complete": True}
+                "root_uuid": self.translator.uuid(ROOT), "run_complete": True, "flame_recv_complete": True}
 
     def _run_json(self) -> dict[str, Any]:
         """FireX's fields, as far as the model tells them: the page shows the inputs, and why a run was revoked."""
@@ -207,7 +209,7 @@ class _Archive:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._zipped = gzip.GzipFile("", "wb", compresslevel=6, fileobj=self._file, mtime=0)
-        self._tar = tarfile.TarFile(fileobj=self._zipped, mode="w")
+        self._tar = tarfile.TarFile(fileobj=self._zipped, mode="w", format=tarfile.GNU_FORMAT)
 
     def __enter__(self) -> _Archive:
         return self
@@ -216,13 +218,15 @@ class _Archive:
         for part in (self._tar, self._zipped, self._file):
             part.close()
 
-    def add(self, path: Path, name: str) -> None:
+    def add(self, name: str, file: BinaryIO) -> None:
         about = tarfile.TarInfo(name)
-        with path.open("rb") as file:
-            about.size = os.fstat(file.fileno()).st_size
-            self._tar.addfile(about, file)
+        about.size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        self._tar.addfile(about, file)
         self._tar.members.clear()  # type: ignore[attr-defined]  # all that it knows of each, kept for who would read on
 
 
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(f"{json.dumps(value)}\n")
+def _write_json(path: Path, value: object) -> bytes:
+    data = f"{json.dumps(value)}\n".encode()
+    path.write_bytes(data)
+    return data

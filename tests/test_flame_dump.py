@@ -224,9 +224,9 @@ def slim_of(dump: Path) -> dict[str, dict]:
     return json.loads((dump / "firex_internal/flame/model/slim-tasks.json").read_text())
 
 
-def full_of(dump: Path, name: str) -> dict:
-    """The first task of a name."""
-    uuid = next(task["uuid"] for task in slim_of(dump).values() if task["name"] == name)
+def full_of(dump: Path, which: str) -> dict:
+    """A task by its uuid, or the first of a name."""
+    uuid = next(task["uuid"] for task in slim_of(dump).values() if which in (task["uuid"], task["name"]))
     return json.loads((dump / f"firex_internal/flame/model/full-tasks/{uuid}.json").read_text())
 
 
@@ -244,7 +244,7 @@ def test_the_page_of_firex_draws_every_task_in_the_colour_of_its_state(opened, k
 
     assert_looks(looks(page, len(LOOKS)))
     assert "500 g" in page.each(".node-container b")
-    assert page.evaluate("document.title") and killed["run"]["firex_id"] in page.text() and "weigh,bakery,serve" in page.text()
+    assert killed["run"]["firex_id"] in page.text() and "weigh,bakery,serve" in page.text()
 
 
 def test_it_draws_who_called_whom(opened, dumps):
@@ -260,15 +260,12 @@ def test_its_time_chart_has_a_row_for_each_task_and_a_bar_for_each_of_its_states
     rows = page.evaluate("""Array.from(document.querySelectorAll("tbody tr"), (row) => ({
         num: Number(row.cells[0].textContent), name: row.cells[1].textContent.trim(),
         bars: row.querySelectorAll(".state-rect").length,
-        widths: Array.from(row.querySelectorAll("[style*=background]"), (bar) => bar.getBoundingClientRect().width),
     }))""")
 
     tasks = slim_of(dumps["killed"]).values()
     assert sorted((row["num"], row["name"]) for row in rows) == sorted((task["task_num"], task["name"]) for task in tasks)
-    bars = {row["num"]: row["bars"] for row in rows}
-    assert all(bars[task["task_num"]] == len(full_of(dumps["killed"], task["name"])["states"])
-               for task in tasks if task["name"] in ("RootTask", "weigh", "bakery", "oven", "hesitate", "heat"))
-    assert max(width for row in rows for width in row["widths"]) < 1400
+    assert {row["num"]: row["bars"] for row in rows} == {
+        task["task_num"]: len(full_of(dumps["killed"], task["uuid"])["states"]) for task in tasks}
 
 
 def test_its_page_of_a_task_shows_what_it_was_given_gave_and_ran(opened, dumps):
@@ -278,9 +275,9 @@ def test_its_page_of_a_task_shows_what_it_was_given_gave_and_ran(opened, dumps):
 
     text = page.text()
     assert all(part in text for part in ("grams:500", "(default) scale:old", "flour:500", "echo twice"))
-    log = Path(page.evaluate("Array.from(document.links, (link) => link.href).find((href) => href.endsWith('.txt'))").split(
-        "/", 3)[3])
-    assert (Path("/") / log).read_text().endswith("weighed on the old scale twice\n")
+    log = page.evaluate("fetch(Array.from(document.links).find((link) => link.textContent.includes('weigh Log')).href)"
+                        ".then((answer) => answer.text())")
+    assert log.endswith("weighed on the old scale twice\n")
 
 
 def test_its_page_of_a_failure_leads_to_the_cause(opened, dumps):
@@ -292,7 +289,7 @@ def test_its_page_of_a_failure_leads_to_the_cause(opened, dumps):
     page.wait_for(f"location.pathname.endsWith('{heat['uuid']}') && document.body.innerText.includes('the fuse blew')")
 
     assert "exception:ValueError('the fuse blew')" in page.text()
-    assert [uuid for uuid in (heat["uuid"], oven["uuid"]) if f"/tasks/{uuid}" in page.evaluate("document.body.innerHTML")]
+    assert [name.strip() for name in page.each(".task-name")] == ["oven", "heat"]
 
 
 def test_its_table_of_errors_names_the_cause_alone(opened):
@@ -364,8 +361,8 @@ def test_the_states_of_a_task_are_told_in_the_words_of_firex(dumps):
         return [state["state"].removeprefix("task-") for state in full_of(dumps["killed"], name)["states"]]
 
     assert told("weigh") == ["received", "started", "succeeded"]
-    assert told("rise") == ["received", "received", "started", "blocked", "unblocked", "succeeded"] or told("rise") == [
-        "received", "received", "started", "succeeded"]
+    assert told("knead") == ["received", "started", "blocked", "unblocked", "succeeded"]
+    assert told("rise") == ["received", "received", "started", "succeeded"]
     assert told("hesitate") == ["received", "started"] * 3 + ["succeeded"]
     assert told("oven")[-2:] == ["unblocked", "failed"]
     assert told("postpone") == ["received", "started", "received", "incomplete"]
