@@ -381,6 +381,17 @@ def test_a_task_that_has_not_ended_is_left_at_the_last_sign_of_its_run(dumps, ki
         assert task["actual_runtime"] == pytest.approx(last_sign - task["first_started"])
 
 
+def test_the_root_of_a_failed_run_has_failed_of_the_first_submitted_task_that_did(small, tmp_path):
+    first, *others = small["tasks"]
+    failed = [first, *({**task, "state": "failed", "enqueued_by": None} for task in others)]
+
+    dump = write_dump({**small, "run": {**small["run"], "state": "failed"}, "tasks": failed}, tmp_path)
+
+    root = full_of(dump, "RootTask")
+    assert (root["state"], root["exception_cause_uuid"]) == ("task-failed", others[0]["uuid"])
+    assert root["firex_bound_args"] == {"pages": "300000", "chain": "read", "uid": dump.name}
+
+
 def test_no_value_is_cut_and_what_is_not_known_is_left_out(dumps):
     task = full_of(dumps["small"], "read")
 
