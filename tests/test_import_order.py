@@ -20,8 +20,9 @@ ORDER = [
     "missing", "board", "interrupts", "commands", "retries", "task_options", "promises", "gathering", "children",
     "showing", "services", "application", "builtin", "discovery", "plugins", "submission", "validation", "flow",
     "attempt", "incarnation", "worker", "ending", "runner", "launch", "front", "flame_graph", "flame_cuts",
-    "flame_markup", "flame_columns", "flame_summary", "flame_page", "flame_trace", "flame_junit", "flame_export",
-    "doctor", "importing", "outside", "cli", "compat", "__init__", "__main__",
+    "flame_markup", "flame_columns", "flame_summary", "flame_page", "flame_trace", "flame_junit", "flame_firex",
+    "flame_recording", "flame_dump", "flame_export", "doctor", "importing", "outside", "cli", "compat", "__init__",
+    "__main__",
 ]
 
 # Those that know the database.
