@@ -43,6 +43,7 @@ setup(
         "test": [
             "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
+            "junitparser>=3.0",  # reads the JUnit file of a run as CI servers do
             "mypy>=1.11",
             "numpy",  # a service file that imports it must work: its BLAS starts threads
             "pydantic>=2.0",  # what pydantic_validate= coerces arguments by, where it is installed

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import click
 
-from .report import figures, split_document, write_document
+from .flame import FULL as FULL_REPORTS
+from .flame import MARKS, browser_version, measure_reports, report_figures
+from .flame import QUICK as QUICK_REPORTS
+from .report import FIGURES, figures, split_document, write_document
 from .scratch import LIMIT_S, PROJECT, CannotMeasure, scratch_folder
 from .workloads import FULL, QUICK, Measurements, measure, workloads
 
 LEAST_ROUNDS = 5       # behind a published figure
+REPORTS_LIMIT_S = 900.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--reports", is_flag=True, help="Measure reports of runs instead, and how they do in a browser.")
+@click.option("--tasks", type=click.IntRange(min=1), multiple=True, metavar="N",
+              help="With --reports and --quick: a run of so many tasks; may be repeated.")
 @click.option("--quick", is_flag=True, help="Tiny sizes, to see that all works. Prints, and writes only to --output.")
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N",
               help=f"How often all is measured; {LEAST_ROUNDS} or more.  [default: {LEAST_ROUNDS}; with --quick 1]")
@@ -22,31 +29,44 @@ LEAST_ROUNDS = 5       # behind a published figure
               help="The document to write the figures into.  [default: docs/performance.md]")
 @click.option("--scratch", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
               help="A folder on the disk to measure on.  [default: a usual one for temporary files, if not in memory]")
-@click.option("--limit", type=click.FloatRange(min=0, min_open=True), default=LIMIT_S, show_default=True,
-              metavar="SECONDS", help="How long one command may take.")
-def bench(quick: bool, rounds: int | None, output: Path | None, scratch: Path | None, limit: float) -> None:
+@click.option("--limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+              help=f"How long one command may take.  [default: {LIMIT_S:g}; with --reports {REPORTS_LIMIT_S:g}]")
+def bench(reports: bool, tasks: tuple[int, ...], quick: bool, rounds: int | None, output: Path | None, scratch: Path | None,
+          limit: float | None) -> None:
     """Measure firexlite against what is there without it, in turn, and write down medians and ratios."""
+    if tasks and not (reports and quick):
+        raise click.UsageError("--tasks goes with --reports and --quick only")
     rounds = rounds or (1 if quick else LEAST_ROUNDS)
     if rounds < LEAST_ROUNDS and not quick:
         raise click.UsageError(f"figures to be published need {LEAST_ROUNDS} rounds; fewer go with --quick only")
     if output is None and not quick:
         output = PROJECT / "docs" / "performance.md"
+    marks = MARKS if reports else FIGURES
     try:
         if output is not None:
-            split_document(output)  # now, and not after some minutes
+            split_document(output, marks)  # now, and not after some minutes
         load = os.getloadavg()[0]
-        with scratch_folder(scratch, limit) as place:
+        with scratch_folder(scratch, limit or (REPORTS_LIMIT_S if reports else LIMIT_S)) as place:
             click.echo(f"Measuring on {place.filesystem}.", err=True)
-            measurements = Measurements(workloads(QUICK if quick else FULL))
-            measure(measurements, place, rounds, lambda sentence: click.echo(f"  {sentence}", err=True))
-            found = figures(measurements, place, rounds, load)
+            if reports:
+                version = browser_version()
+                sizes = tasks or (QUICK_REPORTS if quick else FULL_REPORTS)
+                found = report_figures(measure_reports(sizes, place, rounds, say), version, place, rounds, load)
+            else:
+                measurements = Measurements(workloads(QUICK if quick else FULL))
+                measure(measurements, place, rounds, say)
+                found = figures(measurements, place, rounds, load)
     except CannotMeasure as error:
         click.echo(f"benchmarks: {error}", err=True)
         sys.exit(1)
     click.echo(found)
     if output is not None:
-        write_document(output, found)
+        write_document(output, found, marks)
         click.echo(f"\nThese figures now stand in {output}.", err=True)
+
+
+def say(sentence: str) -> None:
+    click.echo(f"  {sentence}", err=True)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,28 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from .references import WORKERS
 from .scratch import CannotMeasure, Scratch
 from .workloads import Contender, Measurements, Sample, Workload
 
+
+class Marks(NamedTuple):
+    """The lines between which figures stand in a document."""
+
+    begin: str
+    end: str
+
+
 BEGIN = "<!-- figures: written by `python -m benchmarks`, which replaces all between this line and the last -->"
 END = "<!-- end of figures -->"
+FIGURES = Marks(BEGIN, END)
 
 
 # --- the document ------------------------------------------------------------------------------------------------
 
-def split_document(path: Path) -> tuple[str, str]:
+def split_document(path: Path, marks: Marks = FIGURES) -> tuple[str, str]:
     """What stands before the figures and after them; for a file that is not there, next to nothing.
 
     Raises CannotMeasure for a file without the two marks: it is somebody's own.
@@ -28,29 +38,35 @@ def split_document(path: Path) -> tuple[str, str]:
     if not path.exists():
         return "# Performance\n\n", "\n"
     text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(marks.begin)
+    _, end, after = rest.partition(marks.end)
     if not begin or not end:
-        raise CannotMeasure(f"{path} has no place for the figures; it needs the lines\n{BEGIN}\n{END}")
+        raise CannotMeasure(f"{path} has no place for the figures; it needs the lines\n{marks.begin}\n{marks.end}")
     return before, after
 
 
-def write_document(path: Path, figures: str) -> None:
+def write_document(path: Path, figures: str, marks: Marks = FIGURES) -> None:
     """Put the figures between the marks of a document; its prose stays."""
-    before, after = split_document(path)
-    path.write_text(f"{before}{BEGIN}\n\n{figures}\n\n{END}{after}", encoding="utf-8")
+    before, after = split_document(path, marks)
+    path.write_text(f"{before}{marks.begin}\n\n{figures}\n\n{marks.end}{after}", encoding="utf-8")
 
 
 # --- the figures -------------------------------------------------------------------------------------------------
 
+SETTINGS = (f"- Settings: `--workers {WORKERS}`, and a pool of {WORKERS} forked processes. Journal in WAL mode; the end "
+            "of each task is committed with `synchronous=FULL`, claims and enqueues with NORMAL, as firexlite does by "
+            "default. Raw sqlite3: WAL, `synchronous=FULL`.")
+
+
 def figures(measurements: Measurements, scratch: Scratch, rounds: int, load: float) -> str:
     """All tables, as Markdown. load: of the machine when measuring began."""
-    parts = [_circumstances(scratch, rounds, load), _disk_table(measurements)]
+    parts = [f"{circumstances(scratch, rounds, load)}\n{SETTINGS}", _disk_table(measurements)]
     parts += [_workload_table(workload, measurements.sync_s) for workload in measurements.workloads]
     return "\n\n".join(parts)
 
 
-def _circumstances(scratch: Scratch, rounds: int, load: float) -> str:
+def circumstances(scratch: Scratch, rounds: int, load: float) -> str:
+    """When and on what was measured. load: of the machine when measuring began."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return "\n".join([
         f"- Measured on {time.strftime('%Y-%m-%d', time.gmtime())}, {rounds} {'round' if rounds == 1 else 'rounds'} "
@@ -59,9 +75,6 @@ def _circumstances(scratch: Scratch, rounds: int, load: float) -> str:
         f"load average at the start {load:.1f}.",
         f"- Software: {platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
         f"peewee {version('peewee')}, click {version('click')}, firexlite {version('firexlite')}.",
-        f"- Settings: `--workers {WORKERS}`, and a pool of {WORKERS} forked processes. Journal in WAL mode; the end "
-        "of each task is committed with `synchronous=FULL`, claims and enqueues with NORMAL, as firexlite does by "
-        "default. Raw sqlite3: WAL, `synchronous=FULL`.",
     ])
 
 
@@ -69,7 +82,7 @@ def _disk_table(measurements: Measurements) -> str:
     rows = [["into room that is there", *_spread(measurements.sync_s)],
             ["making the file longer", *_spread(measurements.growing_sync_s)]]
     return ("### disk\n\nOne write of 4 KB and its fdatasync, the median of 200 in each round.\n\n"
-            + _table(["", "median", "least", "most"], rows))
+            + table(["", "median", "least", "most"], rows))
 
 
 def _workload_table(workload: Workload, sync_s: Sequence[float]) -> str:
@@ -86,7 +99,7 @@ def _workload_table(workload: Workload, sync_s: Sequence[float]) -> str:
             row.append(shown_s(statistics.median(contender.command_s)) if contender.command_s else "")
         row.append("" if contender is workload.ours else ratio(workload.ours.work_s, contender.work_s))
         rows.append(row)
-    return f"### {workload.name}\n\n{workload.what[0].upper()}{workload.what[1:]}.\n\n" + _table(head, rows)
+    return f"### {workload.name}\n\n{workload.what[0].upper()}{workload.what[1:]}.\n\n" + table(head, rows)
 
 
 def _with_disk(workload: Workload, sync_s: Sequence[float]) -> list[Contender]:
@@ -119,7 +132,7 @@ def _three_digits(number: float) -> str:
     return f"{number:.0f}" if number >= 99.95 else f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table that is readable as plain text too; numbers stand on the right."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 

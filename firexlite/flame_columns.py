@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from .flame_cuts import LONG_LINE, cut
 from .flame_markup import safe_tree
 from .portable import compact
 from .showing import COLLAPSE_KEY
@@ -239,6 +240,7 @@ class Chunks:
         self.firsts: list[int] = []     # the place of the first task of each chunk
         self.packed: list[str] = []     # once they are closed
         self.left_out = 0               # tasks whose details there was no room for
+        self.cuts = 0                   # texts and values that were cut
         self._place = first
         self._bytes = self._chars = 0
         self._lines: list[str] = []
@@ -250,7 +252,11 @@ class Chunks:
             self.left_out += 1
             line = "null"
         else:
-            line = compact(detail(task))
+            line = compact(found := detail(task))
+            if len(line) > LONG_LINE:
+                found, cuts = cut(found)
+                self.cuts += cuts
+                line = compact(found)
         if not self._lines:
             self.firsts.append(self._place)
         self._lines.append(line)
@@ -284,6 +290,7 @@ class Chunks:
         self.firsts += other.firsts
         self.packed += other.packed
         self.left_out += other.left_out
+        self.cuts += other.cuts
 
 
 def detail(task: Task) -> dict[str, Any]:

@@ -61,8 +61,8 @@ def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO) -> None:
     """A page of the tasks that were gathered."""
     run, columns, chunks = dict(model.get("run") or {}), sheet.columns, sheet.chunks
     style, script = "".join(map(_asset, STYLES)), "".join(map(_asset, SCRIPTS))
-    if chunks.left_out:
-        run["truncated"] = {**(run.get("truncated") or {}), "details": chunks.left_out}
+    if cuts := {what: count for what, count in (("values", chunks.cuts), ("tasks", chunks.left_out)) if count}:
+        run["truncated"] = {**(run.get("truncated") or {}), **cuts}
     facts = {"generated_at": model.get("generated_at"), "firexlite": model.get("firexlite"), "run": run}
     head, tail = _asset("page.html").split("{{details}}")
     out.write(_fill(head, {

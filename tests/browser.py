@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +74,30 @@ class Browser:
     def open(self, path: Path, width: int = 1400, height: int = 900, *, dark: bool = False, script: bool = True,
              fragment: str = "") -> Page:
         """The file in a new tab, once it is loaded and, with script, says `data-ready-ms` on its root element."""
-        target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
-        session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-        page = self.pages[session] = Page(self, session, target)
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            page.call(f"{domain}.enable")
-        page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        page = self.new_page(width, height)
         page.call("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         page.call("Emulation.setScriptExecutionDisabled", value=not script)
         page.call("Page.navigate", url=path.resolve().as_uri() + fragment)
         page.wait_for("location.protocol === 'file:' && document.readyState === 'complete'"
                       + (" && document.documentElement.dataset.readyMs" if script else ""))
+        return page
+
+    def open_url(self, url: str, width: int = 1400, height: int = 900, *, blocked: Sequence[str] = ()) -> Page:
+        """A page of a server in a new tab, once it is loaded. blocked: patterns of addresses that are not there."""
+        page = self.new_page(width, height)
+        page.call("Network.setBlockedURLs", urls=list(blocked))
+        page.call("Page.navigate", url=url)
+        page.wait_for("location.protocol.startsWith('http') && document.readyState === 'complete'")
+        return page
+
+    def new_page(self, width: int, height: int) -> Page:
+        target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
+        session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
+        page = self.pages[session] = Page(self, session, target)
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            page.call(f"{domain}.enable")
+        page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         return page
 
     def call(self, method: str, params: dict | None = None, session: str | None = None) -> dict:

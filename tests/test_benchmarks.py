@@ -1,6 +1,7 @@
 """`python -m benchmarks`: that measuring works and what it writes. How fast anything is, is no matter for a test."""
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 
-from benchmarks import report, scratch
+from benchmarks import flame, report, scratch
 from benchmarks.report import BEGIN, END
 
 PROJECT = Path(__file__).parent.parent
@@ -17,9 +18,9 @@ TABLES = ["disk", "startup", "fanout", "chain", "resume"]
 SPAN = r"\d+(\.\d+)? m?s"
 
 
-def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: object, limit_s: float = 100) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "benchmarks", *map(str, arguments)], cwd=PROJECT, text=True,
-                          capture_output=True, stdin=subprocess.DEVNULL, timeout=100)
+                          capture_output=True, stdin=subprocess.DEVNULL, timeout=limit_s)
 
 
 def rows(figures: str, table: str) -> dict[str, list[str]]:
@@ -73,9 +74,74 @@ def test_the_published_document_has_all_tables_and_five_rounds():
     before, after = report.split_document(PROJECT / "docs" / "performance.md")
     figures = (PROJECT / "docs" / "performance.md").read_text().split(BEGIN)[1].split(END)[0]
 
-    assert "first figures" in before and after == "\n"
+    assert "first figures" in before and after.startswith("\n\n## Reports\n")
     assert re.findall(r"^### (.*)$", figures, re.MULTILINE) == TABLES
     assert int(re.search(r"(\d+) rounds after one that does not count", figures)[1]) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_quick_run_measures_reports_and_writes_only_their_table(tmp_path):
+    place = tmp_path / "scratch"
+    place.mkdir()
+    if scratch.filesystem_of(place) in scratch.MEMORY:
+        pytest.skip("temporary files lie in memory here")
+    document = tmp_path / "performance.md"
+    document.write_text(f"# Ours\n\n{BEGIN}\nold figures\n{END}\n\n{flame.MARKS.begin}\nold table\n{flame.MARKS.end}\n")
+
+    ended = bench("--reports", "--quick", "--tasks", 12, "--output", document, "--scratch", place,
+                  limit_s=240)
+
+    assert ended.returncode == 0, ended.stderr
+    assert document.read_text().startswith(f"# Ours\n\n{BEGIN}\nold figures\n{END}\n\n{flame.MARKS.begin}\n\n- Measured on ")
+    assert "old table" not in document.read_text() and ended.stdout.strip() in document.read_text()
+    head, _, *lines = [line.strip("| ").split(" | ") for line in ended.stdout.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in head] == ["tasks", "12", "goal for 100,000"]
+    assert [cells[0].strip() for cells in lines] == [row.name for row in flame.ROWS]
+    for _, *figures, _ in lines:
+        assert all(re.fullmatch(rf"{SPAN}|[\d.]+ MB|[\d,]+", figure.strip()) for figure in figures)
+        assert all(float(re.match(r"[\d.]+", figure.strip())[0]) > 0 for figure in figures)
+    assert list(place.iterdir()) == []
+
+
+def test_the_published_document_has_a_place_for_the_figures_of_reports():
+    _, after = report.split_document(PROJECT / "docs" / "performance.md", flame.MARKS)
+
+    assert after == "\n"
+
+
+def test_goals_are_for_the_largest_run():
+    place = scratch.Scratch(PROJECT)
+    good = flame.Sample(3.9, 3.0, 299_000_000, 11_900_000, 0.3, 0.7, 40_000_000, 1400, [0.017, 0.017, 0.1], [0.017] * 3)
+    slow = flame.Sample(4.1, 4.0, 300_000_001, 12_000_001, 0.5, 0.71, 10**9, 1501, [0.021] * 3, [0.017, 0.017, 0.2])
+    both = [flame.Report(1000, "one", [slow] * 3), flame.Report(100_000, "other", [good, good, slow])]
+
+    table = flame.report_figures(both, "Chrome/1.2", place, 3, 0.1)
+
+    assert "- Browser: Chrome/1.2, headless.\n" in table
+    goals = [line.split("|")[-2].strip() for line in table.splitlines() if line.startswith("|")][2:]
+    assert goals[:3] == ["4.00 s, met", "", "300.0 MB, met"]
+    # By medians; but a longest frame is the longest of all rounds.
+    assert [goal.partition(", ")[2] for goal in goals if goal] == ["met"] * 10 + ["missed"]
+    assert "missed" not in flame.report_figures(both[:1], "Chrome/1.2", place, 3, 0.1)
+
+
+def test_the_sizes_of_reports_are_chosen_in_quick_runs_only():
+    refused = bench("--reports", "--tasks", 5)
+
+    assert refused.returncode == 2
+    assert "--tasks goes with --reports and --quick only" in refused.stderr
+
+
+def test_the_memory_of_a_command_is_its_own(tmp_path):
+    peaks = []
+    for size in (1, 100_000_000):
+        ended = subprocess.run([sys.executable, "-m", "benchmarks.peak", sys.executable, "-c", f"b'x' * {size}; exit(3)"],
+                               cwd=PROJECT, text=True, capture_output=True, timeout=30)
+        assert ended.returncode == 3
+        peaks.append(json.loads(ended.stdout)["peak"])
+
+    assert 2_000_000 < peaks[0] < 40_000_000 and 100_000_000 < peaks[1] < 140_000_000
 
 
 def test_few_rounds_are_for_quick_runs_only():

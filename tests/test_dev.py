@@ -103,3 +103,12 @@ def test_set_up_installs_again_only_when_the_project_files_changed(environment):
 
     assert len(calls(environment, "python -m pip install")) == 2
     assert calls(environment, "python -m benchmarks")[-1] == "python -m benchmarks --quick"
+
+
+def test_the_benchmark_of_reports_gets_its_arguments_where_there_is_a_browser(environment):
+    stand_in(environment, "chromium", "")
+
+    ended = dev(environment, "bench", "--reports", "--quick")
+
+    assert ended.returncode == 0, ended.stderr
+    assert calls(environment, "python -m benchmarks") == ["python -m benchmarks --reports --quick"]

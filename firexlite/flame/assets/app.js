@@ -73,11 +73,16 @@ class Page {
       entry.tab.setAttribute("aria-selected", String(isShown));
       entry.tab.tabIndex = isShown ? 0 : -1;
     }
+    byId("scope").hidden = this.root < 0;
+    if (this.root >= 0) byId("scope").textContent = `only below #${this.run.num[this.root]} ${this.run.nameOf(this.root)} \u00d7`;
     const entry = this.views.get(this.address.view);
     entry.view ??= entry.make();
     entry.view.draw();
     this.search.tell();
   }
+
+  // The row to which the views are narrowed, -1 for the whole run.
+  get root() { return this.run.rowOfNum.get(Number(this.address.root)) ?? -1; }
 
   get view() { return this.views.get(this.address.view)?.view; }
 
@@ -106,6 +111,7 @@ class Page {
       this.go({ task: link.getAttribute("href").slice("#task=".length) });
     });
     addEventListener("keydown", (event) => this.press(event));
+    byId("scope").addEventListener("click", () => this.go({ root: undefined }));
     byId("tabs").addEventListener("keydown", (event) => this.walkTabs(event));
   }
 
@@ -115,6 +121,7 @@ class Page {
       "/": () => this.search.focus(),
       Escape: () => (this.address.task === undefined ? this.search.clear() : this.close()),
       f: () => this.nextFailure(),
+      s: () => this.go({ root: this.root < 0 ? this.run.num[this.current] : undefined }),
       x: () => this.search.toggleFailures(),
       t: () => toggleTheme(),
       "?": () => byId("help").toggleAttribute("hidden"),

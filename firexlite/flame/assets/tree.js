@@ -13,7 +13,7 @@ class TreeView {
     this.element.style.setProperty("--digits", String(this.run.size).length);
     this.keys = {
       e: () => this.foldAll(true), E: () => this.foldAll(false), "*": () => this.foldAll(false), c: () => this.scrollTo(page.current),
-      0: () => this.timeline.zoom(), s: () => page.go({ root: page.address.root ? undefined : this.run.num[page.current] }),
+      0: () => this.timeline.zoom(),
     };
     this.listen();
   }
@@ -43,8 +43,7 @@ class TreeView {
 
   // Find out which rows are visible, and draw them anew.
   refresh() {
-    const { run, folded, page: { kept, address } } = this;
-    const root = address.root === undefined ? -1 : run.rowOfNum.get(Number(address.root)) ?? -1;
+    const { run, folded, page: { kept, root } } = this;
     this.visible = [];
     this.placeOf.fill(-1);
     this.baseLevel = root < 0 ? 0 : run.level[root];

@@ -6,7 +6,8 @@ const FRAMES = 5, LOG_LINES = 40;  // shown at first, of a traceback and of a lo
 function drawValue(value) {
   if (typeof value === "string") return foldable(value, "value");
   if (value === null || typeof value !== "object") return el("span", { class: "literal" }, String(value));
-  const marked = value.$int ?? value.$num ?? value.$repr;
+  if (value.$cut !== undefined) return [el("p", { class: "aside" }, value.$cut), foldable(value.head ?? "", "value")];
+  const marked = value.$int ?? value.$num ?? value.$repr ?? (value.b64 !== undefined ? `${value.$bytes} bytes, base64 ${value.b64}` : undefined);
   if (marked !== undefined) return el("span", { class: "literal" }, String(marked));
   const compact = JSON.stringify(value);
   return foldable(compact.length <= 80 ? compact : JSON.stringify(value, null, 2), "value");
