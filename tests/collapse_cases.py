@@ -133,6 +133,8 @@ OURS = (
          CHAIN, "1 3 4 6 7", {1: [2, 5]}, (collapse(7, "ancestors"),)),
     Case("grandchildren are what the called ones call, however deep, and no part of a chain",
          CHAIN, "1 2 5 7", {2: [3, 4], 5: [6]}, (collapse(1, "grandchildren"),)),
+    Case("the grandchildren of a task are not its children",
+         "1\n  2\n    3\n      4", "1 2 3", {3: [4]}, (collapse(2, "grandchildren"),)),
     Case("the last click wins over earlier ones",
          THREE, "1 2 3", {}, (collapse(1, "descendants", priority=-1), expand(1, "descendants", priority=-2))),
     Case("a click wins over what a service asks for",

@@ -17,10 +17,9 @@ class GraphView {
     this.map = el("canvas", { class: "map", width: 160, height: 100, "aria-hidden": "true" });
     this.frame = el("div", { class: "graph", tabindex: 0, role: "group", "aria-label": "Graph; arrow keys move it" },
       this.layer, this.map);
-    this.whole = button("whole run", () => page.go({ root: undefined }));
     this.said = el("span", { role: "status" });
     const fit = button("fit", () => this.fit(), { title: "All of it (0)" });
-    element.append(el("div", { class: "graph-tools" }, this.modes, fit, this.whole, this.said), this.frame);
+    element.append(el("div", { class: "graph-tools" }, this.modes, fit, this.said), this.frame);
     this.keys = {
       c: () => this.centre(page.current), 0: () => this.fit(), "+": () => this.zoom(1.25), "-": () => this.zoom(0.8),
       e: () => this.start("collapsed"), E: () => this.start("expanded"),
@@ -53,7 +52,6 @@ class GraphView {
     [this.first, this.end] = root === undefined ? [0, run.size] : [root, run.end[root]];
     const key = `graph.${run.facts.run.id}.${this.first}`, isOther = key !== this.key;
     this.key = key;
-    this.whole.hidden = root === undefined;
     if (isOther) this.start(this.mode ?? "default", recall(key));
     else this.arrange();
     if (this.current !== page.current && (this.current ?? asked) !== undefined) this.reveal(page.current);
