@@ -5,6 +5,7 @@ Tasks come one by one, in the order of their numbers, and none is kept: 100,000 
 from __future__ import annotations
 
 import base64
+import copy
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any
 
 from .flame_cuts import LONG_LINE, cut
 from .flame_markup import safe_tree
+from .home import task_uuid
 from .portable import compact
 from .showing import COLLAPSE_KEY
 from .states import BLOCKED, FAILED, FINAL, READY, RUNNING, STATES
@@ -52,6 +54,7 @@ class Columns:
 
     def __init__(self, run: Mapping, generated_at: object, first: int = 0) -> None:
         self.first = first                      # how many tasks stand before these
+        self.firex_id = str(run.get("firex_id"))
         self.zero = _time(run.get("started"))
         self.open_end = _end_of_what_is_open(run, generated_at)
         self._last_end = _time(run.get("ended")) or 0.0
@@ -196,7 +199,7 @@ class Columns:
         if shown := task.get("flame_data"):
             entry = shown.get(COLLAPSE_KEY) if isinstance(shown, Mapping) else None
             if isinstance(entry, Mapping) and isinstance(entry.get("value"), list) and entry["value"]:
-                sparse["collapse"][place] = entry["value"]
+                sparse["collapse"][place] = copy.deepcopy(entry["value"])
         if extra := task.get("extra_parents"):
             sparse["extra"][place] = extra
 
@@ -220,9 +223,20 @@ class Columns:
         self._num, self._released, self._queue = other._num, other._released, other._queue
         self._last_end = max(self._last_end, other._last_end)
 
+    def _name_tasks_by_number(self) -> None:
+        """Have operations of `@flame_collapse` name tasks by their numbers: the page knows no uuid until it opens details."""
+        named = [node for operations in self.sparse["collapse"].values() for operation in operations if isinstance(operation, dict)
+                 for node in (operation.get("relative_to_nodes"), operation.get("source_node"))
+                 if isinstance(node, dict) and node.get("type") == "task_uuid"]
+        wanted = {node.get("value") for node in named}
+        nums = {uuid: num for num in self.place_of if (uuid := task_uuid(self.firex_id, num)) in wanted} if wanted else {}
+        for node in named:
+            node.update(type="task_num", value=nums.get(node.get("value")))
+
     def index(self, chunks: list[int]) -> dict[str, Any]:
         """All columns, as the page's `Run` takes them. chunks: the place of the first task of each chunk of details."""
         zero = self.zero or 0.0
+        self._name_tasks_by_number()
         return {"zero": zero, "span": max(PER_MS, _ticks(max(self._last_end, self.open_end) - zero)), "states": OUTCOMES,
                 "names": list(self.names), "hosts": list(self.hosts), "errors": list(self.errors), "chunks": chunks,
                 **self.columns, **self.sparse}
