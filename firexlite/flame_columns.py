@@ -61,7 +61,7 @@ class Columns:
         self.names: dict[str, int] = {}
         self.hosts: dict[str, int] = {}
         self.errors: dict[tuple[str, str], int] = {}
-        self.place_of: dict[object, int] = {}
+        self.place_of: dict[Any, int] = {}
         self.counts: dict[str, int] = {}        # by state, of what was not set aside
         self.columns: dict[str, list[int]] = {name: [] for name in (
             "num", "parent", "name", "state", "flags", "host", "released", "queue", "runtime", "cpu", "peak")}
@@ -225,13 +225,13 @@ class Columns:
 
     def _name_tasks_by_number(self) -> None:
         """Have operations of `@flame_collapse` name tasks by their numbers: the page knows no uuid until it opens details."""
-        named = [node for operations in self.sparse["collapse"].values() for operation in operations if isinstance(operation, dict)
-                 for node in (operation.get("relative_to_nodes"), operation.get("source_node"))
+        operations = [one for some in self.sparse["collapse"].values() for one in some if isinstance(one, dict)]
+        named = [node for one in operations for node in (one.get("relative_to_nodes"), one.get("source_node"))
                  if isinstance(node, dict) and node.get("type") == "task_uuid"]
-        wanted = {node.get("value") for node in named}
+        wanted = {str(node.get("value")) for node in named}
         nums = {uuid: num for num in self.place_of if (uuid := task_uuid(self.firex_id, num)) in wanted} if wanted else {}
         for node in named:
-            node.update(type="task_num", value=nums.get(node.get("value")))
+            node.update(type="task_num", value=nums.get(str(node.get("value"))))
 
     def index(self, chunks: list[int]) -> dict[str, Any]:
         """All columns, as the page's `Run` takes them. chunks: the place of the first task of each chunk of details."""
