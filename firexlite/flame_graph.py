@@ -11,6 +11,7 @@ from typing import Any
 
 from .binding import Bog
 from .codec import display, display_error
+from .flame_why import place_of, why
 from .history import AttemptRecord, History, IncarnationRecord, TaskRecord, bind_for_display, flow_after, interrupted_by
 from .home import task_uuid
 from .showing import COMMANDS_KEY
@@ -86,7 +87,8 @@ class _Builder:
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
                 "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
                 "truncated": {}, "redacted": 0,
-                "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}"}
+                "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}",
+                **why(self.history, run)}
 
     def tasks(self) -> list[dict[str, Any]]:
         records = list(self.history.tasks())
@@ -109,7 +111,6 @@ class _Builder:
         started = attempts[0].started if attempts else None
         ended = states[-1][1] if states and task.is_final else None
         error = display_error(task.error) if task.error and task.state not in ("succeeded",) else None
-        where = error and error["where"]
         cause = interrupted_by(task.error) if error else None
         return {
             "num": task.num, "uuid": task_uuid(self.firex_id, task.num),
@@ -126,7 +127,7 @@ class _Builder:
             "result": display(task.result) if task.result else None,
             "exception": error and repr_of(error), "traceback": error and tracebacks(error),
             "cause": by_uuid.get(cause) if cause else None,
-            "error_context": where and f"{where['file']}:{where['line']} in {where['function']}",
+            "error_context": error and place_of(error["where"], service),
             "flame_data": self.flame_data.get(task.num, {}), "external_commands": self.commands.get(task.num, {}),
             "extra_parents": [asker for asker in self.askers.get(task.num, ()) if asker != task.parent],
             "cached_from": task.cached_from, "queue_name": task.queue, "due": task.due, "revoke_reason": task.reason,

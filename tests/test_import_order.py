@@ -16,10 +16,12 @@ ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
     "uid", "recorded", "signatures", "files", "codec_errors", "codec_standard", "pickled", "codec", "soundness", "results",
     "converters", "binding", "schema", "claims", "journal_file", "journal", "waiting", "once", "deadlocks", "limits",
-    "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "history", "missing", "board", "interrupts",
+    "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "history", "stopped", "last_good",
+    "missing", "board", "interrupts",
     "commands", "retries", "task_options", "promises", "gathering", "children", "showing", "services", "application",
     "builtin", "discovery", "plugins", "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending",
-    "runner", "launch", "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor",
+    "runner", "launch", "front", "flame_why", "flame_graph", "flame_markup", "flame_rows",
+    "flame_words", "flame_failures", "flame_summary", "flame_export", "doctor",
     "importing", "outside", "cli", "compat", "__init__", "__main__",
 ]
 
