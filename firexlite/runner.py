@@ -114,6 +114,8 @@ class Runner:
             reason = f"there was no space in {self.directory.path} for {self.full_wait_s:g} s"
         elif self.board.broken:
             reason = f"the disk failed that holds {self.directory.path}"
+        # The journal cannot tell of it, but a line has room in the last block of this file, even if the disk is full.
+        runlog.note(self.directory.logs, f"incarnation {self.epoch} was stopped: {reason}")
         firex_id = self.directory.firex_id
         return StorageFailure(f"{firex_id} was stopped: {reason}; nothing that was done is lost, and "
                               f"`firexlite resume {firex_id}` goes on")

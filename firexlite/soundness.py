@@ -219,6 +219,8 @@ def _check_stopped(text: str) -> None:
             _demand(call["service"], str, what="service")
             _demand(call["arguments"], dict, what="arguments")
     _demand(stopped["raised"], str, None, what="raised")
+    _demand(stopped.get("traceback"), str, None, what="its traceback")
+    _check_where(stopped.get("where"))
 
 
 def _check_error(text: str) -> None:
@@ -228,12 +230,16 @@ def _check_error(text: str) -> None:
             _demand(error[name], str, what=f"its {name}")
         _demand(error["args"], list, tuple, None, what="its args")
         _demand(error["attributes"], dict, what="its attributes")
-        if error["where"] is not None:
-            where = _demand(error["where"], dict, what="its place")
-            for name, kind in (("file", str), ("line", int), ("function", str)):
-                _demand(where[name], kind, what=f"the {name} of its place")
+        _check_where(error["where"])
         error["explicit"]
         error = error["cause"]
+
+
+def _check_where(where: object) -> None:
+    if where is not None:
+        place = _demand(where, dict, what="its place")
+        for name, kind in (("file", str), ("line", int), ("function", str)):
+            _demand(place[name], kind, what=f"the {name} of its place")
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------
