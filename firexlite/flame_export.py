@@ -11,17 +11,21 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any
 
+from .flame_failures import failures_of
 from .flame_rows import arrange, columns, details
-from .flame_summary import summary, title
+from .flame_summary import callers, summary, title
 
 SCHEMA = "firexlite.flame/1"
+STYLES = ("page.css", "summary.css")
 SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "tree.js", "drawer.js", "search.js", "app.js")
 RUN_KEYS = ("id", "firex_id", "chain", "state", "started", "ended", "root", "inputs", "argv", "host", "user", "python",
-            "incarnations", "counts", "snapshot", "truncated", "redacted", "resume")
+            "incarnations", "counts", "snapshot", "truncated", "redacted", "resume",
+            "cwd", "root_causes", "stopped", "since_last_good", "log", "services")
 TASK_KEYS = ("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state", "chain_depth", "plugin", "host",
              "started", "runtime", "states", "attempts", "queue", "self", "child_wait", "backoff", "asleep", "down",
              "replayed_in", "args", "defaults", "result", "exception", "traceback", "cause", "error_context",
@@ -43,13 +47,17 @@ def render_html(model: Mapping) -> str:
     tasks = [{"num": place, **task} for place, task in enumerate(model.get("tasks") or (), 1)]
     run = model.get("run") or {}
     rows = arrange(tasks)
-    style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
+    style, script = ("".join(map(_asset, assets)) for assets in (STYLES, SCRIPTS))
+    failures = failures_of(run)
+    for task in tasks:
+        failures.add(task)
     facts = {"generated_at": model.get("generated_at"), "firexlite": model.get("firexlite"), "run": run}
     return _fill(_asset("page.html"), {
         "policy": _policy(style, script),
         "title": title(run),
         "style": style,
-        "summary": summary(model, [row.task for row in rows]),
+        "summary": summary(run, Counter(str(task.get("state")) for task in tasks), failures, model.get("generated_at"),
+                           callers({task["num"]: (task.get("enqueued_by"), str(task.get("name") or "?")) for task in tasks})),
         "run": _block("fx-run", facts),
         "index": _block("fx-index", columns(rows, run, model.get("generated_at"))),
         "script": script,
