@@ -14,7 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
-    "uid", "recorded", "signatures", "files", "codec_errors", "codec_standard", "pickled", "codec", "soundness", "results",
+    "uid", "recorded", "signatures", "files", "codec_errors", "last_words",
+    "codec_standard", "pickled", "codec", "soundness", "results",
     "converters", "binding", "schema", "claims", "journal_file", "journal", "waiting", "once", "deadlocks", "limits",
     "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "history", "stopped", "last_good",
     "missing", "board", "interrupts",
