@@ -192,22 +192,25 @@ class _Summary:
                 + f'<div class="further">{_traceback(task)}{self._commands(task)}</div>\n</article>\n')
 
     def _code(self, task: Task) -> str:
-        context = str(task.get("error_context") or "")
-        begins = not context
-        if begins:
-            context = str((self.run.get("services") or {}).get(task.get("long_name")) or "")
-        code = quoted_code(str(task.get("traceback") or ""), context)
+        """Where it happened, and the line of code; or else where the service begins."""
+        service = (self.run.get("services") or {}).get(task.get("long_name"))
+        service = service if isinstance(service, Mapping) else {}
+        context = str(task.get("error_context") or service.get("place") or "")
         if not context:
             return ""
         place, _, function = context.partition(" in ")
         path, _, line = place.rpartition(":")
-        where = f'<b>{text(self._seen(path))}:{text(line)}</b>' + (f" in {text(function)}" if function else "")
+        where = f"<b>{text(self._seen(path))}:{text(line)}</b>" + (f" in {text(function)}" if function else "")
+        code = quoted_code(str(task.get("traceback") or ""), context)
+        rows = [f'<span class="mark">{text(row)}</span>' if _only_marks(row) else
+                f'<span data-line="{"" if n else text(line)}">{text(row)}</span>' for n, row in enumerate(code)]
         if not code:
             where += ' <span class="begins">where the service begins</span>'
-        rows = "".join(f'<span class="mark">{text(row)}</span>' if _only_marks(row) else
-                       f'<span data-line="{"" if n else text(line)}">{text(row)}</span>' for n, row in enumerate(code))
-        return (f'<figure class="code"><figcaption class="where">{where}</figcaption>\n'
-                + (f"<pre>{rows}</pre>" if rows else "") + "</figure>\n")
+            if place == service.get("place") and line.isascii() and line.isdigit():
+                rows = [f'<span data-line="{int(line) + n}">{text(row)}</span>'
+                        for n, row in enumerate(service.get("head") or ())]
+        return (f'<figure class="code{"" if code else " head"}"><figcaption class="where">{where}</figcaption>\n'
+                + (f"<pre>{''.join(rows)}</pre>" if rows else "") + "</figure>\n")
 
     def _seen(self, path: str) -> str:
         """A path as the person saw it who submitted the run."""

@@ -163,6 +163,7 @@ class ServiceRecord:
     file: str
     line: int
     plugin: bool
+    head: tuple[str, ...] = ()  # the lines with which it begins, to its `def`
 
 
 @dataclass(frozen=True)
@@ -595,7 +596,8 @@ def _service(name: str, about: Mapping[str, Any]) -> ServiceRecord:
         var_keyword=about["var_keyword"],
         defaults={name: display(text) for name, text in about["defaults"].items()})
     returns = None if about["returns"] is None else tuple(about["returns"])
-    return ServiceRecord(name, about["short_name"], parameters, returns, about["file"], about["line"], about["plugin"])
+    return ServiceRecord(name, about["short_name"], parameters, returns, about["file"], about["line"], about["plugin"],
+                         tuple(about.get("head", ())))
 
 
 def bind_for_display(service: ServiceRecord, task: TaskRecord, flow: Mapping[str, Any]) -> Bog | None:

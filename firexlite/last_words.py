@@ -19,7 +19,7 @@ from .codec_errors import TRACEBACK, WHERE, is_machinery, is_the_users_own
 from .own_files import read_own_file
 
 ASK = signal.SIGRTMIN + 11 if hasattr(signal, "SIGRTMIN") else None  # of those that no convention gives a meaning
-ANSWER_S = 0.05            # a body that does not get the processor for so long is not waited for
+ANSWER_S = 0.5             # a body that does not get the processor for so long is not waited for
 MOST_BYTES = 64 * 1024
 _STACK = re.compile(r'\(most recent call first\):\n((?:  File ".*", line \d+ in .*\n)+)')
 _FRAME = re.compile(r'  File "(.*)", line (\d+) in (.*)\n')

@@ -199,6 +199,7 @@ def _check_service(text: str) -> None:
         _texts(about["returns"], "returns")
     for name, kind in (("short_name", str), ("file", str), ("line", int), ("plugin", bool)):
         _demand(about[name], kind, what=name)
+    _texts(about.get("head", []), "head")
 
 
 def _check_incarnation(text: str) -> None:

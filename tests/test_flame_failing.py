@@ -49,7 +49,8 @@ TOLD = {
                  'self.enqueue_child_and_get_results(flash.s(board=f"{rack}-{board}", revision=revision))',
                  "before: flash(board='R3-b1', revision='r41')", "now:    flash(board='R3-b1', revision='r42')",
                  "differs in revision: 'r41' before, 'r42' now", "R3", "Nothing that is recorded: the same code"),
-    "disk_full": ("There was no space in ", " for 0.5 s", "Nothing that was done is lost", "archive.py:15", "mic-4",
+    "disk_full": ("There was no space in ", " for 0.5 s", "Nothing that was done is lost", "archive.py:15",
+                  "def record(channel, samples):",
                   "1 task was under way", "record", "mic-4: recording to mic-4.raw", "mic-4: kept "),
 }
 

@@ -90,7 +90,7 @@ def test_nothing_is_left_of_it_in_the_run(failed, firexlite):
 
 def test_a_stack_without_a_line_of_the_users_changes_nothing():
     error = WorkerLost(1, "signal 11 (SIGSEGV)")
-    stack = f'Fatal Python error: x\n\nCurrent thread 0x00 (most recent call first):\n  File "{os.__file__}", line 3 in fdopen\n'
+    stack = f'Fatal error\n\nCurrent thread 0x00 (most recent call first):\n  File "{os.__file__}", line 3 in fdopen\n'
 
     for told in ("", "garbage", stack):
         assert display_error(encode_error(last_words.at(told, error)))["where"] is None
