@@ -60,7 +60,8 @@ def in_words(task: Mapping) -> tuple[str, str]:
         times = f" {found[1]} times, at last" if found[1] else ""
         how = re.sub(r"signal (\d+) \((\w+)\)", r"\2 (signal \1)", found[2].partition(";")[0])
         meaning = next((meaning for name, meaning in SIGNALS.items() if name in how), "")
-        return f"Its worker died{times} of {how}", "; ".join(filter(None, (meaning, found[2].partition("; ")[2])))
+        died, by = ("died", "of") if "signal" in how else ("ended", "with")
+        return f"Its worker {died}{times} {by} {how}", "; ".join(filter(None, (meaning, found[2].partition("; ")[2])))
     return exact, ""
 
 
