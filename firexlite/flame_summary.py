@@ -14,6 +14,7 @@ from .states import RUN_INTERRUPTED, RUN_RUNNING, STATES
 LOG_LINES = 10
 TRACEBACK_LINES = 40
 CALLERS = 30
+IN_SIGHT = 6        # failures that are told in a line
 DIFFERENCES = 8     # since the last good run
 
 Task = Mapping
@@ -102,7 +103,7 @@ class _Summary:
         return (f'<section class="failures" aria-label="Failures">\n<h2>{heading}'
                 + (f', and {followers} more because of {"it" if roots == 1 else "them"}' if followers else "") + "</h2>\n"
                 + "".join(map(self._failure, full))
-                + (f'<ul class="brief">{"".join(map(self._brief_failure, brief))}</ul>\n' if brief else "")
+                + self._brief(brief)
                 + (f'<p class="more">{unshown} further kinds of failure are not listed here.</p>\n' if unshown else "")
                 + "</section>\n")
 
@@ -115,6 +116,14 @@ class _Summary:
             f'<p class="exception">{text(first)}</p>\n'
             + (f'<pre class="rest">{text(rest)}</pre>\n' if rest.strip() else "")
             + (f'<p class="exact">{text(exact)}</p>\n' if exact else ""))
+
+    def _brief(self, groups: Sequence[Group]) -> str:
+        """A line each; all but the first of them folded away."""
+        if not groups:
+            return ""
+        first, others = ("".join(map(self._brief_failure, part)) for part in (groups[:IN_SIGHT], groups[IN_SIGHT:]))
+        folded = f"<details><summary>{len(groups) - IN_SIGHT} more</summary><ul>{others}</ul></details>\n" if others else ""
+        return f'<div class="brief"><ul>{first}</ul>\n{folded}</div>\n'
 
     def _brief_failure(self, group: Group) -> str:
         said = f'<span class="exception">{text(exception_line(group.task))}</span>'
@@ -328,7 +337,7 @@ def _traceback(task: Task) -> str:
 
 def _log_tail(task: Task) -> str:
     lines = log_lines(task)[-LOG_LINES:]
-    return f'<div class="tail"><h4>last output</h4><pre>{text(chr(10).join(lines))}</pre></div>\n' if lines else ""
+    return f'<div class="tail"><h4>last output</h4><pre><span>{text(chr(10).join(lines))}</span></pre></div>\n' if lines else ""
 
 
 def callers(tasks: Mapping[object, tuple[object, str]]) -> Above:

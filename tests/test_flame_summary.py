@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from firexlite.flame_failures import SHOWN_AT_ALL, SHOWN_IN_FULL, UNDER_WAY, failures_of
-from firexlite.flame_summary import callers, summary
+from firexlite.flame_summary import IN_SIGHT, callers, summary
 from firexlite.flame_words import exception_line, in_words, quoted_code, span
 
 START = 1_795_500_000.0
@@ -62,8 +62,8 @@ def test_what_ended_the_run_comes_before_failures_that_were_lived_with():
     html = told(task(1, "suite", "succeeded"), task(2, "flaky", enqueued_by=1), task(3, "release", cause=4),
                 task(4, "sign", enqueued_by=3), root_causes=[4])
 
-    assert in_order(html, "2 tasks failed, and 1 more because of them", "#4</span> sign", "ValueError(4)", '<ul class="brief">',
-                    "#2</span> flaky", "and the run went on without it")
+    assert in_order(html, "2 tasks failed, and 1 more because of them", "#4</span> sign", "ValueError(4)",
+                    '<div class="brief">', "#2</span> flaky", "and the run went on without it")
     assert html.count('<article class="failure') == 1
 
 
@@ -78,6 +78,7 @@ def test_a_few_failures_are_told_in_full_more_in_a_line_and_the_rest_is_counted(
 
     assert html.count("<article") == SHOWN_IN_FULL
     assert html.count("<li>") == SHOWN_AT_ALL - SHOWN_IN_FULL
+    assert f"<summary>{SHOWN_AT_ALL - SHOWN_IN_FULL - IN_SIGHT} more</summary>" in html
     assert "7 further kinds of failure are not listed here." in html
 
 
