@@ -6,8 +6,10 @@ import functools
 import hashlib
 import inspect
 import json
+import linecache
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from .signatures import Signature
 from .task_options import WORKER_DEATHS, PendingChildStrategy, TaskOptions, ValidateArgs, as_options
 
 _NOT_OPTIONS = ("self", "function", "others")
+HEAD_LINES = 5            # of a service, for its reports
+HEAD_CHARS = 200          # of each of them
 ORIG = "_orig"            # what the name of an overridden service ends in, once for each level
 
 
@@ -45,6 +49,7 @@ class Service:
         code = inspect.unwrap(function).__code__
         self.file, self.line = code.co_filename, code.co_firstlineno
         self.digest = file_digest(self.file)  # now, while it is the code that was loaded
+        self.head = tuple(_head(self.file, self.line))
         functools.update_wrapper(self, function)
 
     @property
@@ -103,9 +108,18 @@ class Service:
             "var_positional": p.var_positional, "var_keyword": p.var_keyword,
             "defaults": {name: _encode_default(value) for name, value in p.defaults.items()},
             "returns": self.return_names, "file": masked(self.file), "line": self.line, "plugin": self.from_plugin,
+            "head": [masked(line) for line in self.head],
             "short_name": self.name_without_orig.rpartition(".")[2],
             SOFT: self.options.soft_time_limit, HARD: self.options.time_limit,
         })
+
+
+def _head(file: str, first: int) -> Iterator[str]:
+    """The lines with which a service begins, to its `def`; none of what has no file, or begins with very long ones."""
+    lines = [linecache.getline(file, first + n).rstrip() for n in range(HEAD_LINES)]
+    ends = next((n for n, line in enumerate(lines, 1) if line.lstrip().startswith(("def ", "async def "))), 0)
+    if max(map(len, lines)) <= HEAD_CHARS:
+        yield from textwrap.dedent("\n".join(lines[:ends])).splitlines()
 
 
 def _encode_default(value: object) -> str:

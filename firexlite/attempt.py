@@ -21,6 +21,7 @@ from .application import Service, app
 from .binding import Bog, as_argument, as_flow
 from .claims import Failure, Retry, Stop, Success
 from .codec import canonical, decode, decode_error, digest, encode, encode_error, encode_named
+from .codec_errors import traceback_of, where_of
 from .converters import ConverterRegister
 from .deadlocks import refuse_deadlock
 from .errors import (
@@ -98,17 +99,18 @@ class Attempt:
         Raises TaskRevoked, ClaimLost and Interrupted, after which there is nothing to settle.
         """
         raised: BaseException | None = None
+        halted: ReplayStopped | None = None
         success: Success | None = None
         try:
             success = self._call(app.service(self.claim.service))
         except (TaskRevoked, ClaimLost, Interrupted):
             raise
-        except ReplayStopped:
-            pass
+        except ReplayStopped as error:
+            halted = error
         except BaseException as error:  # a stranger's code: SystemExit and KeyboardInterrupt fail the task too
             raised = error
         if self._replay.must_stop():
-            return Stop(self._mismatch(raised))
+            return Stop(self._mismatch(raised, halted))
         if self._cannot_go_on:
             # All was asked for after the wait, so what was new is recorded and released by now: nothing is amiss.
             return Stop(None)
@@ -128,8 +130,10 @@ class Attempt:
             return None
         return Retry(encode_error(raised), rule.delay_after(self.claim.retry))
 
-    def _mismatch(self, raised: BaseException | None) -> str:
+    def _mismatch(self, raised: BaseException | None, halted: ReplayStopped | None) -> str:
         text = self._replay.mismatch(self.journal, raised)
+        if error := raised or halted:  # at which line of the body
+            text = json.dumps({**json.loads(text), "where": where_of(error), "traceback": traceback_of(error)})
         return text if vault.known is None else json.dumps(masked_data(json.loads(text)))
 
     def _call(self, service: Service) -> Success:

@@ -13,6 +13,7 @@ from typing import Any
 
 from .flame_cuts import LONG_LINE, cut
 from .flame_markup import safe_tree
+from .flame_words import exception_line
 from .home import task_uuid
 from .portable import compact
 from .showing import COLLAPSE_KEY
@@ -223,6 +224,21 @@ class Columns:
         self._num, self._released, self._queue = other._num, other._released, other._queue
         self._last_end = max(self._last_end, other._last_end)
 
+    def above(self, num: object) -> list[tuple[object, str]]:
+        """``[(num, name), ...]`` of the tasks that enqueued a task, outermost first."""
+        names, nums = list(self.names), list(self.place_of)
+        parents, flags = self.columns["parent"], self.columns["flags"]
+        found: list[tuple[object, str]] = []
+        place = self.place_of.get(num, -1)
+        while place >= 0:
+            while flags[place] & CHAINED:
+                place -= parents[place]
+            if not parents[place]:
+                break
+            place -= parents[place]
+            found.insert(0, (nums[place], names[self.columns["name"][place]]))
+        return found
+
     def _name_tasks_by_number(self) -> None:
         """Have operations of `@flame_collapse` name tasks by their numbers: the page knows no uuid until it opens details."""
         operations = [one for some in self.sparse["collapse"].values() for one in some if isinstance(one, dict)]
@@ -332,20 +348,6 @@ def _drawable(entry: object) -> object:
 
 
 # --- single fields ---------------------------------------------------------------------------------
-
-def exception_line(task: Task) -> str:
-    """The exception as Python prints it, below the last frame of its traceback; else as the model has it."""
-    lines = str(task.get("traceback") or "").rstrip().splitlines()
-    last_frame = max((n for n, line in enumerate(lines) if line.startswith("  File ")), default=0)
-    said = [n for n, line in enumerate(lines) if n > last_frame and line and not line[0].isspace()]
-    if said:
-        return "\n".join(lines[said[0]:])
-    return str(task.get("exception") or "failed without an exception").strip()
-
-
-def is_failed(task: Task) -> bool:
-    return task.get("state") == FAILED and not task.get("aside")
-
 
 def name_of(task: Task) -> str:
     return str(task.get("name") or task.get("long_name") or "?")

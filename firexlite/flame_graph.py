@@ -11,8 +11,10 @@ from typing import Any
 
 from .bogs import Bogs
 from .codec import display_error
-from .history import AttemptRecord, History, IncarnationRecord, TaskRecord
+from .flame_why import place_of, why
+from .history import AttemptRecord, History, IncarnationRecord, ServiceRecord, TaskRecord
 from .home import task_uuid
+from .schema import gone
 from .showing import COMMANDS_KEY
 from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, SUCCEEDED, WAITING
 from .version import __version__
@@ -96,6 +98,7 @@ class _Builder:
         self.down = [(a["ended"], b["started"]) for a, b in itertools.pairwise(self.incarnations)]
         if self.record.state == RUN_INTERRUPTED:
             self.down.append((self.incarnations[-1]["ended"], now))
+        self.gone = gone(history.execute)
 
     def _incarnations(self) -> list[dict[str, Any]]:
         """Each life of the run; of one that was killed the end is the last thing it journaled."""
@@ -117,7 +120,8 @@ class _Builder:
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
                 "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
                 "truncated": {}, "redacted": 0,
-                "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}"}
+                "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}",
+                **why(self.history, run)}
 
     def tasks(self, first: int = 1, last: int = LAST_TASK) -> Iterator[dict[str, Any]]:
         """The tasks from one number to another; the first is that of a chain."""
@@ -146,24 +150,23 @@ class _Builder:
             "args": arguments, "defaults": defaults, "result": result,
             "exception": None, "traceback": None, "cause": None, "error_context": None, "flame_data": {},
             "external_commands": {}, "extra_parents": [], "cached_from": task.cached_from, "queue_name": task.queue,
-            "due": task.due, "revoke_reason": task.reason, "aside": bool(task.aside), "log": self._log(attempts),
+            "due": task.due, "revoke_reason": task.reason, "aside": task.num in self.gone, "log": self._log(attempts),
         }
         if len(attempts) > 1:
             told["replayed_in"] = sorted({after[2] for before, after in itertools.pairwise(attempts) if before[6] == "lost"})
         if task.error and task.state != SUCCEEDED:
-            told |= self._error(task)
+            told |= self._error(task, service)
         if shown:
             told |= _shown(shown)
         if askers:
             told["extra_parents"] = [asker for _, asker in askers if asker != task.parent]
         return told
 
-    def _error(self, task: TaskRecord) -> dict[str, Any]:
+    def _error(self, task: TaskRecord, service: ServiceRecord | None) -> dict[str, Any]:
         assert task.error is not None
         error = display_error(task.error)
-        where = error["where"]
         return {"exception": repr_of(error), "traceback": tracebacks(error), "cause": self.history.cause(task),
-                "error_context": where and f"{where['file']}:{where['line']} in {where['function']}"}
+                "error_context": place_of(error["where"], service)}
 
     def _time_split(self, moves: Sequence[tuple], ended: float | None) -> dict[str, float]:
         """Where a task's time went, from its release to its end (or now): the parts sum to the whole."""

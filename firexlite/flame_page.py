@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any, TextIO
 
-from .flame_columns import Chunks, Columns, is_failed, packed
+from .flame_columns import Chunks, Columns, packed
+from .flame_failures import failures_of
 from .flame_summary import summary, title
 from .portable import in_ascii
 
 SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "tree.js", "drawer.js", "search.js", "collapse.js", "boxes.js",
            "graph.js", "app.js")
-STYLES = ("page.css", "views.css", "graph.css")
+STYLES = ("page.css", "summary.css", "views.css", "graph.css")
 MOST_BYTES = 200 * 1024 * 1024  # of the file, about
 
 
@@ -32,14 +33,13 @@ class Sheet:
 
     def __init__(self, run: Mapping[str, Any], generated_at: object, first: int = 0, most_bytes: int = MOST_BYTES) -> None:
         self.columns, self.chunks = Columns(run, generated_at, first), Chunks(most_bytes, first)
-        self.failed: list[Mapping] = []
+        self.failures = failures_of(run)
 
     def gather(self, tasks: Iterable[Mapping[str, Any]]) -> Sheet:
         for task in tasks:
             self.columns.add(task)
             self.chunks.add(task)
-            if is_failed(task):
-                self.failed.append(task)
+            self.failures.add(task)
         self.chunks.close()
         return self
 
@@ -47,7 +47,7 @@ class Sheet:
         """Take in what is said of the tasks that follow these. Both are complete."""
         self.columns.extend(other.columns)
         self.chunks.extend(other.chunks)
-        self.failed += other.failed
+        self.failures.extend(other.failures)
         return self
 
 
@@ -69,7 +69,7 @@ def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO) -> None:
         "policy": _policy(style, script),
         "title": title(run),
         "style": style,
-        "summary": summary(model, sheet.failed, columns.counts),
+        "summary": summary(run, columns.counts, sheet.failures, model.get("generated_at"), columns.above),
         "run": _block("fx-run", facts),
         "index": _packed_block("fx-index", packed(in_ascii(columns.index(chunks.firsts)))),
         "script": script,

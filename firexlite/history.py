@@ -163,6 +163,7 @@ class ServiceRecord:
     file: str
     line: int
     plugin: bool
+    head: tuple[str, ...] = ()  # the lines with which it begins, to its `def`
 
 
 @dataclass(frozen=True)
@@ -539,14 +540,23 @@ class History:
 
     def root_causes(self) -> list[RootCause]:
         """For each failed task of the submitted chain, or of those that make lost files again, the failure at its bottom."""
-        return [self._root_cause(task) for task in [*self.submitted_tasks(), *self.failed_again()]
-                if task.state == "failed" and task.error]
+        return [self._root_cause(*found) for found in self._bottoms()]
 
-    def _root_cause(self, task: TaskRecord) -> RootCause:
-        through: list[int] = []
-        while (cause := self.cause(task)) is not None and (below := self.task(cause)) is not None and below.error:
-            through.append(task.num)
-            task = below
+    def root_cause_numbers(self) -> list[int]:
+        """The tasks of which `root_causes` tells."""
+        return [task.num for task, _ in self._bottoms()]
+
+    def _bottoms(self) -> Iterator[tuple[TaskRecord, list[int]]]:
+        """``(task, those above it that failed because of it, outermost first)``."""
+        for task in [*self.submitted_tasks(), *self.failed_again()]:
+            if task.state == "failed" and task.error:
+                through: list[int] = []
+                while (cause := self.cause(task)) is not None and (below := self.task(cause)) is not None and below.error:
+                    through.append(task.num)
+                    task = below
+                yield task, through
+
+    def _root_cause(self, task: TaskRecord, through: list[int]) -> RootCause:
         chain = list(self.tasks((Task.id >= task.chain) & (Task.id < task.num)))
         bog = self.bog_of(task, chain)
         attempts = self.attempts(task.num)
@@ -616,7 +626,8 @@ def _service(name: str, about: Mapping[str, Any]) -> ServiceRecord:
         var_keyword=about["var_keyword"],
         defaults={name: display(text) for name, text in about["defaults"].items()})
     returns = None if about["returns"] is None else tuple(about["returns"])
-    return ServiceRecord(name, about["short_name"], parameters, returns, about["file"], about["line"], about["plugin"])
+    return ServiceRecord(name, about["short_name"], parameters, returns, about["file"], about["line"], about["plugin"],
+                         tuple(about.get("head", ())))
 
 
 def interrupted_by(error: str | None) -> str | None:

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable
 
+from . import last_words
 from .codec import encode_error
 from .errors import TimeLimitExceeded
 from .journal import Journal
@@ -30,10 +31,11 @@ def as_limit(value: object, name: str) -> float | None:
 
 
 @patient
-def expire(journal: Journal, task: int, attempt: int, kill: Callable[[], None]) -> None:
+def expire(journal: Journal, task: int, attempt: int, kill: Callable[[], None], stack: str = "") -> None:
     """Fail a task whose attempt has reached its hard limit; nothing happens if that has ended.
 
     kill: called after the commit and under the write lock, so that its worker cannot have claimed another task.
+    stack: where its body was, as `last_words` has it.
     """
     with journal.transaction(durable=True, operation="expire") as now:
         found = journal.execute("SELECT deaths, options, about FROM task JOIN service ON service.name = task.service "
@@ -41,7 +43,8 @@ def expire(journal: Journal, task: int, attempt: int, kill: Callable[[], None]) 
                                 "AND state IN ('running', 'blocked') AND worker IS NOT NULL", task, attempt, journal.epoch())
         for deaths, options, about in found:
             limit = json.loads(options or "{}").get(HARD) or json.loads(about).get(HARD)
-            journal.give_back(now, task, deaths, encode_error(TimeLimitExceeded(limit)), unsure=False, fails=True)
+            error = last_words.at(stack, TimeLimitExceeded(limit))
+            journal.give_back(now, task, deaths, encode_error(error), unsure=False, fails=True)
             journal.tell(kill)
             journal.note_startable(journal.unblock_who_can_go_on(now))
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from . import faults, host, runlog
+from . import faults, host, last_words, runlog
 from .attempt import LINGER_S
 from .board import CAPACITY, COMES, NEAR_S, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from .codec import encode_error
@@ -114,6 +114,8 @@ class Runner:
             reason = f"there was no space in {self.directory.path} for {self.full_wait_s:g} s"
         elif self.board.broken:
             reason = f"the disk failed that holds {self.directory.path}"
+        # The journal cannot tell of it, but a line has room in the last block of this file, even if the disk is full.
+        runlog.note(self.directory.logs, f"incarnation {self.epoch} was stopped: {reason}")
         firex_id = self.directory.firex_id
         return StorageFailure(f"{firex_id} was stopped: {reason}; nothing that was done is lost, and "
                               f"`firexlite resume {firex_id}` goes on")
@@ -214,7 +216,7 @@ class Runner:
                 continue
             self.held_to[number, is_hard] = attempt
             if is_hard:
-                self._end_at_limit(pid, *attempt)
+                self._end_at_limit(pid, number, *attempt)
             else:
                 self.board.mark_spent(number, *attempt)
                 os.kill(pid, signal.SIGTERM)
@@ -223,10 +225,11 @@ class Runner:
             with self._journal() as journal:
                 expire_run(journal, self.incarnation.soft_time_limit or 0.0)
 
-    def _end_at_limit(self, pid: int, task: int, attempt: int) -> None:
+    def _end_at_limit(self, pid: int, number: int, task: int, attempt: int) -> None:
         """Fail an attempt at its hard limit, and kill its worker before that can claim another task."""
+        stack = last_words.ask(pid, last_words.path_of(self.directory.wake, number))
         with self._journal() as journal:
-            expire(journal, task, attempt, lambda: host.kill_with_descendants(pid))
+            expire(journal, task, attempt, lambda: host.kill_with_descendants(pid), stack)
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
@@ -282,9 +285,10 @@ class Runner:
             how = host.how_it_died(status)
             if status:  # else it ended since its task waits without it
                 runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
+            stack = last_words.take(last_words.path_of(self.directory.wake, number))
             with self._journal() as journal:
-                journal.lose(number, lambda deaths, unsure, how=how: encode_error(
-                    WorkerLost(deaths, how, unsure)))
+                journal.lose(number, lambda deaths, unsure, how=how, stack=stack: encode_error(
+                    last_words.at(stack, WorkerLost(deaths, how, unsure))))
             if self.barren == BARREN:
                 self._say_why_workers_end(number, how)
         return somebody_died

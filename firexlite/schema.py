@@ -8,6 +8,7 @@ import re
 import resource
 import sqlite3
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -264,18 +265,21 @@ STATEMENTS = (
 )
 
 
+def gone(execute: Callable[[str], Iterable[Any]]) -> set[int]:
+    """The tasks that were set aside, and all below them."""
+    found: set[int] = set()
+    if list(execute("SELECT 1 FROM task WHERE aside LIMIT 1")):
+        for task, parent, aside in execute("SELECT id, parent, aside FROM task ORDER BY id"):  # parents come first
+            if aside or parent in found:
+                found.add(task)
+    return found
+
+
 def counts_by_state(execute: Callable[[str], Iterable[Any]]) -> dict[str, int]:
-    """``{state: number of tasks}``, without states that no task is in. What was set aside, and all below it, counts no more."""
-    if not list(execute("SELECT 1 FROM task WHERE aside LIMIT 1")):
+    """``{state: number of tasks}``, without states that no task is in. What is `gone` counts no more."""
+    if not (left_out := gone(execute)):
         return dict(execute("SELECT state, count(*) FROM task GROUP BY state"))
-    counts: dict[str, int] = {}
-    gone = set()
-    for task, parent, aside, state in execute("SELECT id, parent, aside, state FROM task ORDER BY id"):  # parents come first
-        if aside or parent in gone:
-            gone.add(task)
-        else:
-            counts[state] = counts.get(state, 0) + 1
-    return counts
+    return dict(Counter(state for task, state in execute("SELECT id, state FROM task ORDER BY id") if task not in left_out))
 
 
 def refuse_foreign(db: SqliteDatabase, path: Path) -> None:

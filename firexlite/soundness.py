@@ -199,6 +199,7 @@ def _check_service(text: str) -> None:
         _texts(about["returns"], "returns")
     for name, kind in (("short_name", str), ("file", str), ("line", int), ("plugin", bool)):
         _demand(about[name], kind, what=name)
+    _texts(about.get("head", []), "head")
 
 
 def _check_incarnation(text: str) -> None:
@@ -219,6 +220,8 @@ def _check_stopped(text: str) -> None:
             _demand(call["service"], str, what="service")
             _demand(call["arguments"], dict, what="arguments")
     _demand(stopped["raised"], str, None, what="raised")
+    _demand(stopped.get("traceback"), str, None, what="its traceback")
+    _check_where(stopped.get("where"))
 
 
 def _check_error(text: str) -> None:
@@ -228,12 +231,16 @@ def _check_error(text: str) -> None:
             _demand(error[name], str, what=f"its {name}")
         _demand(error["args"], list, tuple, None, what="its args")
         _demand(error["attributes"], dict, what="its attributes")
-        if error["where"] is not None:
-            where = _demand(error["where"], dict, what="its place")
-            for name, kind in (("file", str), ("line", int), ("function", str)):
-                _demand(where[name], kind, what=f"the {name} of its place")
+        _check_where(error["where"])
         error["explicit"]
         error = error["cause"]
+
+
+def _check_where(where: object) -> None:
+    if where is not None:
+        place = _demand(where, dict, what="its place")
+        for name, kind in (("file", str), ("line", int), ("function", str)):
+            _demand(place[name], kind, what=f"the {name} of its place")
 
 
 # --- rules ----------------------------------------------------------------------------------------------------------

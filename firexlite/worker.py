@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from . import faults, host, measure, recorded, uid
+from . import faults, host, last_words, measure, recorded, uid
 from .attempt import LOOK_AGAIN_S, Attempt
 from .board import NEAR_S, RUNNER, Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Retry, Stop, Success, Use
@@ -41,6 +41,7 @@ class Worker:
         vault.when_learned = self.log.mask
         self.log.restore()  # what the run knows is masked from the beginning
         self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
+        last_words.write_at_last(last_words.path_of(directory.wake, number))
         self.journal = Journal(directory, incarnation.slots, Doorbell(board, self.address), self.interrupts, full_wait_s,
                                epoch, incarnation.queues)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
@@ -83,6 +84,7 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.journal.forget()
         self.log.leave_to_service()
+        last_words.leave_to_service()
 
     def attempt(self, claim: Claim) -> Claim | None:
         """Run one attempt and settle it; returns the next claim."""

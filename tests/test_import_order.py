@@ -14,15 +14,15 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
-    "uid", "recorded", "signatures", "files", "codec_errors", "codec_standard", "pickled", "codec", "soundness",
-    "results", "converters", "binding", "schema", "claims", "journal_file", "journal", "waiting", "once", "deadlocks",
-    "limits", "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs", "history",
-    "missing", "board", "interrupts", "commands", "retries", "task_options", "promises", "gathering", "children",
-    "showing", "services", "application", "builtin", "discovery", "plugins", "submission", "validation", "flow",
-    "attempt", "incarnation", "worker", "ending", "runner", "launch", "front", "flame_graph", "flame_cuts",
-    "flame_markup", "flame_columns", "flame_summary", "flame_page", "flame_trace", "flame_junit", "flame_firex",
-    "flame_recording", "flame_dump", "flame_export", "doctor", "importing", "outside", "cli", "compat", "__init__",
-    "__main__",
+    "uid", "recorded", "signatures", "files", "codec_errors", "last_words", "codec_standard", "pickled", "codec",
+    "soundness", "results", "converters", "binding", "schema", "claims", "journal_file", "journal", "waiting", "once",
+    "deadlocks", "limits", "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs",
+    "history", "stopped", "last_good", "missing", "board", "interrupts", "commands", "retries", "task_options",
+    "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery", "plugins",
+    "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",
+    "flame_why", "flame_graph", "flame_cuts", "flame_markup", "flame_words", "flame_columns", "flame_failures",
+    "flame_summary", "flame_page", "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump",
+    "flame_export", "doctor", "importing", "outside", "cli", "compat", "__init__", "__main__",
 ]
 
 # Those that know the database.

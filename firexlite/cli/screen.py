@@ -16,8 +16,8 @@ from ..front import Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
 from ..runner import GRACE_S
+from ..stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 from ..terminal import visible
-from .stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines

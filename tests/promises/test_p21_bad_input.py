@@ -17,11 +17,11 @@ from warm import Call, Warm
 
 from firexlite.cli import COMMANDS
 from firexlite.cli.screen import _failure_lines
-from firexlite.cli.stopped import ways_to_decide
 from firexlite.flame_graph import model_of
 from firexlite.flame_summary import text as as_html
 from firexlite.history import History
 from firexlite.home import RunDirectory
+from firexlite.stopped import ways_to_decide
 from firexlite.terminal import visible
 
 pytest_plugins = ["sound_runs"]

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..history import History, TaskRecord
-from ..results import DYNAMIC_RETURN
-from ..takeover import REDO
+from .history import History, TaskRecord
+from .results import DYNAMIC_RETURN
+from .takeover import REDO
 
 CALLS = 3  # of each kind, told in full
 
