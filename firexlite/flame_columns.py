@@ -49,6 +49,7 @@ class Columns:
     def __init__(self, run: Mapping, generated_at: object) -> None:
         self.zero = _time(run.get("started"))
         self.open_end = _end_of_what_is_open(run, generated_at)
+        self.life_ends = {life.get("n"): _time(life.get("ended")) for life in run.get("incarnations") or ()}
         self._last_end = _time(run.get("ended"))
         self.names: dict[str, int] = {}
         self.hosts: dict[str, int] = {}
@@ -141,13 +142,14 @@ class Columns:
             outcome = attempt.get("state") or task.get("state")
             if attempt:
                 ended_before = attempt
-            if outcome == "lost":  # a worker that was killed left no move behind: its attempt knows when that was
-                until = min(until, _time(attempt.get("ended")) or until)
+            if outcome == "lost":  # a worker that was killed left no move behind: its attempt, or its incarnation, knows when that was
+                ends = _time(attempt.get("ended")), self.life_ends.get(attempt.get("incarnation"))
+                until = min(until, *(max(since, end) for end in ends if end is not None))
             if kind == WAITED and following[0] == READY and attempt.get("state") == "suspended":
                 kind = ASLEEP
             if kind == QUEUED and ended_before.get("state") == "retried":
                 kind, outcome = BACKOFF, "retried"
-            if until > since:
+            if until > since or kind == RAN:  # also a body that was killed as it began
                 bars.append((kind, _outcome(outcome), since, until))
         if 0 < len(bars) <= MAX_BARS:
             return bars

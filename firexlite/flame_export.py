@@ -12,7 +12,7 @@ from .flame_page import write_page
 
 SCHEMA = "firexlite.flame/1"
 RUN_KEYS = ("id", "firex_id", "chain", "state", "started", "ended", "root", "inputs", "argv", "host", "user", "python",
-            "incarnations", "counts", "snapshot", "truncated", "redacted", "resume")
+            "workers", "incarnations", "counts", "snapshot", "truncated", "redacted", "resume")
 TASK_KEYS = ("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state", "chain_depth", "plugin", "host",
              "started", "runtime", "states", "attempts", "queue", "self", "child_wait", "backoff", "asleep", "down",
              "replayed_in", "args", "defaults", "result", "exception", "traceback", "cause", "error_context",
