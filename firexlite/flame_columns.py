@@ -142,7 +142,7 @@ class Columns:
             outcome = attempt.get("state") or task.get("state")
             if attempt:
                 ended_before = attempt
-            if outcome == "lost":  # a worker that was killed left no move behind: its attempt, or its incarnation, knows when that was
+            if outcome == "lost":  # who is killed leaves no move behind, but its attempt and its incarnation know when that was
                 ends = _time(attempt.get("ended")), self.life_ends.get(attempt.get("incarnation"))
                 until = min(until, *(max(since, end) for end in ends if end is not None))
             if kind == WAITED and following[0] == READY and attempt.get("state") == "suspended":

@@ -1,6 +1,10 @@
 // The page comes to life: reads its data, joins the views, follows the address and the keys.
 
-const VIEWS = [["overview", "Overview", OverviewView], ["tree", "Tree", TreeView], ["failures", "Failures", FailuresView]];
+const VIEWS = [
+  ["overview", "Overview", OverviewView],
+  ["tree", "Tree", TreeView],
+  ["failures", "Failures", FailuresView],
+];
 const SMALL_RUN = 50;   // tasks
 const ADDRESS = ["root", "q", "only", "t", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
 
@@ -26,7 +30,7 @@ class Page {
     return { tab, element, view: null, make: () => new View(this, element) };
   }
 
-  // What failed stands above all views in the file; with script it is the overview's, and the others have the page for themselves.
+  // What failed stands above all views in the file; with script it is the overview's: the others have the page to themselves.
   takeFailures() {
     const failures = document.querySelector("section.failures");
     if (failures) this.views.get("overview").element.append(failures);

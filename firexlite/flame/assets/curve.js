@@ -14,11 +14,14 @@ class Curve extends Timeline {
     limit?.style.setProperty("bottom", `${(workers / this.top) * 100}%`);
     this.mark = el("i", { class: "mark" });
     this.said = el("p", { class: "said", "aria-hidden": "true" });
-    const stepAt = ({ clientX }) => Math.floor(((clientX - this.ticks.getBoundingClientRect().left) / this.ticks.clientWidth) * STEPS);
-    this.element = el("div", { class: "curve", tabindex: 0, role: "slider", "aria-label": "Tasks that ran at once, over time",
-      "aria-valuemin": 0, "aria-valuemax": STEPS - 1, pointermove: (event) => this.point(stepAt(event)), pointerleave: () => this.point(null),
-      focus: () => this.point(this.step ?? 0), blur: () => this.point(null), keydown: (event) => this.press(event) },
-    this.grid, el("div", { class: "areas" }, this.drawArea("most", this.most), this.drawArea("mean", this.mean), limit, this.mark), this.ticks, this.said);
+    const areas = el("div", { class: "areas" },
+      this.drawArea("most", this.most), this.drawArea("mean", this.mean), limit, this.mark);
+    this.element = el("div", {
+      class: "curve", tabindex: 0, role: "slider", "aria-label": "Tasks that ran at once, over time",
+      "aria-valuemin": 0, "aria-valuemax": STEPS - 1,
+      pointermove: (event) => this.point(this.stepUnder(event)), pointerleave: () => this.point(null),
+      focus: () => this.point(this.step ?? 0), blur: () => this.point(null), keydown: (event) => this.press(event),
+    }, this.grid, areas, this.ticks, this.said);
     this.point(null);
   }
 
@@ -40,24 +43,33 @@ class Curve extends Timeline {
 
   timeOf(step) { return this.scale.timeAt((step / STEPS) * this.scale.width); }
 
+  stepUnder({ clientX }) {
+    const { left, width } = this.ticks.getBoundingClientRect();
+    return Math.floor(((clientX - left) / width) * STEPS);
+  }
+
   // Say what ran at a step; at none, of the whole run.
   point(step) {
     const { run } = this, isAny = step !== null;
     this.mark.hidden = !isAny;
     if (isAny) this.step = Math.min(STEPS - 1, Math.max(0, step));
     this.mark.style.left = `${((this.step + 0.5) / STEPS) * 100}%`;
-    const mean = isAny ? this.mean[this.step] : this.ran / run.span, peak = isAny ? this.most[this.step] : this.peak;
-    this.said.textContent = (isAny ? `at ${duration(this.timeOf(this.step))}: ` : "") + (mean === peak ? count(peak, "task")
-      : `${Number(mean.toFixed(mean < 1 ? 2 : 1))} on average, ${peak} at most`);
+    const [mean, most] = isAny ? [this.mean[this.step], this.most[this.step]] : [this.ran / run.span, this.peak];
+    const when = isAny ? `at ${duration(this.timeOf(this.step))}: ` : "";
+    const average = mean.toFixed(mean < 1 ? 2 : 1);
+    this.said.textContent = when + (mean === most ? count(most, "task") : `${average} on average, ${most} at most`);
     this.element.setAttribute("aria-valuenow", this.step ?? 0);
     this.element.setAttribute("aria-valuetext", this.said.textContent);
   }
 
   press(event) {
     const step = this.step ?? 0;
-    const moves = { ArrowLeft: step - 1, ArrowRight: step + 1, PageUp: step - 50, PageDown: step + 50, Home: 0, End: STEPS - 1 };
+    const moves = {
+      ArrowLeft: step - 1, ArrowRight: step + 1, PageUp: step - 50, PageDown: step + 50, Home: 0, End: STEPS - 1 };
     if (event.key in moves) this.point(moves[event.key]);
-    else if (event.key === "Enter") this.zoom(this.timeOf(Math.max(0, step - OPENED_STEPS)), this.timeOf(Math.min(STEPS, step + OPENED_STEPS)));
+    else if (event.key === "Enter") {
+      this.zoom(this.timeOf(Math.max(0, step - OPENED_STEPS)), this.timeOf(Math.min(STEPS, step + OPENED_STEPS)));
+    }
     else return;
     event.preventDefault();
     event.stopPropagation();

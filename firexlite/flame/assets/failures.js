@@ -7,6 +7,7 @@ class FailuresView {
   constructor(page, element) {
     Object.assign(this, { page, run: page.run });
     const { run } = page, causes = this.findCauses(), because = [], skipped = [], revoked = [];
+    const { resume } = run.facts.run;
     const [isSkipped, isRevoked] = ["skipped", "revoked"].map((state) => run.states.indexOf(state));
     for (let row = 0; row < run.size; row++) {
       if (run.is(row, ASIDE)) continue;
@@ -14,10 +15,11 @@ class FailuresView {
       else if (run.state[row] === isSkipped) skipped.push(row);
       else if (run.state[row] === isRevoked) revoked.push(row);
     }
-    const endedAs = (outcome) => Object.keys(run.attempts).map(Number).filter((row) => run.barsOf(row).some((bar) => run.states[bar[1]] === outcome));
+    const hasBar = (row, outcome) => run.barsOf(row).some((bar) => run.states[bar[1]] === outcome);
+    const endedAs = (outcome) => Object.keys(run.attempts).map(Number).filter((row) => hasBar(row, outcome));
     element.append(el("div", { class: "causes" },
-      !causes.length && el("p", { class: "none" }, "Nothing failed."),
-      causes.length > 0 && run.facts.run.resume && el("p", {}, "To carry on once it is corrected: ", command(run.facts.run.resume)),
+      !run.failuresBefore[run.size] && el("p", { class: "none" }, "Nothing failed."),
+      causes.length > 0 && resume && el("p", {}, "To carry on once it is corrected: ", command(resume)),
       causes.slice(0, KINDS_AT_FIRST).map((rows, n) => this.drawCause(rows, n === 0)),
       causes.length > KINDS_AT_FIRST && this.drawWayToMore(causes.slice(KINDS_AT_FIRST)),
       this.drawList("Failed because of another task", because, "state:failed"),
@@ -49,20 +51,25 @@ class FailuresView {
     const { run } = this, [row] = rows, [said, where] = run.errors[run.error[row]] ?? [];
     const at = (one) => `at ${duration(run.start[one] + run.runtime[one])}`, content = el("div", {});
     const fill = async ({ currentTarget: { open } }) => {
-      if (open && !content.hasChildNodes()) content.append(...this.drawDetails(row, await run.detailOf(row)).filter(Boolean));
+      if (!open || content.hasChildNodes()) return;
+      const task = await run.detailOf(row);
+      content.replaceChildren(...this.drawDetails(row, task).flat().filter(Boolean));
     };
     return el("section", { class: "cause" },
-      el("h2", {}, el("span", { class: "state failed" }, run.nameOf(row)), rows.length > 1 && ` \u00d7 ${rows.length.toLocaleString("en")}`,
+      el("h2", {}, el("span", { class: "state failed" }, run.nameOf(row)),
+        rows.length > 1 && ` \u00d7 ${rows.length.toLocaleString("en")}`,
         el("span", { class: "aside" }, rows.length > 1 ? ` first ${at(row)}, last ${at(rows.at(-1))}` : ` ${at(row)}`)),
       el("p", { class: "exception" }, said), where && el("p", { class: "where" }, where),
       this.drawWayUp(row), rows.length > 1 && this.drawLinks(rows),
-      el("details", { toggle: fill, open: isOpen }, el("summary", {}, `traceback, arguments and output of #${run.num[row]}`), content));
+      el("details", { toggle: fill, open: isOpen },
+        el("summary", {}, `traceback, arguments and output of #${run.num[row]}`), content));
   }
 
   drawWayToMore(causes) {
-    const button = el("button", { type: "button", click: () => button.parentElement.replaceWith(...causes.map((rows) => this.drawCause(rows, false))) },
-      `show ${count(causes.length, "further kind")} of failure`);
-    return el("p", {}, button);
+    const way = el("p", {}, el("button", { type: "button",
+      click: () => way.replaceWith(...causes.map((rows) => this.drawCause(rows, false))) },
+    `show ${count(causes.length, "further kind")} of failure`));
+    return way;
   }
 
   // From the cause to the run's root: who called it, and what became of them.
@@ -84,18 +91,16 @@ class FailuresView {
   }
 
   drawList(heading, rows, q) {
-    return rows.length > 0 && el("section", { class: "followers" }, el("h2", {}, heading, el("span", { class: "aside" }, ` ${count(rows.length, "task")}`)),
-      this.drawLinks(rows, q));
+    return rows.length > 0 && el("section", { class: "followers" },
+      el("h2", {}, heading, el("span", { class: "aside" }, ` ${count(rows.length, "task")}`)), this.drawLinks(rows, q));
   }
 
   // The first of many, and ways to the others.
   drawLinks(rows, q = `name:"${this.run.nameOf(rows[0])}" state:failed`, most = TASKS_AT_FIRST) {
     const box = el("p", { class: "links" }, rows.slice(0, most).flatMap((row) => [linkToTask(this.run, row), " "]));
     const rest = rows.length - most, all = `show all ${rows.length.toLocaleString("en")}`;
-    if (rest > 0) {
-      box.append(rows.length > TASKS_AT_MOST ? inTree(q, all)
-        : el("button", { type: "button", click: () => box.replaceWith(this.drawLinks(rows, q, TASKS_AT_MOST)) }, all));
-    }
+    const more = el("button", { type: "button", click: () => box.replaceWith(this.drawLinks(rows, q, TASKS_AT_MOST)) }, all);
+    if (rest > 0) box.append(rows.length > TASKS_AT_MOST ? inTree(q, all) : more);
     return box;
   }
 }

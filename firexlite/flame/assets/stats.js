@@ -1,7 +1,7 @@
 // What the tasks of each service took.
 
-// By index of the service's name: {size, failed, self, share, median, p95, longest, queue, cpu, peak, retries}, in ms and MiB, -1
-// where nothing is known. marks: the rows that count, null for all; what was set aside never does.
+// By index of the service's name: {size, failed, self, share, median, p95, longest, queue, cpu, peak, retries}, in ms and
+// MiB, -1 where nothing is known. marks: the rows that count, null for all; what was set aside never does.
 function serviceStats(run, marks = null) {
   const { names, name, start, self, cpu, peak } = run;
   const stats = names.map(() => ({ size: 0, failed: 0, self: 0, retries: 0, cpu: -1, peak: -1 })), ran = [];
