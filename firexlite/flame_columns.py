@@ -49,13 +49,13 @@ class Columns:
     def __init__(self, run: Mapping, generated_at: object) -> None:
         self.zero = _time(run.get("started"))
         self.open_end = _end_of_what_is_open(run, generated_at)
-        self.life_ends = {life.get("n"): _time(life.get("ended")) for life in run.get("incarnations") or ()}
         self._last_end = _time(run.get("ended"))
         self.names: dict[str, int] = {}
         self.hosts: dict[str, int] = {}
         self.errors: dict[tuple[str, str], int] = {}
         self.place_of: dict[object, int] = {}
         self.counts: dict[str, int] = {}        # by state, of what was not set aside
+        self.life_ends = {life.get("n"): _time(life.get("ended")) for life in run.get("incarnations") or ()}
         self.columns: dict[str, list[int]] = {name: [] for name in (
             "num", "parent", "name", "state", "flags", "host", "released", "queue", "runtime", "cpu", "peak")}
         self.sparse: dict[str, dict[int, Any]] = {name: {} for name in (

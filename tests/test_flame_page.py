@@ -221,10 +221,10 @@ def test_the_link_of_a_failure_opens_its_task(opened):
     page = opened(failing_run(), fragment="#/overview")
 
     page.click(".failure h3 a")
+    page.press("2")
 
     page.wait_for("!document.querySelector('#drawer').hidden")
     assert "#4 checkout" in page.text("#drawer")
-    page.press("2")
     assert page.each(".row[aria-selected=true]", "id") == ["row-3"]
 
 
