@@ -120,7 +120,7 @@ def test_services_are_summed_up_and_those_that_took_most_come_first(big):
     shown = lines(page, "Services")
 
     assert [line[0] for line in shown] == [name for name, _ in own.most_common(8)]
-    for name, n, self, median, p95, longest, _, failures in shown:
+    for name, n, failures, self, median, p95, longest, _ in shown:
         in_order = sorted(times[name])
         nearest = [in_order[math.ceil(part * len(in_order)) - 1] for part in (0.5, 0.95, 1)]
         assert (int(n), int(failures or 0)) == (len(in_order), failed[name])
@@ -336,7 +336,7 @@ def test_followers_are_listed_below_the_causes(opened):
 
     assert dict(zip(page.each(".followers h2"), page.each(".followers .links"), strict=True)) == {
         "Failed because of another task 1 task": "#1 top ",
-        "Skipped, for a task before them did not succeed 1 task": "#35 after ",
+        "Skipped behind a failure 1 task": "#35 after ",
         "Failed and tried again 1 task": "#34 tried "}
 
 

@@ -4,7 +4,7 @@
 const SLACK_MS = 0.3;  // times are rounded: an end may seem to lie behind what it set off
 
 // [{row, from, to, kind}] in time order, without a gap from the run's first moment to its last end; `kind` is one of BAR_KINDS,
-// or "down" where no process lived. No task is entered twice, so that this ends, whatever the data.
+// or "gone" where no process lived. No task is entered twice, so that this ends, whatever the data.
 function criticalPath(run) {
   const path = [], walks = new Map(), entered = new Uint8Array(run.size);
   const endOf = (row) => run.start[row] + run.runtime[row];
@@ -46,13 +46,13 @@ function criticalPath(run) {
     for (; bars.length; bars.pop()) {
       const [kind, , from, length] = bars[bars.length - 1];
       if (from >= at) continue;
-      if (from + length < at - SLACK_MS) take(row, from + length, "down");
+      if (from + length < at - SLACK_MS) take(row, from + length, "gone");
       const waited = kind === WAITED || (kind === RAN && hidesWaits);
       const child = lastChild(children, waited ? from : kind === ASLEEP ? at - SLACK_MS : Infinity);
       take(row, child < 0 ? from : endOf(child), BAR_KINDS[kind]);
       if (child >= 0) return child;
     }
-    take(row, run.start[row], "down");
+    take(row, run.start[row], "gone");
     return releaserOf(row);
   };
 
@@ -66,8 +66,11 @@ function criticalPath(run) {
 }
 
 lazily(Run, "critical", criticalPath);
-lazily(Run, "isCritical", (run) => {  // by row
-  const marks = new Uint8Array(run.size);
-  for (const { row } of run.critical) marks[row] = 1;
-  return marks;
+lazily(Run, "criticalByRow", (run) => {
+  const byRow = new Map();
+  for (const stretch of run.critical) {
+    if (!byRow.has(stretch.row)) byRow.set(stretch.row, []);
+    byRow.get(stretch.row).push(stretch);
+  }
+  return byRow;
 });

@@ -7,7 +7,8 @@ const OPENED_STEPS = 15;   // what Enter opens, to each side of the mark
 class Curve extends Timeline {
   constructor(page) {
     super(page, el("div", { class: "over" }), el("div", { class: "under" }));
-    const { workers } = page.run.facts.run;
+    const { workers, incarnations: lives = [] } = page.run.facts.run;
+    this.alive = lives.slice(1).reduce((ms, { started }, n) => ms - (started - lives[n].ended) * 1000, page.run.span);
     Object.assign(this, concurrency(page.run, STEPS));
     this.top = HEADROOM * Math.max(1, this.peak, workers ?? 0);
     const limit = workers && el("span", { class: "limit" }, count(workers, "worker"));
@@ -50,11 +51,11 @@ class Curve extends Timeline {
 
   // Say what ran at a step; at none, of the whole run.
   point(step) {
-    const { run } = this, isAny = step !== null;
+    const isAny = step !== null;
     this.mark.hidden = !isAny;
     if (isAny) this.step = Math.min(STEPS - 1, Math.max(0, step));
     this.mark.style.left = `${((this.step + 0.5) / STEPS) * 100}%`;
-    const [mean, most] = isAny ? [this.mean[this.step], this.most[this.step]] : [this.ran / run.span, this.peak];
+    const [mean, most] = isAny ? [this.mean[this.step], this.most[this.step]] : [this.ran / this.alive, this.peak];
     const when = isAny ? `at ${duration(this.timeOf(this.step))}: ` : "";
     const average = mean.toFixed(mean < 1 ? 2 : 1);
     this.said.textContent = when + (mean === most ? count(most, "task") : `${average} on average, ${most} at most`);

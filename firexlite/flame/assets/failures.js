@@ -23,7 +23,7 @@ class FailuresView {
       causes.slice(0, KINDS_AT_FIRST).map((rows, n) => this.drawCause(rows, n === 0)),
       causes.length > KINDS_AT_FIRST && this.drawWayToMore(causes.slice(KINDS_AT_FIRST)),
       this.drawList("Failed because of another task", because, "state:failed"),
-      this.drawList("Skipped, for a task before them did not succeed", skipped, "state:skipped"),
+      this.drawList("Skipped behind a failure", skipped, "state:skipped"),
       this.drawList("Revoked", revoked, "state:revoked"),
       this.drawList("Failed and tried again", endedAs("retried")),
       this.drawList("Lost with their process and run again", endedAs("lost"))));

@@ -4,7 +4,7 @@ const LEAST_PIECE = 0.3, LEAST_NAMED = 2.5;  // percent of the axis: shorter str
 const BRIEF_LINES = 5;                       // of failures that are told in a line; see overview.css
 const PATH_LINES = 12, SERVICE_LINES = 8, TASK_LINES = 10, OPEN_LINES = 12, MOST_LINES = 500;
 const SAID = {
-  queued: "in the queue", ran: "ran", waited: "waited", asleep: "asleep", backoff: "before a retry", down: "no process" };
+  queued: "in the queue", ran: "ran", waited: "waited", asleep: "asleep", backoff: "before a retry", gone: "no process" };
 const OPEN_STATES = ["running", "blocked", "ready", "waiting"];
 
 class OverviewView {
@@ -13,6 +13,7 @@ class OverviewView {
     const { incarnations = [], snapshot } = this.run.facts.run;
     this.lives = incarnations;
     this.foldFailures(element);
+    addEventListener("resize", () => { if (!element.hidden) this.draw(); });
     element.append(el("div", { class: "panels" },
       snapshot && this.drawOpen(),
       panel("Time", this.sayTimes(), this.curve.element, this.drawStrip()),
@@ -36,13 +37,12 @@ class OverviewView {
   }
 
   sayTimes() {
-    const { run, curve, lives } = this, { workers } = run.facts.run;
-    const down = lives.slice(1).reduce((ms, { started }, n) => ms + (started - lives[n].ended) * 1000, 0);
-    const used = run.self.reduce((sum, ms) => sum + ms, 0);
+    const { run, curve } = this, { workers } = run.facts.run;
+    const used = run.self.reduce((sum, ms) => sum + ms, 0), gone = run.span - curve.alive;
     return [
-      `${duration(run.span)} by the clock`, down > 0 && `${duration(down)} of it without a process`,
+      `${duration(run.span)} by the clock`, gone > 0 && `${duration(gone)} of it without a process`,
       `${duration(used)} in bodies of tasks`, `${curve.peak} at most`,
-      workers && `${share(used, (run.span - down) * workers)} of ${count(workers, "worker")} used`,
+      workers && `${share(used, curve.alive * workers)} of ${count(workers, "worker")} used`,
     ].filter(Boolean).join(" \u00b7 ");
   }
 
@@ -109,11 +109,12 @@ class OverviewView {
     const timed = (heading) => el("span", { title: "from start to end" }, heading);
     const rows = greatest(stats.length, (at) => stats[at].self, SERVICE_LINES).map((at) => {
       const { size, self, median, p95, longest, cpu, failed } = stats[at], q = `name:"${run.names[at]}"`;
-      return [inTree(q, run.names[at]), size.toLocaleString("en"), ...[self, median, p95, longest, cpu].map(time),
-        failed > 0 && inTree(`${q} state:failed`, el("b", { class: "state failed" }, failed.toLocaleString("en")))];
+      return [inTree(q, run.names[at]), size.toLocaleString("en"),
+        failed > 0 && inTree(`${q} state:failed`, el("b", { class: "state failed" }, failed.toLocaleString("en"))),
+        ...[self, median, p95, longest, cpu].map(time)];
     });
     return [
-      table(["", "tasks", "itself", timed("median"), timed("95 %"), timed("longest"), "CPU", "failed"], rows),
+      table(["", "tasks", "failed", "itself", timed("median"), timed("95 %"), timed("longest"), "CPU"], rows),
       page.views.has("table") && el("p", { class: "aside" },
         el("a", { href: "#/table" }, `all ${count(stats.length, "service")}`)),
     ];

@@ -104,7 +104,7 @@ class Timeline {
 
   drawBars(row) {
     const { run } = this;
-    const bars = el("div", { class: run.isCritical[row] ? "bars critical" : "bars", title: this.describe(row) });
+    const bars = el("div", { class: "bars", title: this.describe(row) });
     const least = (BARS_PX / (this.ticks.clientWidth || 1000)) * 100;
     let last = null;
     for (const [kind, outcome, start, length] of run.barsOf(row)) {
@@ -121,14 +121,28 @@ class Timeline {
       }
     }
     if (last) bars.append(drawBar(last));
+    bars.append(...this.drawCritical(row, least));
     return bars;
+  }
+
+  // Below the bars: when this row decided how long the run took.
+  drawCritical(row, least) {
+    const marks = [];
+    for (const { from, to } of this.run.criticalByRow.get(row) ?? []) {
+      const left = Math.max(0, this.percent(from)), right = Math.min(100, this.percent(to)), last = marks[marks.length - 1];
+      if (right < 0 || left > 100) continue;
+      if (last && left - last.right < least) last.right = right;
+      else marks.push({ left, right, look: "critical", tag: "u" });
+    }
+    return marks.map(drawBar);
   }
 
   describe(row) {
     const { start, runtime, queue } = this.run;
     if (start[row] < 0) return `${this.run.nameOf(row)}: ${this.run.stateOf(row)}, did not run`;
     return `${this.run.nameOf(row)}: ${this.run.stateOf(row)}, from ${duration(start[row])} for ${duration(runtime[row])}`
-      + (queue[row] >= 1 ? `, after ${duration(queue[row])} in the queue` : "");
+      + (queue[row] >= 1 ? `, after ${duration(queue[row])} in the queue` : "")
+      + (this.run.criticalByRow.has(row) ? "; on the critical path" : "");
   }
 
   drawAxis() {
@@ -201,8 +215,8 @@ class Timeline {
   }
 }
 
-function drawBar({ left, right, look }) {
-  const bar = el("i", { class: look });
+function drawBar({ left, right, look, tag = "i" }) {
+  const bar = el(tag, { class: look });
   bar.style.left = `${left}%`;
   bar.style.width = `${right - left}%`;
   return bar;
