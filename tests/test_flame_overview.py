@@ -4,12 +4,13 @@ from __future__ import annotations
 import collections
 import json
 import math
+import re
 from itertools import pairwise
 
 import pytest
 from browser import Browser, Page
 from simulated import Simulation
-from test_flame_page import START, failing_run, index_of, many, model, task
+from test_flame_page import FORBIDDEN, START, failing_run, hostile_run, index_of, many, model, task
 
 from firexlite.flame_export import render_html
 
@@ -355,6 +356,21 @@ def test_many_kinds_of_failure_are_folded(opened):
     assert page.count(".cause") == 60
     page.press("1")
     assert page.text(".failures .more") == "52 further kinds of failure"
+
+
+@pytest.mark.parametrize("view", ["overview", "failures"])
+def test_hostile_texts_are_shown_and_never_run_here_either(opened, view):
+    page = opened(hostile_run(), fragment=f"#/{view}")
+
+    page.evaluate("[...document.querySelectorAll('.causes > p button')].forEach((button) => button.click())")
+    page.evaluate("[...document.querySelectorAll('.cause details')].forEach((details) => { details.open = true; })")
+    page.wait_for("[...document.querySelectorAll('.cause details')].every((details) => details.querySelector('pre'))")
+
+    shown = page.text(f"#view-{view}")
+    assert all(payload in shown for payload in ("<img src=x onerror=window.PWN=1>", "<svg onload=window.PWN=1>"))
+    assert page.evaluate("window.PWN") is None
+    assert page.count(FORBIDDEN) == 0
+    assert all(re.match("https?:|#", address) for address in page.each("a[href]", "getAttribute('href')"))
 
 
 # --- shape and speed ------------------------------------------------------------------------------------------------
