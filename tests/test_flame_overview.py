@@ -348,21 +348,34 @@ def test_a_run_without_failure_says_so(opened):
 
 
 def test_many_kinds_of_failure_are_folded(opened):
-    run = model(*(task(num, state="failed", exception=f"OSError({num})") for num in range(1, 61)))
+    run = model(*(task(num, f"service_{num}", state="failed", exception="OSError()") for num in range(1, 61)))
     page = opened(run, fragment="#/failures")
 
     assert page.count(".cause") == 25
     page.click(".causes > p button")
     assert page.count(".cause") == 60
     page.press("1")
-    assert page.text(".failures .more") == "52 further kinds of failure"
+    assert page.text(".failures > .more") == "all kinds of failure"
+    assert page.evaluate("[...document.querySelectorAll('.brief li')].filter((line) => line.checkVisibility()).length") == 5
+
+
+def test_one_line_of_code_that_failed_with_many_messages_is_one_cause(opened):
+    def failed(num: int, said: str, line: int) -> dict:
+        return task(num, state="failed", exception=f"OSError('{said}')", error_context=f"net.py:{line} in dial",
+                    traceback=f"Traceback\n  File x\nOSError: {said}")
+
+    page = opened(model(*(failed(num, f"port {num}", 5) for num in range(1, 8)), failed(8, "x", 9), failed(9, "y", 9)),
+                  fragment="#/failures")
+
+    assert page.each(".cause h2") == ["greet \u00d7 7 first at 1.5 s, last at 7.5 s", "greet at 8.5 s", "greet at 9.5 s"]
+    assert page.each(".cause > .exception + .aside") == ["and 6 other messages from the same line"]
 
 
 @pytest.mark.parametrize("view", ["overview", "failures"])
 def test_hostile_texts_are_shown_and_never_run_here_either(opened, view):
     page = opened(hostile_run(), fragment=f"#/{view}")
 
-    page.evaluate("[...document.querySelectorAll('.causes > p button')].forEach((button) => button.click())")
+    page.evaluate("document.querySelector('.causes > p button')?.click()")
     page.evaluate("[...document.querySelectorAll('.cause details')].forEach((details) => { details.open = true; })")
     page.wait_for("[...document.querySelectorAll('.cause details')].every((details) => details.querySelector('pre'))")
 

@@ -1,6 +1,6 @@
 // Why the run failed: each kind of root cause with the tasks that it struck, then what failed or did not run because of them.
 
-const KINDS_AT_FIRST = 25;
+const KINDS_AT_FIRST = 25, MOST_MESSAGES = 5;  // of one line of code; more are told as one kind
 const TASKS_AT_FIRST = 20, TASKS_AT_MOST = 500;  // links of a list; the tree has all
 
 class FailuresView {
@@ -35,20 +35,26 @@ class FailuresView {
 
   // The rows that failed by themselves, alike ones together, each and all in order of time.
   findCauses() {
-    const { run } = this, alike = new Map(), endOf = (row) => run.start[row] + run.runtime[row];
-    for (let row = 0; row < run.size; row++) {
-      if (!run.hasFailed(row) || this.isExplained(row)) continue;
-      const kind = `${run.name[row]} ${run.error[row]}`;
-      if (!alike.has(kind)) alike.set(kind, []);
-      alike.get(kind).push(row);
-    }
-    const causes = [...alike.values()];
-    for (const rows of causes) rows.sort((a, b) => endOf(a) - endOf(b));
-    return causes.sort(([a], [b]) => endOf(a) - endOf(b));
+    const { run } = this, failed = [], endOf = (row) => run.start[row] + run.runtime[row];
+    for (let row = 0; row < run.size; row++) if (run.hasFailed(row) && !this.isExplained(row)) failed.push(row);
+    failed.sort((a, b) => endOf(a) - endOf(b));
+    const places = groupedBy(failed, (row) => [run.name[row], ...this.placeOf(row)].join("\n"));
+    const kinds = places.flatMap((rows) => {
+      const byMessage = groupedBy(rows, (row) => run.error[row]);
+      return byMessage.length > MOST_MESSAGES ? [rows] : byMessage;
+    });
+    return kinds.sort(([a], [b]) => endOf(a) - endOf(b));
+  }
+
+  // The class of a row's exception, and where it was raised.
+  placeOf(row) {
+    const [said = "", where] = this.run.errors[this.run.error[row]] ?? [];
+    return [/^[\w.]*/.exec(said)[0], where];
   }
 
   drawCause(rows, isOpen) {
     const { run } = this, [row] = rows, [said, where] = run.errors[run.error[row]] ?? [];
+    const messages = new Set(rows.map((one) => run.error[one])).size;
     const at = (one) => `at ${duration(run.start[one] + run.runtime[one])}`, content = el("div", {});
     const fill = async ({ currentTarget: { open } }) => {
       if (!open || content.hasChildNodes()) return;
@@ -59,7 +65,9 @@ class FailuresView {
       el("h2", {}, el("span", { class: "state failed" }, run.nameOf(row)),
         rows.length > 1 && ` \u00d7 ${rows.length.toLocaleString("en")}`,
         el("span", { class: "aside" }, rows.length > 1 ? ` first ${at(row)}, last ${at(rows.at(-1))}` : ` ${at(row)}`)),
-      el("p", { class: "exception" }, said), where && el("p", { class: "where" }, where),
+      el("p", { class: "exception" }, said),
+      messages > 1 && el("p", { class: "aside" }, `and ${count(messages - 1, "other message")} from the same line`),
+      where && el("p", { class: "where" }, where),
       this.drawWayUp(row), rows.length > 1 && this.drawLinks(rows),
       el("details", { toggle: fill, open: isOpen },
         el("summary", {}, `traceback, arguments and output of #${run.num[row]}`), content));
@@ -106,3 +114,14 @@ class FailuresView {
 }
 
 const command = (text) => [el("code", {}, text), " ", copyButton(() => text)];
+
+// The items in lists of those with one key, in the order of their first.
+function groupedBy(items, keyOf) {
+  const groups = new Map();
+  for (const item of items) {
+    const key = keyOf(item);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(item);
+  }
+  return [...groups.values()];
+}

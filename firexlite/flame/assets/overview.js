@@ -30,9 +30,9 @@ class OverviewView {
 
   // What failed was written with the file; of many kinds, most are left to the view of failures.
   foldFailures(element) {
-    const folded = element.querySelectorAll(".brief li").length - BRIEF_LINES;
-    if (folded <= 0) return;
-    const all = el("a", { href: "#/failures" }, `${count(folded, "further kind")} of failure`);
+    if (element.querySelectorAll(".brief li").length <= BRIEF_LINES) return;
+    element.querySelector(".failures > .more")?.remove();
+    const all = el("a", { href: "#/failures" }, "all kinds of failure");
     element.querySelector(".failures").append(el("p", { class: "more" }, all));
   }
 
@@ -175,7 +175,11 @@ class OverviewView {
 const panel = (heading, said, ...content) =>
   el("section", { class: "panel" }, el("h2", {}, heading, " ", el("span", { class: "aside" }, said)), ...content.flat());
 
-const share = (part, whole) => (whole > 0 ? `${((part / whole) * 100).toFixed(part / whole < 0.1 ? 1 : 0)} %` : "");
+// In percent; what is not all does not round up to it.
+function share(part, whole) {
+  const percent = (part / whole) * 100;
+  return whole > 0 ? `${percent.toFixed(percent < 10 || (percent > 99 && percent < 100) ? 1 : 0)} %` : "";
+}
 
 // A link to the tasks that a search finds.
 const inTree = (q, content) => el("a", { href: `#/tree?${new URLSearchParams({ q, only: 1 })}` }, content);
