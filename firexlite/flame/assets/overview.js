@@ -41,7 +41,7 @@ class OverviewView {
     const used = run.self.reduce((sum, ms) => sum + ms, 0), gone = run.span - curve.alive;
     return [
       `${duration(run.span)} by the clock`, gone > 0 && `${duration(gone)} of it without a process`,
-      `${duration(used)} in bodies of tasks`, `${curve.peak} at most`,
+      `${duration(used)} in bodies of tasks`, `at most ${curve.peak} at once`,
       workers && `${share(used, curve.alive * workers)} of ${count(workers, "worker")} used`,
     ].filter(Boolean).join(" \u00b7 ");
   }
