@@ -64,6 +64,7 @@ class Columns:
         self.errors: dict[tuple[str, str], int] = {}
         self.place_of: dict[Any, int] = {}
         self.counts: dict[str, int] = {}        # by state, of what was not set aside
+        self.life_ends = {life.get("n"): _time(life.get("ended")) for life in run.get("incarnations") or ()}
         self.columns: dict[str, list[int]] = {name: [] for name in (
             "num", "parent", "name", "state", "flags", "host", "released", "queue", "runtime", "cpu", "peak")}
         self.sparse: dict[str, dict[int, Any]] = {name: {} for name in (
@@ -160,13 +161,14 @@ class Columns:
             outcome = attempt.get("state") or task.get("state")
             if attempt:
                 ended_before = attempt
-            if outcome == "lost":  # a worker that was killed left no move behind: its attempt knows when that was
-                until = min(until, _time(attempt.get("ended")) or until)
+            if outcome == "lost":  # who is killed leaves no move behind, but its attempt and its incarnation know when that was
+                ends = _time(attempt.get("ended")), self.life_ends.get(attempt.get("incarnation"))
+                until = min(until, *(max(since, end) for end in ends if end is not None))
             if kind == WAITED and following[0] == READY and attempt.get("state") == "suspended":
                 kind = ASLEEP
             if kind == QUEUED and ended_before.get("state") == "retried":
                 kind, outcome = BACKOFF, "retried"
-            if until > since:
+            if until > since or kind == RAN:  # also a body that was killed as it began
                 bars.append((kind, _outcome(outcome), since, until))
         if 0 < len(bars) <= MAX_BARS:
             return bars

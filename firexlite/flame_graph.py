@@ -118,8 +118,8 @@ class _Builder:
         return {"id": self.firex_id, "firex_id": self.firex_id, "chain": run.chain, "state": run.state,
                 "started": run.created, "ended": run.ended if is_over else None, "root": 1, "inputs": run.inputs,
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
-                "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
-                "truncated": {}, "redacted": 0,
+                "workers": options.get("workers"), "incarnations": self.incarnations, "counts": self.history.counts(),
+                "snapshot": not is_over, "truncated": {}, "redacted": 0,
                 "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}",
                 **why(self.history, run)}
 

@@ -158,13 +158,13 @@ def browser():
 
 @pytest.fixture
 def opened(browser, tmp_path):
-    """A maker of pages: ``opened(model)``; whatever they do, no page may complain or ask the network."""
+    """A maker of pages: ``opened(model)``, at its tree; whatever they do, no page may complain or ask the network."""
     pages = []
 
     def open_page(model: dict, **how: object):
         path = tmp_path / f"flame-{len(pages)}.html"
         path.write_text(render_html(model), encoding="ascii")
-        pages.append(browser.open(path, **how))
+        pages.append(browser.open(path, **{"fragment": "#/tree", **how}))
         return pages[-1]
 
     yield open_page
@@ -218,9 +218,10 @@ def test_failures_alike_are_told_once(opened):
 
 
 def test_the_link_of_a_failure_opens_its_task(opened):
-    page = opened(failing_run())
+    page = opened(failing_run(), fragment="#/overview")
 
     page.click(".failure h3 a")
+    page.press("2")
 
     page.wait_for("!document.querySelector('#drawer').hidden")
     assert "#4 checkout" in page.text("#drawer")

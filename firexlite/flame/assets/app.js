@@ -1,6 +1,12 @@
 // The page comes to life: reads its data, joins the views, follows the address and the keys.
 
-const VIEWS = [["tree", "Tree", TreeView], ["graph", "Graph", GraphView]];
+const VIEWS = [
+  ["overview", "Overview", OverviewView],
+  ["tree", "Tree", TreeView],
+  ["graph", "Graph", GraphView],
+  ["failures", "Failures", FailuresView],
+];
+const SMALL_RUN = 50;   // tasks
 const ADDRESS = ["root", "q", "only", "t", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
 
 class Page {
@@ -12,6 +18,7 @@ class Page {
     this.drawer = new Drawer(this, byId("drawer"));
     this.search = new Search(this);
     this.views = new Map(VIEWS.map(([name, title, View]) => [name, this.addView(name, title, View)]));
+    this.takeFailures();
     this.listen();
   }
 
@@ -22,6 +29,12 @@ class Page {
     const element = byId(`view-${name}`)
       ?? byId("views").appendChild(el("section", { id: `view-${name}`, role: "tabpanel", "aria-labelledby": tab.id, hidden: true }));
     return { tab, element, view: null, make: () => new View(this, element) };
+  }
+
+  // What failed stands above all views in the file; with script it is the overview's: the others have the page to themselves.
+  takeFailures() {
+    const failures = document.querySelector("section.failures");
+    if (failures) this.views.get("overview").element.append(failures);
   }
 
   // --- the address, which says all that is to be seen: Back, links and bookmarks work
@@ -39,14 +52,18 @@ class Page {
   async follow() {
     const [, view, query] = /^#?(?:\/(\w+))?\??(.*)$/.exec(location.hash) ?? [];
     const asked = Object.fromEntries(new URLSearchParams(query ?? ""));
-    const shown = this.views.has(view) ? view : this.address.view ?? this.firstView();
+    const shown = this.views.has(view) ? view : this.address.view ?? this.firstView(asked);
     this.address = { view: shown, ...Object.fromEntries(ADDRESS.filter((name) => asked[name]).map((name) => [name, asked[name]])) };
     await this.search.look(this.address.q, Boolean(this.address.only));
     await this.followTask();
     this.show();
   }
 
-  firstView() { return VIEWS[0][0]; }
+  // The tree is the best picture of a run that ended well and fits on a screen, and it has whatever else an address asks for.
+  firstView(asked) {
+    const { run } = this, isCalm = !run.facts.run.snapshot && run.failuresBefore[run.size] === 0 && run.size <= SMALL_RUN;
+    return isCalm || Object.keys(asked).length ? "tree" : "overview";
+  }
 
   async followTask() {
     const { task } = this.address;

@@ -27,7 +27,7 @@ function visible(text) {
 
 function duration(ms) {
   if (ms < 10 && ms % 1) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
   if (ms < 60000) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000), minutes = Math.floor(seconds / 60);
   const two = (n) => String(n).padStart(2, "0");

@@ -180,6 +180,15 @@ class Run {
 const whole = document.readyState !== "loading" ? Promise.resolve()
   : new Promise((resolve) => addEventListener("DOMContentLoaded", resolve, { once: true }));
 
+// A property that is found when it is first asked for, and kept: `find(object)`.
+function lazily(Class, name, find) {
+  Object.defineProperty(Class.prototype, name, { get() {
+    const value = find(this);
+    Object.defineProperty(this, name, { value });
+    return value;
+  } });
+}
+
 function runningSum(differences) {
   const sums = new Float64Array(differences.length);
   let sum = 0;

@@ -38,28 +38,37 @@ function interpolate(pieces, value, from, to) {
   return a[to] + part * (b[to] - a[to]);
 }
 
-// Stretches, longer than a part of the run, in which no body ran: [[from, to], ...].
-function idleGaps(run) {
-  const busy = [];
-  for (let row = 0; row < run.size; row++) {
-    if (run.start[row] < 0) continue;
-    const bars = run.spans[row] ? run.barsOf(row) : null;
-    if (!bars) busy.push([run.start[row], run.start[row] + run.runtime[row]]);
-    else for (const [kind, , start, length] of bars) if (kind === RAN) busy.push([start, start + length]);
+// When bodies began and when they ended, each in order of time, in ms.
+function busyTimes({ size, start, runtime, spans }) {
+  const further = [], isSpecial = new Uint8Array(size);
+  for (const [row, bars] of Object.entries(spans)) {
+    isSpecial[row] = 1;
+    for (let i = 0; i < bars.length; i += 4) if (bars[i] === RAN) further.push([bars[i + 2], bars[i + 2] + bars[i + 3]]);
   }
-  busy.sort((a, b) => a[0] - b[0]);
-  const gaps = [];
-  let reached = 0;
-  for (const [from, to] of [...busy, [run.span, run.span]]) {
-    if (from - reached > run.span * IDLE_PART) gaps.push([reached, from]);
-    reached = Math.max(reached, to);
-  }
-  return busy.length ? gaps : [];
+  let n = 0;
+  const starts = new Float64Array(size + further.length), ends = new Float64Array(size + further.length);
+  const add = (from, to) => { starts[n] = from; ends[n++] = to; };
+  for (let row = 0; row < size; row++) if (start[row] >= 0 && !isSpecial[row]) add(start[row], start[row] + runtime[row]);
+  for (const [from, to] of further) add(from, to);
+  return { starts: starts.subarray(0, n).sort(), ends: ends.subarray(0, n).sort() };
 }
+
+// Stretches, longer than a part of the run, in which no body ran: [[from, to], ...].
+function idleGaps({ span, busy: { starts, ends } }) {
+  const gaps = [];
+  for (let n = 0; n <= starts.length; n++) {  // as many had begun as had ended
+    const from = n ? ends[n - 1] : 0, to = n < starts.length ? starts[n] : span;
+    if (to - from > span * IDLE_PART) gaps.push([from, to]);
+  }
+  return starts.length ? gaps : [];
+}
+
+lazily(Run, "busy", busyTimes);
+lazily(Run, "scale", (run) => new Scale(run));
 
 class Timeline {
   constructor(page, ticks, grid) {
-    Object.assign(this, { page, run: page.run, ticks, grid, scale: new Scale(page.run) });
+    Object.assign(this, { page, run: page.run, ticks, grid, scale: page.run.scale });
     ticks.addEventListener("pointerdown", (event) => this.startDrag(event));
     ticks.addEventListener("dblclick", () => this.zoom());
     ticks.addEventListener("wheel", (event) => this.wheel(event, true), { passive: false });
@@ -69,7 +78,7 @@ class Timeline {
   zoom(from = 0, to = this.run.span, how = {}) {
     const isAll = from <= 0 && to >= this.run.span;
     const seconds = (ms) => String(Number((Math.min(this.run.span, Math.max(0, ms)) / 1000).toFixed(5)));
-    this.page.go({ t: isAll ? undefined : `${seconds(from)}-${seconds(to)}` }, how);
+    this.page.go({ view: "tree", t: isAll ? undefined : `${seconds(from)}-${seconds(to)}` }, how);
   }
 
   // Zoom at the pointer. Over the rows, where the wheel scrolls, only with Ctrl.
@@ -84,8 +93,8 @@ class Timeline {
     this.zoom(this.scale.timeAt(left), this.scale.timeAt(left + wanted), { replace: true });
   }
 
-  draw() {
-    const [, from, to] = /^([\d.]+)-([\d.]+)$/.exec(this.page.address.t ?? "") ?? [];
+  draw(shown = this.page.address.t ?? "") {
+    const [, from, to] = /^([\d.]+)-([\d.]+)$/.exec(shown) ?? [];
     [this.from, this.to] = Number(to) > Number(from) ? [from * 1000, to * 1000] : [0, this.run.span];
     [this.left, this.right] = [this.scale.at(this.from), this.scale.at(this.to)];
     this.drawAxis();
@@ -95,7 +104,7 @@ class Timeline {
 
   drawBars(row) {
     const { run } = this;
-    const bars = el("div", { class: run.critical?.[row] ? "bars critical" : "bars", title: this.describe(row) });
+    const bars = el("div", { class: "bars", title: this.describe(row) });
     const least = (BARS_PX / (this.ticks.clientWidth || 1000)) * 100;
     let last = null;
     for (const [kind, outcome, start, length] of run.barsOf(row)) {
@@ -112,14 +121,28 @@ class Timeline {
       }
     }
     if (last) bars.append(drawBar(last));
+    bars.append(...this.drawCritical(row, least));
     return bars;
+  }
+
+  // Below the bars: when this row decided how long the run took.
+  drawCritical(row, least) {
+    const marks = [];
+    for (const { from, to } of this.run.criticalByRow.get(row) ?? []) {
+      const left = Math.max(0, this.percent(from)), right = Math.min(100, this.percent(to)), last = marks[marks.length - 1];
+      if (right < 0 || left > 100) continue;
+      if (last && left - last.right < least) last.right = right;
+      else marks.push({ left, right, look: "critical", tag: "u" });
+    }
+    return marks.map(drawBar);
   }
 
   describe(row) {
     const { start, runtime, queue } = this.run;
     if (start[row] < 0) return `${this.run.nameOf(row)}: ${this.run.stateOf(row)}, did not run`;
     return `${this.run.nameOf(row)}: ${this.run.stateOf(row)}, from ${duration(start[row])} for ${duration(runtime[row])}`
-      + (queue[row] >= 1 ? `, after ${duration(queue[row])} in the queue` : "");
+      + (queue[row] >= 1 ? `, after ${duration(queue[row])} in the queue` : "")
+      + (this.run.criticalByRow.has(row) ? "; on the critical path" : "");
   }
 
   drawAxis() {
@@ -192,8 +215,8 @@ class Timeline {
   }
 }
 
-function drawBar({ left, right, look }) {
-  const bar = el("i", { class: look });
+function drawBar({ left, right, look, tag = "i" }) {
+  const bar = el(tag, { class: look });
   bar.style.left = `${left}%`;
   bar.style.width = `${right - left}%`;
   return bar;
