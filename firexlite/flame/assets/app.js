@@ -1,6 +1,7 @@
 // The page comes to life: reads its data, joins the views, follows the address and the keys.
 
-const VIEWS = [["tree", "Tree", TreeView], ["table", "Table", TableView]];
+const VIEWS = [["tree", "Tree", TreeView], ["table", "Table", TableView],
+  ["logs", "Logs", LogsView], ["run", "Run", RunView]];
 const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
 
 class Page {

@@ -129,9 +129,7 @@ class Drawer {
       queue: task.queue_name, "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
       "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };
-    const present = Object.entries(shown).filter(([, value]) => value !== undefined && value !== null && value !== "");
-    return present.length ? el("table", { class: "values" }, el("tbody", {}, present.map(([name, value]) =>
-      el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))) : null;
+    return drawFacts(shown);
   }
 
   linkTo(num) {
@@ -159,6 +157,7 @@ function section(heading, content) {
 
 function drawResult(result) {
   const isNamed = result !== null && typeof result === "object" && !Array.isArray(result);
+  if (isNamed && !hasAny(result)) return null;
   return isNamed && !Object.keys(result).some((key) => key.startsWith("$")) ? drawValues(result) : drawValue(result);
 }
 
