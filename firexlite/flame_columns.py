@@ -31,9 +31,10 @@ LEVEL = 6             # of compression
 DEFAULTS: dict[str, Any] = {
     **dict.fromkeys(("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state")), "chain_depth": 0, "plugin": False,
     "host": None, "started": None, "runtime": None, "states": [], "attempts": [],
-    **dict.fromkeys(("queue", "self", "child_wait", "backoff", "asleep", "down"), 0), "replayed_in": [], "args": {}, "defaults": {},
-    **dict.fromkeys(("result", "exception", "traceback", "cause", "error_context")), "flame_data": {}, "external_commands": {},
-    "extra_parents": [], "cached_from": None, "aside": False, "log": None,
+    **dict.fromkeys(("queue", "self", "child_wait", "backoff", "asleep", "down"), 0),
+    "replayed_in": [], "args": {}, "defaults": {},
+    **dict.fromkeys(("result", "exception", "traceback", "cause", "error_context")),
+    "flame_data": {}, "external_commands": {}, "extra_parents": [], "cached_from": None, "aside": False, "log": None,
     "due": None, "queue_name": None, "retries": 0, "revoke_reason": None}
 
 Task = Mapping[str, Any]
@@ -198,8 +199,8 @@ class Columns:
         zero = self.zero or 0.0
         ends = [end for end in (self._last_end, self.open_end if self.open_end > zero else None) if end is not None]
         return {"zero": zero, "span": max((_ticks(end - zero) for end in ends), default=0) or PER_MS, "states": OUTCOMES,
-                "names": list(self.names), "hosts": list(self.hosts), "errors": list(self.errors), "chunks": chunks, "defaults": DEFAULTS,
-                **self.columns, **self.sparse}
+                "names": list(self.names), "hosts": list(self.hosts), "errors": list(self.errors), "chunks": chunks,
+                "defaults": DEFAULTS, **self.columns, **self.sparse}
 
 
 class Chunks:

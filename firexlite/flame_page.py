@@ -17,8 +17,8 @@ from typing import Any, TextIO
 from .flame_columns import Chunks, Columns, is_failed, packed
 from .flame_summary import summary, title
 
-SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "tree.js", "drawer.js", "search.js", "table.js", "logs.js", "about.js",
-           "app.js")
+SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "tree.js", "drawer.js", "search.js", "table.js",
+           "logs.js", "about.js", "app.js")
 STYLES = ("page.css", "views.css", "table.css")
 MOST_BYTES = 200 * 1024 * 1024  # of the file, about
 

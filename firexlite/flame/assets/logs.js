@@ -18,7 +18,7 @@ class LogsView {
     this.end = el("div");
     element.append(el("p", { class: "above" }, this.field, el("label", {}, this.failed, " failed tasks only"), this.said),
       el("div", { class: "logs" }, this.above, this.blocks, this.end));
-    new IntersectionObserver(() => this.drawMore(), { rootMargin: `${AHEAD_PX}px` }).observe(this.end);
+    for (const event of ["scroll", "resize"]) addEventListener(event, () => this.drawMore(), { passive: true });
   }
 
   // Begin anew if other lines are asked for than before.
@@ -74,7 +74,9 @@ class LogsView {
       if (this.turn !== turn) return;
       this.next += drawn.length;
       blocks.append(...drawn);
+      const height = blocks.offsetHeight;
       while (blocks.childElementCount > MOST_BLOCKS) { blocks.firstChild.remove(); this.first++; }
+      scrollBy(0, blocks.offsetHeight - height);  // so that what one reads stays where it is
     }
     this.above.hidden = !this.first;
     this.above.textContent = `show what ${count(this.first, "task")} printed before`;

@@ -19,7 +19,7 @@ function taskColumns(run) {
   return [
     ["num", "#", (row) => run.num[row], String],
     ["name", "name", (row) => names.rank[run.name[row]], names.text],
-    ["state", "state", (row) => run.state[row], (_, row) => [el("i", { class: `dot ${run.lookOf(row)}` }), el("span", {}, " ", run.stateOf(row))]],
+    ["state", "state", (row) => run.state[row], (_, row) => [el("i", { class: `dot ${run.lookOf(row)}` }), el("span", {}, run.stateOf(row))]],
     timed("start", "started", "after the run began"),
     timed("queue", "queue", "from its release to its start"),
     timed("runtime", "ran", "from its start to its end"),
