@@ -27,16 +27,6 @@ CHUNK_TASKS = 512
 CHUNK_CHARS = 256 * 1024
 LEVEL = 6             # of compression
 
-# What a field of a task says where the page's details leave it out, in the order in which the data have them.
-DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys(("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state")), "chain_depth": 0, "plugin": False,
-    "host": None, "started": None, "runtime": None, "states": [], "attempts": [],
-    **dict.fromkeys(("queue", "self", "child_wait", "backoff", "asleep", "down"), 0),
-    "replayed_in": [], "args": {}, "defaults": {},
-    **dict.fromkeys(("result", "exception", "traceback", "cause", "error_context")),
-    "flame_data": {}, "external_commands": {}, "extra_parents": [], "cached_from": None, "aside": False, "log": None,
-    "due": None, "queue_name": None, "retries": 0, "revoke_reason": None}
-
 Task = Mapping[str, Any]
 Bar = tuple[int, int, float, float]
 
@@ -200,7 +190,7 @@ class Columns:
         ends = [end for end in (self._last_end, self.open_end if self.open_end > zero else None) if end is not None]
         return {"zero": zero, "span": max((_ticks(end - zero) for end in ends), default=0) or PER_MS, "states": OUTCOMES,
                 "names": list(self.names), "hosts": list(self.hosts), "errors": list(self.errors), "chunks": chunks,
-                "defaults": DEFAULTS, **self.columns, **self.sparse}
+                **self.columns, **self.sparse}
 
 
 class Chunks:
@@ -245,7 +235,7 @@ class Chunks:
 
 def detail(task: Task) -> dict[str, Any]:
     """What the page shows of one task: all that is known of it, without fields that say nothing."""
-    found = {field: value for field, value in task.items() if value is not None and value != DEFAULTS.get(field)}
+    found = {field: value for field, value in task.items() if value is not None and value not in ({}, [], (), "", False)}
     if isinstance(shown := found.get("flame_data"), Mapping):
         found["flame_data"] = {key: _drawable(entry) for key, entry in shown.items()}
     return found

@@ -30,17 +30,16 @@ def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYT
     """
     run = dict(model.get("run") or {})
     columns, chunks = Columns(run, model.get("generated_at")), Chunks(most_bytes)
-    failed, logs_cut = [], 0
+    failed = []
     for task in model.get("tasks") or ():
         columns.add(task)
         chunks.add(task)
-        logs_cut += bool((task.get("log") or {}).get("truncated"))
         if is_failed(task):
             failed.append(task)
     style, script = "".join(map(_asset, STYLES)), "".join(map(_asset, SCRIPTS))
-    if cut := {name: tasks for name, tasks in (("details", chunks.left_out), ("logs", logs_cut)) if tasks}:
-        run["truncated"] = {**(run.get("truncated") or {}), **cut}
-    facts = {**{key: value for key, value in model.items() if key != "tasks"}, "run": run}
+    if chunks.left_out:
+        run["truncated"] = {**(run.get("truncated") or {}), "details": chunks.left_out}
+    facts = {"generated_at": model.get("generated_at"), "firexlite": model.get("firexlite"), "run": run}
     details = chunks.all()
     head, tail = _asset("page.html").split("{{details}}")
     out.write(_fill(head, {

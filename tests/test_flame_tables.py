@@ -10,7 +10,6 @@ from browser import Browser
 from conftest import wait_until
 from test_flame_page import START, failing_run, hostile_run, many, model, task
 
-from firexlite.flame_columns import DEFAULTS
 from firexlite.flame_export import TASK_KEYS, render_html
 
 FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -296,15 +295,25 @@ def test_the_run_tells_what_was_asked_for_and_its_lives(opened):
 
 
 def test_data_that_are_not_whole_are_not_offered(opened):
-    page = opened(model(task(1, log=log("end", truncated=True, bytes_before=9))), "#/run")
+    page = opened(model(task(1), truncated={"values": 2}), "#/run")
 
     assert page.count("#view-run button:not(.copy)") == 0
-    assert "logs\t1" in page.text("#view-run")
+    assert "values\t2" in page.text("#view-run")
     assert "This file does not hold everything" in page.text("#view-run")
 
 
-def test_what_details_leave_out_is_listed_in_the_order_of_the_data():
-    assert list(DEFAULTS)[:len(TASK_KEYS)] == list(TASK_KEYS)
+def test_the_end_of_a_log_is_not_given_for_the_whole(opened):
+    page = opened(model(task(1, log=log("end", truncated=True, bytes_before=9))), "#/run")
+
+    page.click("#view-run button:not(.copy)")
+
+    page.wait_for("document.querySelector('#view-run').innerText.includes('This file does not hold everything')")
+
+
+def test_what_details_leave_out_is_listed_in_the_order_of_the_data(opened):
+    page = opened(model(task(1)), "#/run")
+
+    assert page.evaluate("Object.keys(SAYS_NOTHING)")[:len(TASK_KEYS)] == list(TASK_KEYS)
 
 
 SERVICES = """

@@ -1,5 +1,15 @@
 // The run itself: what was asked for, where and by what it ran, its lives, the ways on; and all of it as JSON.
 
+const SCHEMA = "firexlite.flame/1";
+// What a task says where its details leave a field out, in the order of the data.
+const nothing = (names, value) => Object.fromEntries(names.split(" ").map((name) => [name, value]));
+const SAYS_NOTHING = {
+  ...nothing("num uuid parent enqueued_by name long_name state", null), chain_depth: 0, plugin: false,
+  ...nothing("host started runtime", null), states: [], attempts: [], ...nothing("queue self child_wait backoff asleep down", 0),
+  replayed_in: [], args: {}, defaults: {}, ...nothing("result exception traceback cause error_context", null),
+  flame_data: {}, external_commands: {}, extra_parents: [], cached_from: null, aside: false, log: null,
+  due: null, queue_name: null, retries: 0, revoke_reason: null,
+};
 const LIFE_ENDS = { clean: "by itself", crash: "killed", open: "goes on" };
 
 class RunView {
@@ -46,29 +56,36 @@ class RunView {
   }
 
   drawDownload(run) {
-    if (hasAny(run.truncated)) return el("p", {}, "This file does not hold everything; firexlite flame --json writes all of it.");
-    return el("p", {}, el("button", { type: "button", click: () => this.download() }, "Download JSON"),
-      el("span", { class: "aside" }, " the same as firexlite flame --json"));
+    const button = el("button", { type: "button", click: () => this.download() }, "Download JSON");
+    this.data = el("p", {}, button, el("span", { class: "aside" }, " the same as firexlite flame --json"));
+    if (hasAny(run.truncated)) this.refuse();
+    return this.data;
   }
 
+  refuse() { this.data.replaceChildren("This file does not hold everything; firexlite flame --json writes all of it."); }
+
   async download() {
-    const address = URL.createObjectURL(new Blob(await this.json(), { type: "application/json" }));
+    const tasks = await this.tasks();
+    if (!tasks) { this.refuse(); return; }
+    const parts = [JSON.stringify({ schema: SCHEMA, ...this.facts }).slice(0, -1), ',"tasks":[\n', ...tasks, "\n]}\n"];
+    const address = URL.createObjectURL(new Blob(parts, { type: "application/json" }));
     el("a", { href: address, download: `${this.id}.json` }).click();
     setTimeout(() => URL.revokeObjectURL(address), 60000);
   }
 
-  // Pieces of one JSON object. Of tasks the page leaves out what says nothing, and adds trees of markup.
-  async json() {
-    const { run, facts } = this, tasks = [];
-    await whole;
-    for (let chunk = 0; chunk < run.chunks.length; chunk++) {
-      for (const line of await run.lines(chunk)) {
-        const task = { ...run.defaults, ...JSON.parse(line) };
-        for (const entry of Object.values(task.flame_data)) delete entry.tree;
-        tasks.push((tasks.length ? ",\n" : "") + JSON.stringify(task));
-      }
+  // All tasks, each as JSON; null if something of one is not here.
+  async tasks() {
+    const texts = [];
+    for (const row of this.run.rowAt) {
+      const known = await this.run.detailOf(row);
+      if (!known || known.log?.truncated) return null;
+      const task = { ...SAYS_NOTHING, ...known };
+      if (task.state === "succeeded") task.result ??= {};
+      if (task.started !== null) task.runtime ??= 0;
+      for (const entry of Object.values(task.flame_data)) delete entry.tree;  // made for this page, of its value
+      texts.push((texts.length ? ",\n" : "") + JSON.stringify(task));
     }
-    return [JSON.stringify(facts).slice(0, -1), ',"tasks":[\n', ...tasks, "\n]}\n"];
+    return texts;
   }
 }
 

@@ -157,7 +157,6 @@ function section(heading, content) {
 
 function drawResult(result) {
   const isNamed = result !== null && typeof result === "object" && !Array.isArray(result);
-  if (isNamed && !hasAny(result)) return null;
   return isNamed && !Object.keys(result).some((key) => key.startsWith("$")) ? drawValues(result) : drawValue(result);
 }
 

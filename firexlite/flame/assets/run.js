@@ -24,7 +24,7 @@ function bytesOf(binary) {
 class Run {
   constructor(facts, index) {
     this.facts = facts;
-    for (const name of ["zero", "states", "names", "hosts", "errors", "chunks", "defaults"]) this[name] = index[name];
+    for (const name of ["zero", "states", "names", "hosts", "errors", "chunks"]) this[name] = index[name];
     this.size = index.num.length;
     this.span = index.span / PER_MS;
     this.findOrder(index);
