@@ -18,9 +18,9 @@ from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUC
 from .version import __version__
 
 SCHEMA = "firexlite.flame/1"
+SHOWN_OPTIONS = ("workers", "queues", "soft_time_limit", "cwd", "plugins", "helpers")
 AT_A_TIME = 10 ** 9  # positions from here on are microseconds since the epoch
 MOST_LOG_BYTES = 64 * 1024 * 1024  # of one task's output; a log with a hole may claim any size
-SHOWN_OPTIONS = ("workers", "queues", "soft_time_limit", "cwd", "plugins", "helpers")
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 
 
