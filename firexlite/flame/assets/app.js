@@ -91,10 +91,7 @@ class Page {
     else this.go({ task: this.run.num[row] }, { replace: true });
   }
 
-  close() {
-    this.go({ task: undefined });
-    this.view.element.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
-  }
+  close() { this.go({ task: undefined }); }
 
   // --- keys
 

@@ -23,10 +23,11 @@ class LogsView {
 
   // Begin anew if other lines are asked for than before.
   async draw() {
-    const marks = shownRows(this.page), text = this.field.value.toLowerCase(), asked = [marks, text, this.failed.checked];
+    const { page } = this, text = this.field.value.toLowerCase();
+    const asked = [text, this.failed.checked, page.kept, page.kept && page.hits, page.root], isShown = shownRows(page);
     if (asked.every((part, n) => part === this.asked?.[n])) return;
     this.asked = asked;
-    const rows = this.all.filter((row) => (!marks || marks[row]) && (!this.failed.checked || this.run.hasFailed(row)));
+    const rows = this.all.filter((row) => isShown(row) && (!this.failed.checked || this.run.hasFailed(row)));
     this.found = text ? await this.find(text, rows, asked) : null;
     if (this.asked !== asked) return;
     this.rows = text ? rows.filter((row) => this.found.has(row)) : rows;
@@ -84,7 +85,7 @@ class LogsView {
   }
 
   async drawBlock(row) {
-    const { run, found } = this, text = this.asked[1], log = (await run.detailOf(row))?.log;
+    const { run, found } = this, [text] = this.asked, log = (await run.detailOf(row))?.log;
     const command = `firexlite logs ${run.facts.run.firex_id ?? "ID"} ${run.num[row]}`;
     const copy = copyButton(() => command);
     copy.title = command;

@@ -4,8 +4,11 @@ const SPARE_LINES = 10;  // drawn above and below what is in view
 const PAGE_LINES = 25;   // of PageUp and PageDown
 const FROM_THE_LEAST = "num name state start host error".split(" ");  // columns; the others begin with the greatest
 
-// The rows that the filter leaves, null for all. Callers, which a tree keeps to hold what is below them, are not among them.
-const shownRows = ({ kept, hits }) => kept && (hits ?? kept);
+// Whether a row is to be seen. Callers that the filter only keeps because a tree needs them to hold what is below are not.
+function shownRows({ run, kept, hits, root = -1 }) {
+  const marks = kept && (hits ?? kept), end = root < 0 ? run.size : run.end[root];
+  return (row) => row >= root && row < end && (!marks || marks[row] === 1);
+}
 
 const known = (show) => (value) => (value < 0 ? "" : show(value));
 const number = known((n) => (n ? n.toLocaleString("en") : ""));
@@ -65,11 +68,11 @@ function drawShare(percent) {
 }
 
 // What the tasks of each service took, by index of its name. What was set aside does not count.
-function serviceStats(run, marks) {
+function serviceStats(run, isShown) {
   const stats = run.names.map(() => ({ size: 0, failed: 0, self: 0, retries: 0, cpu: -1, peak: -1, times: [], queues: [] }));
   let all = 0;
   for (let row = 0; row < run.size; row++) {
-    if ((marks && !marks[row]) || run.is(row, ASIDE)) continue;
+    if (!isShown(row) || run.is(row, ASIDE)) continue;
     const service = stats[run.name[row]];
     service.size++;
     service.failed += run.hasFailed(row);
@@ -125,7 +128,7 @@ class TableView {
   get current() { return this.hasTasks ? this.page.current : this.service; }
 
   draw() {
-    const { page, current } = this, wanted = [page.address.rows, page.address.by, shownRows(page)];
+    const { page, current } = this, wanted = [page.address.rows, page.address.by, page.kept, page.kept && page.hits, page.root];
     const isNew = wanted.some((part, n) => part !== this.arranged?.[n]);
     if (isNew) this.arrange(shownRows(page));
     this.arranged = wanted;
@@ -136,7 +139,7 @@ class TableView {
   }
 
   // Find out which items there are, and in which order.
-  arrange(marks) {
+  arrange(isShown) {
     const { run, hasTasks } = this, columns = hasTasks ? this.ofTasks : this.ofServices;
     if (this.columns !== columns) {
       this.columns = columns;
@@ -147,9 +150,9 @@ class TableView {
     this.isDown = by.startsWith("-");
     this.by = columns.find(([id]) => id === by.replace("-", "")) ?? columns[0];
     columns.forEach((column, n) => this.head.rows[0].cells[n].setAttribute("aria-sort", column !== this.by ? "none" : this.isDown ? "descending" : "ascending"));
-    if (!hasTasks) this.stats = serviceStats(run, marks);
-    const isShown = hasTasks ? (row) => !marks || marks[row] : (at) => this.stats[at].size;
-    this.items = sortItems([...(hasTasks ? run.num : run.names).keys()].filter(isShown), this.by[2], this.isDown);
+    if (!hasTasks) this.stats = serviceStats(run, isShown);
+    const items = hasTasks ? [...run.num.keys()].filter(isShown) : [...run.names.keys()].filter((at) => this.stats[at].size);
+    this.items = sortItems(items, this.by[2], this.isDown);
     this.said.textContent = count(this.items.length, hasTasks ? "task" : "service");
     this.table.setAttribute("aria-label", this.said.textContent);
     this.table.setAttribute("aria-rowcount", this.items.length + 1);
