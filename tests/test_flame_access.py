@@ -225,12 +225,14 @@ def test_the_tree_folds_by_keys_and_says_so(opened):
     assert page.evaluate("document.querySelector('#row-0').ariaExpanded") == "true"
 
 
-def test_the_keyboards_place_is_in_view_however_far_the_page_was_scrolled(opened):
-    page = opened(model(*(task(num) for num in range(1, 301))), "#/tree")
+@pytest.mark.parametrize("view, focusable", [("tree", "tree"), ("table?rows=tasks", "sheet")])
+def test_the_keyboards_place_is_in_view_however_far_the_page_was_scrolled(opened, view, focusable):
+    page = opened(model(*(task(num) for num in range(1, 301))), f"#/{view}")
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    page.evaluate(FRAMES)
     page.evaluate("document.querySelector('#failures-only').focus({ preventScroll: true })")
 
-    while page.evaluate(FOCUSED) != "tree":
+    while page.evaluate(FOCUSED) != focusable:
         press(page, "Tab")
 
     assert page.evaluate(SEEN)

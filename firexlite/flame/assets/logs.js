@@ -59,6 +59,7 @@ class LogsView {
 
   startAt(place) {
     this.turn++;
+    keepBelowBar();
     this.first = this.next = place;
     this.blocks.replaceChildren();
     this.drawMore();

@@ -15,7 +15,7 @@ const number = known((n) => (n ? n.toLocaleString("en") : ""));
 const time = known(duration);
 const memory = known((mib) => (mib < 1024 ? `${mib} MiB` : `${(mib / 1024).toFixed(1)} GiB`));
 
-// A column is [id, heading, number of an item to sort by (below 0: not known), what its cell shows of that, hint].
+// A column is [id, heading, number by which an item is sorted (below 0: not known), what its cell shows of that, hint].
 function taskColumns(run) {
   const [names, hosts, errors] = [run.names, run.hosts, run.errors.map(([said]) => said)].map(ranked);
   const timed = (id, heading, hint) => [id, heading, (row) => (run.start[row] < 0 ? -1 : run[id][row]), time, hint];
@@ -23,10 +23,8 @@ function taskColumns(run) {
     ["num", "#", (row) => run.num[row], String],
     ["name", "name", (row) => names.rank[run.name[row]], names.text],
     ["state", "state", (row) => run.state[row], (_, row) => [el("i", { class: `dot ${run.lookOf(row)}` }), el("span", {}, run.stateOf(row))]],
-    timed("start", "started", "after the run began"),
-    timed("queue", "queue", "from its release to its start"),
-    timed("runtime", "ran", "from its start to its end"),
-    timed("self", "self", "what its body ran itself"),
+    timed("start", "started", "after the run began"), timed("queue", "queue", "from release to start"),
+    timed("runtime", "ran", "from start to end"), timed("self", "self", "what its body ran itself"),
     ["tries", "attempts", (row) => run.attempts[row] ?? Number(run.start[row] >= 0), number],
     ["cpu", "CPU", (row) => run.cpu[row], time, "of all attempts"],
     ["peak", "memory", (row) => run.peak[row], memory, "the most it held"],
@@ -40,19 +38,17 @@ function serviceColumns(run, view) {
   const of = (id, heading, show, hint) => [id, heading, (at) => view.stats[at][id], show, hint];
   return [
     ["name", "service", (at) => names.rank[at], names.text],
-    of("size", "tasks", number),
-    of("failed", "failed", (n) => n > 0 && el("b", { class: "state failed" }, number(n))),
-    of("self", "self", time, "what their bodies ran themselves, in all"),
-    of("share", "share", drawShare, "of what all bodies ran"),
-    of("median", "median", time, "from start to end: half took no longer"),
-    of("p95", "95 %", time, "19 of 20 took no longer"),
-    of("longest", "longest", time),
-    of("queue", "queue", time, "median from release to start"),
-    of("cpu", "CPU", time, "of all attempts"),
-    of("peak", "memory", memory, "the most that one held"),
+    of("size", "tasks", number), of("failed", "failed", (n) => n > 0 && el("b", { class: "state failed" }, number(n))),
+    of("self", "self", time, "what their bodies ran themselves, in all"), of("share", "share", drawShare, "of what all bodies ran"),
+    of("median", "median", time, "from start to end"), of("p95", "95 %", time, "19 of 20 took no longer"),
+    of("longest", "longest", time), of("queue", "queue", time, "median from release to start"),
+    of("cpu", "CPU", time, "of all attempts"), of("peak", "memory", memory, "the most that one held"),
     of("retries", "retries", number),
   ];
 }
+
+// Tells the style how much of the window the bar covers, for what stays in view below it.
+function keepBelowBar() { document.documentElement.style.setProperty("--covered", `${byId("bar").offsetHeight}px`); }
 
 // Texts by rank: numbers that sort as they do.
 function ranked(texts) {
@@ -109,19 +105,19 @@ function sortItems(items, keyOf, isDown) {
 
 class TableView {
   constructor(page, element) {
-    Object.assign(this, { page, run: page.run, element, ofTasks: taskColumns(page.run), ofServices: serviceColumns(page.run, this), service: -1 });
+    Object.assign(this, { page, run: page.run, element, service: -1 });
+    [this.ofTasks, this.ofServices] = [taskColumns(page.run), serviceColumns(page.run, this)];
     this.modes = ["services", "tasks"].map((mode) => el("button", { type: "button", value: mode,
       click: () => page.go({ rows: mode === "tasks" ? mode : undefined, by: undefined }) }, mode));
     this.said = el("span", { role: "status" });
     this.head = el("thead");
     this.body = el("tbody", { click: (event) => this.click(event) });
-    this.table = el("table", { role: "grid", class: "sheet", tabindex: 0, keydown: (event) => this.press(event) }, this.head, this.body);
+    this.table = el("table", { role: "grid", class: "sheet", tabindex: 0,
+      keydown: (event) => this.press(event), focus: () => this.showFocus() }, this.head, this.body);
     element.append(el("p", { class: "above", role: "group", "aria-label": "What a row is" }, this.modes, this.said), this.table);
     const drawSoon = () => { this.pending ||= requestAnimationFrame(() => { this.pending = 0; this.drawRows(); }); };
-    addEventListener("scroll", drawSoon, { passive: true });
-    addEventListener("resize", drawSoon);
+    for (const event of ["scroll", "resize", "afterprint"]) addEventListener(event, drawSoon, { passive: true });
     addEventListener("beforeprint", () => this.drawRows(0, PRINTED_ROWS));
-    addEventListener("afterprint", drawSoon);
   }
 
   get hasTasks() { return this.page.address.rows === "tasks"; }
@@ -143,13 +139,15 @@ class TableView {
     const { run, hasTasks } = this, columns = hasTasks ? this.ofTasks : this.ofServices;
     if (this.columns !== columns) {
       this.columns = columns;
-      this.head.replaceChildren(el("tr", { "aria-rowindex": 1 }, columns.map((column) => el("th", { scope: "col", class: `in-${column[0]}`, title: column[4] },
-        el("button", { type: "button", click: () => this.sortBy(column) }, column[1])))));
+      const drawHeading = (column) => el("th", { scope: "col", class: `in-${column[0]}`, title: column[4] },
+        el("button", { type: "button", click: () => this.sortBy(column) }, column[1]));
+      this.head.replaceChildren(el("tr", { "aria-rowindex": 1 }, columns.map(drawHeading)));
     }
     const by = this.page.address.by ?? (hasTasks ? "num" : "-self");
     this.isDown = by.startsWith("-");
     this.by = columns.find(([id]) => id === by.replace("-", "")) ?? columns[0];
-    columns.forEach((column, n) => this.head.rows[0].cells[n].setAttribute("aria-sort", column !== this.by ? "none" : this.isDown ? "descending" : "ascending"));
+    const order = this.isDown ? "descending" : "ascending", { cells } = this.head.rows[0];
+    columns.forEach((column, n) => cells[n].setAttribute("aria-sort", column === this.by ? order : "none"));
     if (!hasTasks) this.stats = serviceStats(run, isShown);
     const items = hasTasks ? [...run.num.keys()].filter(isShown) : [...run.names.keys()].filter((at) => this.stats[at].size);
     this.items = sortItems(items, this.by[2], this.isDown);
@@ -177,7 +175,7 @@ class TableView {
     const space = (lines) => { const row = el("tr", { "aria-hidden": "true" }); row.style.height = `${lines * px}px`; return row; };
     const rows = Array.from(items.slice(first, end), (item, n) => this.drawRow(item, first + n));
     body.replaceChildren(space(first), ...rows, space(items.length - end));
-    table.style.setProperty("--covered", `${byId("bar").offsetHeight}px`);
+    keepBelowBar();
     if (byId(`line-${this.current}`)) table.setAttribute("aria-activedescendant", `line-${this.current}`);
     else table.removeAttribute("aria-activedescendant");
   }
@@ -190,13 +188,18 @@ class TableView {
 
   drawRow(item, place) {
     const { hits } = this.page, isCurrent = item === this.current, mark = this.hasTasks && hits ? (hits[item] ? "hit" : "miss") : "";
-    const row = el("tr", { id: `line-${item}`, class: isCurrent ? `current ${mark}` : mark, "aria-rowindex": place + 2, "aria-selected": String(isCurrent) },
-      this.columns.map(([id, , keyOf, show]) => el(id === "name" ? "th" : "td", { class: `in-${id}`, scope: id === "name" && "row" }, show(keyOf(item), item))));
-    for (const cell of row.querySelectorAll(".in-name, .in-error")) cell.title = cell.textContent;  // of which the end may not be seen
-    return row;
+    const drawCell = ([id, , keyOf, show]) => {
+      const shown = show(keyOf(item), item), title = ["name", "error"].includes(id) && shown;  // whose end may not be seen
+      return el(id === "name" ? "th" : "td", { class: `in-${id}`, scope: id === "name" && "row", title }, shown);
+    };
+    return el("tr", { id: `line-${item}`, class: isCurrent ? `current ${mark}` : mark,
+      "aria-rowindex": place + 2, "aria-selected": String(isCurrent) }, this.columns.map(drawCell));
   }
 
   // --- moving about
+
+  // Who comes here by a key sees where it stands.
+  showFocus() { if (this.table.matches(":focus-visible")) this.scrollTo(this.items.indexOf(this.current)); }
 
   scrollTo(place) {
     const { px, top } = this.measure(), covered = Math.ceil((byId("bar").offsetHeight + this.head.offsetHeight) / px) + 1;
@@ -223,8 +226,8 @@ class TableView {
   press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target !== this.table || !this.items.length) return;
     const { items } = this, place = items.indexOf(this.current);
-    const to = { ArrowDown: place + 1, j: place + 1, ArrowUp: place - 1, k: place - 1, PageDown: place + PAGE_LINES, PageUp: place - PAGE_LINES,
-      Home: 0, End: items.length - 1 }[event.key];
+    const to = { ArrowDown: place + 1, j: place + 1, ArrowUp: place - 1, k: place - 1,
+      PageDown: place + PAGE_LINES, PageUp: place - PAGE_LINES, Home: 0, End: items.length - 1 }[event.key];
     if (to !== undefined) this.select(items[Math.min(items.length - 1, Math.max(0, to))]);
     else if (event.key === "Enter" && place >= 0) this.open(this.current);
     else return;
