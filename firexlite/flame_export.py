@@ -17,8 +17,8 @@ from .portable import in_ascii, portable
 
 SCHEMA = "firexlite.flame/1"
 RUN_KEYS = ("id", "firex_id", "chain", "state", "started", "ended", "root", "inputs", "argv", "host", "user", "python",
-            "workers", "incarnations", "counts", "snapshot", "truncated", "redacted", "resume",
-            "cwd", "root_causes", "stopped", "since_last_good", "log", "services")
+            "options", "incarnations", "counts", "snapshot", "truncated", "redacted", "resume",
+            "root_causes", "stopped", "since_last_good", "log", "services")
 TASK_KEYS = ("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state", "chain_depth", "plugin", "host",
              "started", "runtime", "states", "attempts", "queue", "self", "child_wait", "backoff", "asleep", "down",
              "replayed_in", "args", "defaults", "result", "exception", "traceback", "cause", "error_context",

@@ -20,6 +20,7 @@ from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUC
 from .version import __version__
 
 SCHEMA = "firexlite.flame/1"
+SHOWN_OPTIONS = ("workers", "queues", "soft_time_limit", "cwd", "plugins", "helpers")
 AT_A_TIME = 10 ** 9  # positions from here on are microseconds since the epoch
 MOST_LOG_BYTES = 64 * 1024 * 1024  # of one task's output; a log with a hole may claim any size
 WORTH_A_PROCESS = 20_000  # tasks
@@ -118,8 +119,9 @@ class _Builder:
         return {"id": self.firex_id, "firex_id": self.firex_id, "chain": run.chain, "state": run.state,
                 "started": run.created, "ended": run.ended if is_over else None, "root": 1, "inputs": run.inputs,
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
-                "workers": options.get("workers"), "incarnations": self.incarnations, "counts": self.history.counts(),
-                "snapshot": not is_over, "truncated": {}, "redacted": 0,
+                "options": {name: options.get(name) for name in SHOWN_OPTIONS},
+                "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
+                "truncated": {}, "redacted": 0,
                 "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}",
                 **why(self.history, run)}
 

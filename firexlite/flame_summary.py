@@ -223,7 +223,7 @@ class _Summary:
 
     def _seen(self, path: str) -> str:
         """A path as the person saw it who submitted the run."""
-        cwd = str(self.run.get("cwd") or "").rstrip("/")
+        cwd = str((self.run.get("options") or {}).get("cwd") or "").rstrip("/")
         return path.removeprefix(f"{cwd}/") if cwd else path
 
     def _path(self, task: Task) -> str:

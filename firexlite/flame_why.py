@@ -20,10 +20,10 @@ def why(history: History, run: RunRecord) -> dict[str, Any]:
 
     root_causes: numbers of the tasks whose failures ended it. stopped: what a person must decide, as `_stopped`. log: the last
     lines of what is logged of the run as a whole. services: ``{long name: {"place": "file:line", "head": its first lines}}``.
-    cwd: where it was submitted. since_last_good: as `last_good.Change`, or None.
+    since_last_good: as `last_good.Change`, or None.
     """
     good = since_last_good(history)
-    return {"cwd": run.options["cwd"], "root_causes": history.root_cause_numbers(), "stopped": list(_stopped(history)),
+    return {"root_causes": history.root_cause_numbers(), "stopped": list(_stopped(history)),
             "since_last_good": good and good.as_data(), "log": history.run_log().splitlines()[-RUN_LOG_LINES:],
             "services": {name: {"place": f"{service.file}:{service.line}", "head": list(service.head)}
                          for name, service in history.services.items()}}

@@ -127,7 +127,7 @@ def test_the_slowest_tasks_are_there_for_who_has_no_script():
 ])
 def test_a_run_that_was_cut_off_tells_why_and_what_was_under_way(log, life, why):
     html = told(task(1, "bake", "running", args={"oven": 3}, log={"lines": ["at 180 degrees"]}), state="interrupted",
-                log=log, incarnations=[life], cwd="/lab",
+                log=log, incarnations=[life], options={"cwd": "/lab"},
                 services={"kettle.bake": {"place": "/lab/kettle.py:5", "head": ["@app.task", "def bake(oven):"]}})
 
     assert in_order(html, why, "1 task was under way", "#1</span> bake", "was running", "kettle.py:5",
@@ -204,7 +204,7 @@ def test_code_is_quoted_from_the_traceback_with_the_marks_below_it():
 
 
 def test_places_are_told_as_seen_from_where_the_run_was_submitted():
-    html = told(task(1, traceback=BOILED, error_context="/lab/stove.py:3 in heat"), cwd="/lab")
+    html = told(task(1, traceback=BOILED, error_context="/lab/stove.py:3 in heat"), options={"cwd": "/lab"})
 
     assert "<b>stove.py:3</b> in heat" in html and '<span data-line="3">raise stove.Boiled(&quot;over&quot;)</span>' in html
 
@@ -236,7 +236,7 @@ def _everywhere(text: str) -> list[dict]:
 
 def _run_of(text: str) -> dict:
     difference = {"what": text, "name": text, "was": text, "now": text}
-    return {"chain": text, "cwd": text, "host": text, "user": text, "python": text, "resume": text, "root_causes": [1, 4],
+    return {"chain": text, "options": {"cwd": text}, "host": text, "user": text, "python": text, "resume": text, "root_causes": [1, 4],
             "services": {text: {"place": text, "head": [text]}}, "redacted": text,
             "since_last_good": {"firex_id": text, "created": text, "differences": [difference, {**difference, "what": "code"},
                                                                                    {**difference, "what": "input"}]},

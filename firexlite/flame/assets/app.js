@@ -5,9 +5,12 @@ const VIEWS = [
   ["tree", "Tree", TreeView],
   ["graph", "Graph", GraphView],
   ["failures", "Failures", FailuresView],
+  ["table", "Table", TableView],
+  ["logs", "Logs", LogsView],
+  ["run", "Run", RunView],
 ];
 const SMALL_RUN = 50;   // tasks
-const ADDRESS = ["root", "q", "only", "t", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
+const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
 
 class Page {
   constructor(run) {
@@ -112,10 +115,7 @@ class Page {
     else this.go({ task: this.run.num[row] }, { replace: true });
   }
 
-  close() {
-    this.go({ task: undefined });
-    this.view.element.querySelector("[tabindex='0']")?.focus({ preventScroll: true });
-  }
+  close() { this.go({ task: undefined }); }
 
   // --- keys
 

@@ -7,7 +7,7 @@ const OPENED_STEPS = 15;   // what Enter opens, to each side of the mark
 class Curve extends Timeline {
   constructor(page) {
     super(page, el("div", { class: "over" }), el("div", { class: "under" }));
-    const { workers, incarnations: lives = [] } = page.run.facts.run;
+    const { options, incarnations: lives = [] } = page.run.facts.run, workers = options?.workers;
     this.alive = lives.slice(1).reduce((ms, { started }, n) => ms - (started - lives[n].ended) * 1000, page.run.span);
     Object.assign(this, concurrency(page.run, STEPS));
     this.top = HEADROOM * Math.max(1, this.peak, workers ?? 0);

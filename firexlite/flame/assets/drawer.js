@@ -5,10 +5,15 @@ class Drawer {
     Object.assign(this, { page, run: page.run, element, shown: -1 });
   }
 
+  // The focus does not get lost with it: it goes back to where it was, else into the view.
   hide() {
+    if (this.element.hidden) return;
+    const { body, activeElement } = document, isLost = activeElement === body || this.element.contains(activeElement);
     this.shown = -1;
     this.element.hidden = true;
-    document.body.classList.remove("with-drawer");
+    body.classList.remove("with-drawer");
+    const back = this.cameFrom?.checkVisibility() ? this.cameFrom : byId("views").querySelector("section:not([hidden]) [tabindex='0']");
+    if (isLost) back?.focus({ preventScroll: true });
   }
 
   // The head at once, the rest as soon as its chunk is opened.
@@ -17,7 +22,7 @@ class Drawer {
     this.shown = row;
     this.open(this.drawHead(row));
     const task = await this.run.detailOf(row);
-    if (this.shown === row) this.element.replaceChildren(this.drawHead(row), ...this.drawSections(row, task).filter(Boolean));
+    if (this.shown === row) this.fill(this.drawHead(row), ...this.drawSections(row, task).filter(Boolean));
   }
 
   showMissing(task) {
@@ -25,11 +30,24 @@ class Drawer {
     this.open(el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${task} in this run`)));
   }
 
+  // Whoever opens it by a key goes on in it, and comes back when it closes; a pointer leaves the keys where they are.
   open(...content) {
-    this.element.replaceChildren(...content);
+    const { activeElement } = document, isOpening = this.element.hidden;
+    this.fill(...content);
     this.element.hidden = false;
     this.element.scrollTop = 0;
     document.body.classList.add("with-drawer");
+    if (!isOpening) return;
+    this.cameFrom = activeElement === document.body ? null : activeElement;
+    if (this.cameFrom?.matches(":focus-visible")) this.element.focus({ preventScroll: true });
+  }
+
+  // What had the focus may go; then the whole keeps it.
+  fill(...content) {
+    const hadFocus = this.element.contains(document.activeElement);
+    this.element.replaceChildren(...content);
+    this.element.setAttribute("aria-label", `Task ${this.element.querySelector("h2").textContent}`);
+    if (hadFocus) this.element.focus({ preventScroll: true });
   }
 
   closeButton() {
@@ -129,9 +147,7 @@ class Drawer {
       queue: task.queue_name, "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
       "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };
-    const present = Object.entries(shown).filter(([, value]) => value !== undefined && value !== null && value !== "");
-    return present.length ? el("table", { class: "values" }, el("tbody", {}, present.map(([name, value]) =>
-      el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))) : null;
+    return drawFacts(shown);
   }
 
   linkTo(num) {

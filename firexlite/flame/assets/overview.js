@@ -37,7 +37,7 @@ class OverviewView {
   }
 
   sayTimes() {
-    const { run, curve } = this, { workers } = run.facts.run;
+    const { run, curve } = this, workers = run.facts.run.options?.workers;
     const used = run.self.reduce((sum, ms) => sum + ms, 0), gone = run.span - curve.alive;
     return [
       `${duration(run.span)} by the clock`, gone > 0 && `${duration(gone)} of it without a process`,

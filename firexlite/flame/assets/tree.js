@@ -26,6 +26,7 @@ class TreeView {
     addEventListener("afterprint", () => this.drawRows());
     this.element.addEventListener("click", (event) => this.click(event));
     this.element.addEventListener("keydown", (event) => this.press(event));
+    this.element.addEventListener("focus", () => this.showFocus());
     this.element.addEventListener("wheel", (event) => this.timeline.wheel(event), { passive: false });
     byId("expand").addEventListener("click", () => this.foldAll(false));
     byId("collapse").addEventListener("click", () => this.foldAll(true));
@@ -141,6 +142,11 @@ class TreeView {
     for (let caller = this.run.caller[row]; caller >= 0; caller = this.run.caller[caller]) this.folded[caller] = 0;
     this.refresh();
     if (this.placeOf[row] >= 0) this.scrollTo(row);
+  }
+
+  // Who comes to the tree by a key sees where it stands.
+  showFocus() {
+    if (this.element.matches(":focus-visible") && this.placeOf[this.page.current] >= 0) this.scrollTo(this.page.current);
   }
 
   scrollTo(row) {

@@ -60,15 +60,24 @@ function drawTraceback(traceback, context) {
     isMine(line) ? el("span", { class: "mine" }, line + "\n") : line + "\n");
 }
 
+const logLines = (log) => (typeof log?.lines === "string" ? log.lines.split("\n") : (log?.lines ?? []).map(String));
+
 function drawLog(log) {
-  const lines = typeof log.lines === "string" ? log.lines.split("\n") : (log.lines ?? []).map(String);
-  const missing = (log.total ?? lines.length) - lines.length;
+  const lines = logLines(log);
   return [
-    (log.truncated || missing > 0) && el("p", { class: "aside" }, `The last ${count(lines.length, "line")}`
-      + (missing > 0 ? ` of ${log.total.toLocaleString("en")}` : "") + "; the run's directory has the whole log."),
+    cutOf(log, lines.length),
     foldableEnd(lines, lines.length > LOG_LINES * 1.5 ? lines.length - LOG_LINES : 0),
   ];
 }
+
+// What is missing of a log, if anything is.
+function cutOf({ total, bytes_before: before, truncated }, there) {
+  if (!truncated && !(total > there)) return null;
+  const missing = [total > there && `of ${total.toLocaleString("en")}`, before > 0 && `after ${fileSize(before)} more`].filter(Boolean);
+  return el("p", { class: "aside" }, `The last ${count(there, "line")} ${missing.join(", ")}; the run's directory has the whole log.`);
+}
+
+const fileSize = (bytes) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
 
 // Markup of a service, which the exporter has already reduced to [tag, attributes, children] of allowed tags.
 const TAGS = new Set(("a b br code div em h1 h2 h3 h4 h5 h6 hr i li ol p pre small span strong "
