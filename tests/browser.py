@@ -74,6 +74,10 @@ class Browser:
     def open(self, path: Path, width: int = 1400, height: int = 900, *, dark: bool = False, script: bool = True,
              fragment: str = "") -> Page:
         """The file in a new tab, once it is loaded and, with script, says `data-ready-ms` on its root element."""
+        return self.open_url(path.resolve().as_uri() + fragment, width, height, dark=dark, script=script)
+
+    def open_url(self, url: str, width: int = 1400, height: int = 900, *, dark: bool = False, script: bool = True) -> Page:
+        """The same for any address."""
         target = self.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = self.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         page = self.pages[session] = Page(self, session, target)
@@ -83,8 +87,8 @@ class Browser:
         page.call("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         page.call("Emulation.setScriptExecutionDisabled", value=not script)
-        page.call("Page.navigate", url=path.resolve().as_uri() + fragment)
-        page.wait_for("location.protocol === 'file:' && document.readyState === 'complete'"
+        page.call("Page.navigate", url=url)
+        page.wait_for("location.protocol !== 'about:' && document.readyState === 'complete'"
                       + (" && document.documentElement.dataset.readyMs" if script else ""))
         return page
 

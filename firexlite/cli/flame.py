@@ -1,40 +1,53 @@
 """`firexlite flame`: the report of a run."""
 from __future__ import annotations
 
-import errno
+import io
 from pathlib import Path
 
 import click
 
-from ..errors import BadInput, StorageFailure
-from ..flame_export import render_html, render_json
-from ..flame_graph import model_of
-from ..history import History
-from ..home import find_run, write_where_told
+from ..errors import BadInput
+from ..flame_export import export, write_report
+from ..home import find_run
+from .options import Number
 from .screen import write_out
-
-PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; --json has as much as is ever read
 
 
 @click.command("flame")
 @click.argument("firex_id")
 @click.option("--json", "as_json", is_flag=True, help="Write the data of the report instead, as one JSON object.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="Write to this file instead of stdout.")
-def flame_command(firex_id: str, as_json: bool, output: str) -> None:
+@click.option("--watch", is_flag=True, help="Rewrite the file that -o names as the run goes on, until it has ended.")
+@click.option("--serve", is_flag=True, help="Show the report in the browser, on this machine only; it follows the run.")
+@click.option("--port", metavar="N", type=Number("a whole number from 0 to 65535", int, lambda n: 0 <= n <= 65535),
+              help="The port for --serve.  [default: any that is free]")
+@click.pass_context
+def flame_command(context: click.Context, firex_id: str, as_json: bool, output: str, watch: bool, serve: bool,
+                  port: int | None) -> None:
     """Write the report of a run as one HTML file, which opens anywhere and needs no network.
 
     \b
     firexlite flame FireX-li-261123-101500-4711 > out.html
     """
-    with History(find_run(firex_id)) as history:  # also around what is made of its rows, which may be strange
-        model = model_of(history, log_bytes=None if as_json else PAGE_LOG_BYTES)
-        text = render_json(model) if as_json else render_html(model)
-    if output == "-":
-        write_out(text)
+    _refuse_at_odds(as_json, output, watch, serve, port)
+    format = "json" if as_json else "html"
+    if watch or serve:
+        from . import live  # here: it takes an HTTP server along
+        context.exit(live.serve(firex_id, port or 0) if serve else live.watch(firex_id, output, format))
+    directory = find_run(firex_id)
+    if output != "-":
+        write_report(directory, Path(output), format)
         return
-    try:
-        write_where_told(Path(output), text, mode=0o666)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
-            raise BadInput(f"the report cannot be written to '{output}': {error.strerror}") from error
-        raise StorageFailure(f"the report could not be written to '{output}': {error.strerror}") from error
+    text = io.StringIO()
+    export(directory, format, text)
+    write_out(text.getvalue())
+
+
+def _refuse_at_odds(as_json: bool, output: str, watch: bool, serve: bool, port: int | None) -> None:
+    """Raise BadInput for options of which one takes away the sense of the other."""
+    if serve and watch:
+        raise BadInput("--watch rewrites a file and --serve shows a page; give one of them")
+    if serve and (as_json or output != "-"):
+        raise BadInput(f"--serve shows the page in the browser, so it takes no {'--json' if as_json else '-o FILE'}")
+    if port is not None and not serve:
+        raise BadInput("--port is the port of --serve, which was not given")

@@ -73,8 +73,9 @@ function start() {
   }
 
   reviveSummary();
-  if (document.readyState === "loading") addEventListener("DOMContentLoaded", () => { checkEnd(); follow(); });
-  else { checkEnd(); follow(); }
+  const begin = () => { checkEnd(); follow(); kept.bringBack(); };
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", begin);
+  else begin();
   requestAnimationFrame(() => requestAnimationFrame(() => {
     document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
   }));

@@ -8,6 +8,9 @@ class Tree {
   constructor(run, element, timeline, open) {
     Object.assign(this, { run, element, timeline, open });
     this.folded = new Uint8Array(run.size);
+    for (const num of kept.of("folded", () => run.num.filter((_, row) => this.folded[row])) || []) {
+      this.folded[run.rowOfNum.get(num)] = 1;
+    }
     this.kept = null;       // what the filter leaves, or null: everything
     this.isHit = null;      // what the search found, or null: there is no search
     this.current = 0;
