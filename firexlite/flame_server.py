@@ -76,9 +76,14 @@ class LiveReport:
         assert self._newest is not None
         return self._newest
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the newest report is that of how the run ended."""
+        return self._newest is not None and self._newest.is_last
+
     def wait_for_last(self) -> None:
         """Returns when the run has ended and its last report is there. Raises what keeps that from being made."""
-        while not self.newest.is_last:
+        while not self.has_ended:
             self._after(self.newest.number)
 
     def wait_for_newer(self, number: int, patience_s: float) -> Report | None:

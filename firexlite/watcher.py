@@ -41,6 +41,7 @@ class Watcher:
     def __init__(self, firex_id: str) -> None:
         self.firex_id = firex_id
         self._stopped = False
+        self._is_told = True  # by the system, as far as we know
         self._bell = threading.Event()
 
     def stop(self) -> None:
@@ -84,6 +85,9 @@ class Watcher:
     @contextlib.contextmanager
     def _rung_by(self, directory: RunDirectory) -> Iterator[None]:
         """Have the bell rung by whatever is written to the run's directory, where the system can tell."""
+        if not self._is_told:
+            yield
+            return
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
         from watchdog.observers import Observer
 
@@ -97,6 +101,7 @@ class Watcher:
             observer.schedule(Ringer(), str(directory.path))
             observer.start()
         except Exception:  # too many are watched already, or this file system cannot tell: each in its own words
+            self._is_told = False
             yield
             return
         try:

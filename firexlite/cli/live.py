@@ -44,7 +44,6 @@ def watch(firex_id: str, output: str, format: str, **options: Any) -> int:
 
 def serve(firex_id: str, port: int, **options: Any) -> int:
     """Show the report of a run in the browser until a person ends it; returns the exit code."""
-    has_ended = False
     with _ended_by_signals():
         report = LiveReport(firex_id, **options)
         try:
@@ -53,11 +52,10 @@ def serve(firex_id: str, port: int, **options: Any) -> int:
                 answer(server.url)
                 say("It shows the run as it goes on, to this user of this machine only; Ctrl-C ends it.", err=True)
                 report.wait_for_last()
-                has_ended = True
                 say(f"{_how_it_ended(firex_id)}; its report stays at this address until Ctrl-C.", err=True)
                 threading.Event().wait()
         except KeyboardInterrupt:
-            return 0 if has_ended else QUIT
+            return 0 if report.has_ended else QUIT
         finally:
             report.stop()
     return 0
