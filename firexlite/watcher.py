@@ -68,6 +68,7 @@ class Watcher:
 
     def _wait_for_more_than(self, seen: _Sight, earliest: float, latest: float) -> _Sight:
         """The run when it has moved, not before one moment and not after another; its end is told at once."""
+        self._bell.clear()
         while not self._stopped and (now := time.monotonic()) < earliest:
             self._bell.wait(min(POLL_S, earliest - now))
             if (found := self._look()).is_final:
@@ -96,19 +97,20 @@ class Watcher:
                 if event.event_type in ("created", "modified", "moved", "deleted"):  # our own looking opens and closes
                     self._bell.set()
 
-        observer = Observer()
+        observer = None
         try:
+            observer = Observer()
             observer.schedule(Ringer(), str(directory.path))
             observer.start()
         except Exception:  # too many are watched already, or this file system cannot tell: each in its own words
             self._is_told = False
-            yield
-            return
         try:
             yield
         finally:
-            observer.stop()
-            observer.join(POLL_S)
+            if observer is not None:
+                observer.stop()
+                if observer.is_alive():
+                    observer.join(POLL_S)
 
     def _look(self) -> _Sight:
         """How the run stands; it may just be on its way to another directory."""

@@ -239,10 +239,10 @@ def test_a_run_that_is_not_there_is_refused_at_once(firexlite, words):
 def moments(firexlite: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[RunDirectory], Iterator]]:
     """The moments of a run at which a report is due, in this process."""
     monkeypatch.setenv("FIREXLITE_HOME", str(firexlite.home))
-    threads = threading.active_count()
+    threads = threading.enumerate()
     with contextlib.ExitStack() as opened:
         yield lambda run: opened.enter_context(contextlib.closing(Watcher(run.firex_id).moments()))
-    assert threading.active_count() == threads, "an observer was left behind"
+    assert threading.enumerate() == threads, "an observer was left behind"
 
 
 def later(action: Callable[[], None], seconds: float = 0.5) -> None:
