@@ -56,7 +56,7 @@ class Kept {
         const element = id ? byId(id) : document.scrollingElement;
         if (!element) { isThere = false; continue; }
         element.scrollTo({ left, top, behavior: "instant" });
-        isThere &&= Math.abs(element.scrollTop - top) < 2;
+        if (Math.abs(element.scrollTop - top) >= 2) isThere = false;
       }
       if (!isThere && performance.now() < until) requestAnimationFrame(scroll);
     };
