@@ -1,18 +1,25 @@
 """A run's flame in one of its formats: the page for people, and data for programs."""
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
+from .errors import BadInput, StorageFailure
+from .flame_dump import write_dump
 from .flame_graph import Stretch, streamed_model, stretches
-from .flame_page import Sheet, write_page, write_sheet
+from .flame_junit import write_junit
+from .flame_page import MOST_BYTES, Sheet, write_page, write_sheet
+from .flame_trace import write_trace
 from .history import History
-from .home import RunDirectory
+from .home import RunDirectory, open_where_told
 from .portable import in_ascii, portable
 
 SCHEMA = "firexlite.flame/1"
@@ -23,6 +30,9 @@ TASK_KEYS = ("num", "uuid", "parent", "enqueued_by", "name", "long_name", "state
              "started", "runtime", "states", "attempts", "queue", "self", "child_wait", "backoff", "asleep", "down",
              "replayed_in", "args", "defaults", "result", "exception", "traceback", "cause", "error_context",
              "flame_data", "external_commands", "extra_parents", "cached_from", "aside", "log")
+NOWHERE_TO_WRITE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; other formats have as much as is ever read
+
 
 def write_json(model: Mapping[str, Any], out: TextIO) -> None:
     """The whole model as one JSON object, ``schema`` first, keys in a fixed order, never cut."""
@@ -36,39 +46,74 @@ def write_json(model: Mapping[str, Any], out: TextIO) -> None:
     out.write("\n ]\n}")
 
 
-Format = Callable[[Mapping[str, Any], TextIO], None]
-FORMATS: dict[str, Format] = {"html": write_page, "json": write_json}
-LOG_BYTES = {"html": 16 * 1024}  # of each task's output; in other formats as much as is ever read
+DATA: dict[str, Callable[[Mapping[str, Any], TextIO], None]] = {"json": write_json, "trace": write_trace, "junit": write_junit}
+FORMATS = ("html", *DATA)
 
 
-def export(directory: RunDirectory, name: str, out: TextIO, now_s: float | None = None, processes: int = 1) -> None:
-    """Write the report of a run in the format of that name.
+@dataclass(frozen=True)
+class Settings:
+    """How a report is made. now_s: when it is said to have been made; None: now.
 
-    now_s: when it is said to have been made. processes: how many may work at the page of a run with very many tasks.
-    Raises JournalUnusable for a journal that cannot be read or trusted.
+    most_bytes: of a page, see `flame_page.Sheet`. live: of a page that is served, its number among the reports of the run; it
+    asks for the next one, and shows that. processes: how many may work at the page of a run with very many tasks.
     """
-    now_s = round(time.time() if now_s is None else now_s, 6)
+
+    format: str = "html"
+    now_s: float | None = None
+    most_bytes: int = MOST_BYTES
+    live: int | None = None
+    processes: int = 1
+
+
+def export(directory: RunDirectory, out: TextIO, settings: Settings) -> None:
+    """Write the report of a run, as it stands. Raises JournalUnusable for a journal that cannot be read or trusted."""
+    now_s = round(time.time() if settings.now_s is None else settings.now_s, 6)
     with History(directory) as history, history.snapshot():  # also around what is made of its rows, which may be strange
-        model = streamed_model(history, LOG_BYTES.get(name), now_s)
-        if name == "html" and len(parts := stretches(history, LOG_BYTES[name], now_s)) > 1:
-            write_sheet(model, _gathered_together(parts, processes), out)
+        if settings.format != "html":
+            DATA[settings.format](streamed_model(history, None, now_s), out)
+            return
+        model = streamed_model(history, PAGE_LOG_BYTES, now_s)
+        parts = stretches(history, PAGE_LOG_BYTES, now_s)
+        if len(parts) == 1:
+            write_page(model, out, settings.most_bytes, settings.live)
         else:
-            FORMATS[name](model, out)
+            write_sheet(model, _gathered_together(parts, settings), out, settings.live)
 
 
-def _gathered_together(parts: Sequence[Stretch], processes: int) -> Sheet:
-    """What the page says of all stretches of a run, each of which one of the processes went along."""
-    if processes == 1:
-        sheets = map(_sheet_of, parts)
-        return functools.reduce(Sheet.extend, sheets)
-    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as others:
-        return functools.reduce(Sheet.extend, others.map(_sheet_of, parts))
+def write_report(directory: RunDirectory, path: Path, settings: Settings) -> None:
+    """Write the report of a run to a file, which is whole at every moment.
+
+    Raises BadInput for a place where nothing can be written, StorageFailure for a disk that fails or is full.
+    """
+    try:
+        with open_where_told(path, mode=0o666) as out:
+            export(directory, out, settings)
+    except OSError as error:
+        if error.errno in NOWHERE_TO_WRITE:
+            raise BadInput(f"the report cannot be written to '{path}': {error.strerror}") from error
+        raise StorageFailure(f"the report could not be written to '{path}': {error.strerror}") from error
 
 
-def _sheet_of(part: Stretch) -> Sheet:
+def dump(directory: RunDirectory, folder: Path, settings: Settings) -> Path:
+    """Write the run as FireX's own Flame reads it, into a folder of its own below ``folder``; returns that."""
+    now_s = round(time.time() if settings.now_s is None else settings.now_s, 6)
+    with History(directory) as history, history.snapshot():
+        return write_dump(streamed_model(history, None, now_s), folder)
+
+
+def _gathered_together(parts: Sequence[Stretch], settings: Settings) -> Sheet:
+    """What the page says of all stretches of a run, each of which one of the processes goes along."""
+    gather = functools.partial(_sheet_of, most_bytes=settings.most_bytes // len(parts))
+    if settings.processes == 1:
+        return functools.reduce(Sheet.extend, map(gather, parts))
+    with ProcessPoolExecutor(settings.processes, mp_context=multiprocessing.get_context("fork")) as others:
+        return functools.reduce(Sheet.extend, others.map(gather, parts))
+
+
+def _sheet_of(part: Stretch, most_bytes: int) -> Sheet:
     with History(RunDirectory(part.directory)) as history, history.snapshot():
         model = part.model(history)
-        return Sheet(model["run"], model["generated_at"], part.first - 1).gather(model["tasks"])
+        return Sheet(model["run"], model["generated_at"], part.first - 1, most_bytes).gather(model["tasks"])
 
 
 def render_json(model: Mapping[str, Any]) -> str:
@@ -79,7 +124,7 @@ def render_html(model: Mapping[str, Any]) -> str:
     return _rendered(write_page, model)
 
 
-def _rendered(write: Format, model: Mapping[str, Any]) -> str:
+def _rendered(write: Callable[[Mapping[str, Any], TextIO], None], model: Mapping[str, Any]) -> str:
     out = io.StringIO()
     write({**portable({key: value for key, value in model.items() if key != "tasks"}),
            "tasks": map(portable, model.get("tasks") or ())}, out)

@@ -18,9 +18,9 @@ from .flame_failures import failures_of
 from .flame_summary import summary, title
 from .portable import in_ascii
 
-SCRIPTS = ("dom.js", "run.js", "values.js", "timeline.js", "critical.js", "stats.js", "tree.js", "drawer.js", "curve.js",
-           "overview.js", "failures.js", "search.js", "collapse.js", "boxes.js", "graph.js", "table.js", "logs.js", "about.js",
-           "app.js")
+SCRIPTS = ("dom.js", "kept.js", "run.js", "values.js", "timeline.js", "critical.js", "stats.js", "tree.js", "drawer.js",
+           "curve.js", "overview.js", "failures.js", "search.js", "collapse.js", "boxes.js", "graph.js", "table.js", "logs.js",
+           "about.js", "app.js")
 STYLES = ("page.css", "summary.css", "views.css", "graph.css", "overview.css", "table.css")
 MOST_BYTES = 200 * 1024 * 1024  # of the file, about
 
@@ -52,22 +52,26 @@ class Sheet:
         return self
 
 
-def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYTES) -> None:
-    """The model as one page in ASCII: readable without script, complete with it. most_bytes: as `Sheet`."""
+def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYTES, live: int | None = None) -> None:
+    """The model as one page in ASCII: readable without script, complete with it.
+
+    most_bytes: as `Sheet`. live: of a page that is served, its number among the reports of the run.
+    """
     sheet = Sheet(model.get("run") or {}, model.get("generated_at"), 0, most_bytes)
-    write_sheet(model, sheet.gather(model.get("tasks") or ()), out)
+    write_sheet(model, sheet.gather(model.get("tasks") or ()), out, live)
 
 
-def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO) -> None:
-    """A page of the tasks that were gathered."""
+def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO, live: int | None = None) -> None:
+    """A page of the tasks that were gathered. live: as `write_page`."""
     run, columns, chunks = dict(model.get("run") or {}), sheet.columns, sheet.chunks
     style, script = "".join(map(_asset, STYLES)), "".join(map(_asset, SCRIPTS))
+    asking = None if live is None else _asset("live.js")
     if cuts := {what: count for what, count in (("values", chunks.cuts), ("tasks", chunks.left_out)) if count}:
         run["truncated"] = {**(run.get("truncated") or {}), **cuts}
     facts = {"generated_at": model.get("generated_at"), "firexlite": model.get("firexlite"), "run": run}
     head, tail = _asset("page.html").split("{{details}}")
     out.write(_fill(head, {
-        "policy": _policy(style, script),
+        "policy": _policy(style, script, asking),
         "title": title(run),
         "style": style,
         "summary": summary(run, columns.counts, sheet.failures, model.get("generated_at"), columns.above),
@@ -77,7 +81,7 @@ def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO) -> None:
     }))
     for number, chunk in enumerate(chunks.packed):
         out.write(_packed_block(f"fx-d{number}", chunk) + "\n")
-    out.write(tail)
+    out.write(_fill(tail, {"live": "" if asking is None else f'<script data-report="{live}">{asking}</script>\n'}))
 
 
 def _fill(template: str, parts: Mapping[str, str]) -> str:
@@ -97,9 +101,11 @@ def _packed_block(name: str, data: str) -> str:
     return f'<script type="text/plain" id="{name}">{data}</script>'
 
 
-def _policy(style: str, script: str) -> str:
+def _policy(style: str, script: str, asking: str | None) -> str:
+    """asking: the script of a page that is served, which may ask its own server, and nobody else."""
+    scripts = f"'{_hash(script)}'" if asking is None else f"'{_hash(script)}' '{_hash(asking)}'; connect-src 'self'"
     return ("default-src 'none'; "
-            f"script-src '{_hash(script)}'; style-src '{_hash(style)}'; img-src data:; "
+            f"script-src {scripts}; style-src '{_hash(style)}'; img-src data:; "
             "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,8 +48,10 @@ class Screen:
 class Front:
     """Runs one job in a child process and looks after it."""
 
-    def __init__(self, screen: Screen, import_timeout_s: float = IMPORT_TIMEOUT_S) -> None:
-        self.screen, self.import_timeout_s = screen, import_timeout_s
+    def __init__(self, screen: Screen, import_timeout_s: float = IMPORT_TIMEOUT_S,
+                 at_end: Callable[[RunDirectory], None] = lambda directory: None) -> None:
+        """at_end: done last, however the run ended, when nothing of it lives any more; not where there was none."""
+        self.screen, self.import_timeout_s, self._at_end = screen, import_timeout_s, at_end
         self.board = Board()
         self.directory: RunDirectory | None = None
         self._importing: str | None = None
@@ -81,6 +84,8 @@ class Front:
         host.end_descendants(self._not_ours)
         if self._alive is not None:
             os.close(self._alive)  # nothing of the run lives any more
+        if self.directory is not None:
+            self._at_end(self.directory)
         code = os.waitstatus_to_exitcode(status)
         if self._signal is not None and (code < 0 or code == STOPPED or self._next_job is not None):
             return 128 + self._signal  # however the job ended: it was the signal that was obeyed
@@ -221,8 +226,10 @@ class Front:
             self._resumed = None
 
 
-def run_detached(job: Job, import_timeout_s: float) -> RunDirectory:
+def run_detached(job: Job, import_timeout_s: float, at_end: Callable[[RunDirectory], None]) -> RunDirectory:
     """Run a job below a front of its own in the background; returns as soon as its run is durable and has begun.
+
+    at_end: as of a `Front`.
 
     Raises FirexliteError as the job raised it before that, or if a signal stopped it.
     """
@@ -258,7 +265,7 @@ def run_detached(job: Job, import_timeout_s: float) -> RunDirectory:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nowhere, standard)
-        code = Front(_Herald(theirs), import_timeout_s).run(job)
+        code = Front(_Herald(theirs), import_timeout_s, at_end).run(job)
     except FirexliteError as error:
         theirs.tell("refused", sentence=str(error), code=error.exit_code)
     finally:

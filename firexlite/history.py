@@ -466,10 +466,11 @@ class History:
         """The output of an attempt, its last ``limit`` bytes or all that is there, and how many bytes before were left out."""
         end = attempt.log_end
         if end is None:  # its worker died, or goes on: what it wrote ends where the next attempt began
+            is_other = (Attempt.task != attempt.task) | (Attempt.number != attempt.number)
             end = next((start for (start,) in self._rows(
                 Attempt.select(Attempt.log_start).where(
-                    (Attempt.epoch == attempt.epoch) & (Attempt.worker == attempt.worker)
-                    & (Attempt.started > attempt.started)).order_by(Attempt.started).limit(1))), None)
+                    (Attempt.epoch == attempt.epoch) & (Attempt.worker == attempt.worker) & is_other
+                    & (Attempt.started >= attempt.started)).order_by(Attempt.started).limit(1))), None)
         path = self.directory.log_file(attempt.epoch, attempt.worker)
         if not _is_own_log(path):
             return "", 0

@@ -17,6 +17,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from . import faults, lodging
 from .errors import BadInput, DiskFull, JournalUnusable, RunActive, StorageFailure, nearest
@@ -445,27 +446,45 @@ def make_private_folders(path: Path) -> list[Path]:
     return made
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace a file as a whole, so that a reader sees the old text or the new, or a full disk leaves the old."""
+@contextlib.contextmanager
+def replacing(path: Path, mode: int = 0o600) -> Iterator[TextIO]:
+    """A file to be written, which takes the place of ``path`` as a whole when the block ends without an exception.
+
+    A reader sees the old file or the new one; a full disk, or a block that is left half-way, leaves the old.
+    Raises OSError.
+    """
     # Others may write to the folder, so they must not know the name of the draft before it is there.
     draft = path.with_name(f".{path.name[:50]}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         fd = os.open(draft, _NEW_FILE, mode)
         with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
+            yield file
         os.replace(draft, path)
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise
 
 
+@contextlib.contextmanager
+def open_where_told(path: Path, mode: int) -> Iterator[TextIO]:
+    """A file to be written where a person wants it: one that is there is replaced as a whole; into a pipe or a device,
+    `/dev/stdout` say, it is written, since they are not ours to replace. Raises OSError."""
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
+        return
+    with replacing(Path(os.path.realpath(path)), mode) as file:  # a link goes on leading there
+        yield file
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file as a whole, so that a reader sees the old text or the new, or a full disk leaves the old."""
+    with replacing(path, mode) as file:
+        file.write(text)
+
+
 def write_where_told(path: Path, text: str, mode: int) -> None:
-    """Write to where a person wants it. A file is replaced as a whole; into a pipe or a device, `/dev/stdout` say, it is
-    written, since they are not ours to replace. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISREG(path.stat().st_mode):
-            with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(text)
-            return
-    write_atomically(Path(os.path.realpath(path)), text, mode)  # a link goes on leading there
+    """Write to where a person wants it, as `open_where_told` does. Raises OSError."""
+    with open_where_told(path, mode) as file:
+        file.write(text)

@@ -172,17 +172,18 @@ def _refuse_unsound(draft: RunDirectory) -> None:
 def _distrust_what_is_not_ours(draft: RunDirectory) -> None:
     """It is not for a stranger to say where we write, nor what we execute.
 
-    The file to which he wanted a copy of the outcome is dropped, and his plugins are marked as another person's choice:
-    a resume loads none of them by itself.
+    The files to which he wanted a copy of the outcome and the report are dropped, and his plugins are marked as another
+    person's choice: a resume loads none of them by itself.
     """
     db = sqlite3.connect(draft.journal)
     try:
         db.execute("PRAGMA trusted_schema = OFF")
         [(text,)] = db.execute("SELECT options FROM run")
         options = json.loads(text)
-        plugins = [{**plugin, "foreign": True} for plugin in options["plugins"]]
+        options |= {"json_file": None, "flame": None,
+                    "plugins": [{**plugin, "foreign": True} for plugin in options["plugins"]]}
         with db:
-            db.execute("UPDATE run SET options = ?", (json.dumps({**options, "json_file": None, "plugins": plugins}),))
+            db.execute("UPDATE run SET options = ?", (json.dumps(options),))
     finally:
         db.close()
 

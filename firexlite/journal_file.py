@@ -36,6 +36,7 @@ _TRIM = ((64 << 20, 5000), (40 << 20, 1000), (24 << 20, 100))
 
 # To and from WAL mode SQLite rewrites the file's header, in its first sector, which a disk writes as a whole. A rollback
 # journal beside it would be no help, and if a kill left it there no reader could open the run.
+LOOK_S = 1.0  # how long a finished journal waits for who looks at it
 _NO_ROLLBACK_FILE = "PRAGMA journal_mode = MEMORY"
 
 
@@ -248,7 +249,15 @@ class JournalFile:
         return epoch
 
     def fold(self) -> None:
-        """Leave the journal as a single file that opens from read-only media; nobody else may have it open."""
+        """Leave the journal as a single file that opens from read-only media; nobody else may have it open.
+
+        Somebody who watches the run looks at its end too, for a moment: that is waited for.
+        """
+        give_up = time.monotonic() + LOOK_S
+        while not self._is_folded() and time.monotonic() < give_up:
+            time.sleep(0.01)
+
+    def _is_folded(self) -> bool:
         with self._mutex:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
@@ -257,10 +266,11 @@ class JournalFile:
                 faults.reach("fold written")
                 self.execute(_NO_ROLLBACK_FILE)
                 faults.reach("fold committed")
-            except schema.ERRORS:
-                pass  # a reader looks at it, or the disk is full: then it stays in WAL mode, which is as safe
+            except schema.ERRORS as error:  # a reader looks at it, or the disk is full: it stays in WAL mode, which is as safe
+                return "locked" not in str(error)
             finally:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            return True
 
     def trim(self) -> None:
         """Begin the write-ahead log anew where readers, one overlapping the other, have kept SQLite from doing so.

@@ -136,7 +136,8 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
         "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
         "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
         "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
-        "json_file": request.json_file, "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
+        "json_file": request.json_file, "flame": request.flame, "user": user_name(), "host": platform.node(),
+        "sqlite": sqlite3.sqlite_version,
         "secrets": prepared.secrets, **software(),
     }
     try:

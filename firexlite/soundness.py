@@ -178,6 +178,7 @@ def _check_options(text: str) -> None:
         _demand(options[name], str, what=name)
     _texts(options["argv"], "argv")
     _demand(options["json_file"], str, None, what="json_file")
+    _demand(options.get("flame"), str, None, what="flame")
     _demand(options.get("pickle"), str, None, what="pickle")
     if not 0 <= _demand(options.get("full_wait_s", 0), int, float, what="full_wait_s") < FULL_WAIT_BELOW_S:
         raise ValueError(f"full_wait_s is {options['full_wait_s']}")

@@ -53,6 +53,7 @@ class Request:
     exit_when_waiting: bool = False              # when all that is left waits for a time or an event
     logs_link: str | None = None                  # where a link to the run's directory is to be
     pickle: bool = False                          # what JSON cannot hold is stored pickled
+    flame: str | None = None                      # the file to which the report is written when the run ends
 
 
 @dataclass

@@ -74,17 +74,21 @@ class Browser:
     def open(self, path: Path, width: int = 1400, height: int = 900, *, dark: bool = False, script: bool = True,
              fragment: str = "") -> Page:
         """The file in a new tab, once it is loaded and, with script, says `data-ready-ms` on its root element."""
+        return self.open_url(path.resolve().as_uri() + fragment, width, height, dark=dark, script=script)
+
+    def open_url(self, url: str, width: int = 1400, height: int = 900, *, dark: bool = False, script: bool = True) -> Page:
+        """The same for any address of a report."""
         page = self.new_page(width, height)
         page.call("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
         page.call("Emulation.setScriptExecutionDisabled", value=not script)
-        page.call("Page.navigate", url=path.resolve().as_uri() + fragment)
-        page.wait_for("location.protocol === 'file:' && document.readyState === 'complete'"
+        page.call("Page.navigate", url=url)
+        page.wait_for("location.protocol !== 'about:' && document.readyState === 'complete'"
                       + (" && document.documentElement.dataset.readyMs" if script else ""))
         return page
 
-    def open_url(self, url: str, width: int = 1400, height: int = 900, *, blocked: Sequence[str] = ()) -> Page:
-        """A page of a server in a new tab, once it is loaded. blocked: patterns of addresses that are not there."""
+    def visit(self, url: str, width: int = 1400, height: int = 900, *, blocked: Sequence[str] = ()) -> Page:
+        """A page that is none of ours, once it is loaded. blocked: patterns of addresses that are not there."""
         page = self.new_page(width, height)
         page.call("Network.setBlockedURLs", urls=list(blocked))
         page.call("Page.navigate", url=url)

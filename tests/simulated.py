@@ -20,7 +20,8 @@ class Simulation:
         self._chain(None, START + self._time(), self.random.randint(1, 3))
         return {"schema": "firexlite.flame/1", "generated_at": self.last_end + 5, "firexlite": "0.1.0", "tasks": self.tasks,
                 "run": {"id": "r1", "firex_id": "FireX-li-1", "chain": "top", "state": "succeeded", "started": START,
-                        "ended": self.last_end, "host": "here", "user": "li", "snapshot": False, "resume": None, "options": {"workers": 4}}}
+                        "ended": self.last_end, "host": "here", "user": "li", "snapshot": False, "resume": None,
+                        "options": {"workers": 4}}}
 
     def _time(self) -> float:
         return self.random.choice((0.01, 0.05, 1.0)) * (0.5 + self.random.random())

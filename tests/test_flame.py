@@ -77,7 +77,7 @@ def test_the_data_tell_who_called_whom_with_what(firexlite, plugin):
     done = firexlite("submit", "--plugins", "services.py", "--chain", "top", "--start", "5", "--workers", "3")
 
     data = firexlite.flame(done.firex_id)
-    assert data["run"]["workers"] == 3
+    assert data["run"]["options"]["workers"] == 3
     assert next(iter(data)) == "schema" and data["schema"] == "firexlite.flame/1"
     assert data["run"]["state"] == "succeeded" and data["run"]["counts"] == {"succeeded": 4}
     top, first, second, third = data["tasks"]

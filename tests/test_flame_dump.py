@@ -201,7 +201,7 @@ def opened(peer: Peer, browser: Browser, dumps: dict[str, Path]) -> Iterator[Cal
     """Opens a view of FireX's page: ``opened("killed", "time-chart")``."""
     [folder] = {path.parent for path in dumps.values()}
     with peer.files(folder) as address:
-        yield lambda run, view="": browser.open_url(f"{address}/{dumps[run].name}/{view}".rstrip("/"), blocked=[FONTS])
+        yield lambda run, view="": browser.visit(f"{address}/{dumps[run].name}/{view}".rstrip("/"), blocked=[FONTS])
 
 
 def looks(page: Page, wanted: int) -> list[tuple]:
@@ -336,10 +336,10 @@ def test_the_server_of_firex_replays_the_recording(peer, browser, dumps, tmp_pat
     shutil.copytree(dumps["killed"], copy)
 
     with peer.server(copy.name, copy, dumps["killed"] / "firex_internal/flame/flame.rec") as address:
-        page = browser.open_url(address, blocked=[FONTS])
+        page = browser.visit(address, blocked=[FONTS])
         assert_looks(looks(page, len(LOOKS)))
         heat = full_of(copy, "heat")
-        page = browser.open_url(f"{address}/#/tasks/{heat['uuid']}", blocked=[FONTS])
+        page = browser.visit(f"{address}/#/tasks/{heat['uuid']}", blocked=[FONTS])
         page.wait_for("document.body.innerText.includes('the fuse blew')")
 
 

@@ -11,7 +11,7 @@ from pages import detail_lines, index_of
 from test_flame_page import model, task
 
 from firexlite import flame_graph
-from firexlite.flame_export import export, render_html, render_json
+from firexlite.flame_export import Settings, export, render_html, render_json
 from firexlite.flame_graph import model_of
 from firexlite.flame_page import write_page
 from firexlite.history import History
@@ -42,7 +42,7 @@ NOW = 1_795_600_000.0
 
 def exported(run, name: str = "html", processes: int = 1) -> str:
     out = io.StringIO()
-    export(run, name, out, NOW, processes)
+    export(run, out, Settings(name, NOW, processes=processes))
     return out.getvalue()
 
 

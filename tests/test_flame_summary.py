@@ -236,7 +236,8 @@ def _everywhere(text: str) -> list[dict]:
 
 def _run_of(text: str) -> dict:
     difference = {"what": text, "name": text, "was": text, "now": text}
-    return {"chain": text, "options": {"cwd": text}, "host": text, "user": text, "python": text, "resume": text, "root_causes": [1, 4],
+    return {"chain": text, "options": {"cwd": text},
+            "host": text, "user": text, "python": text, "resume": text, "root_causes": [1, 4],
             "services": {text: {"place": text, "head": [text]}}, "redacted": text,
             "since_last_good": {"firex_id": text, "created": text, "differences": [difference, {**difference, "what": "code"},
                                                                                    {**difference, "what": "input"}]},

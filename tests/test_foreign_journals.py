@@ -142,9 +142,11 @@ def test_no_run_is_overwritten(sent: RunDirectory, bring, tmp_path: Path) -> Non
 
 def test_where_a_stranger_wanted_a_copy_of_the_outcome_is_forgotten(sent: RunDirectory, bring, tmp_path: Path) -> None:
     alter(sent, f"UPDATE run SET options = json_set(options, '$.json_file', '{tmp_path}/.bashrc')")
+    alter(sent, f"UPDATE run SET options = json_set(options, '$.flame', '{tmp_path}/.zshrc')")
 
     assert bring(sent.path).code == 0
-    assert json.loads(query(imported(tmp_path, sent), "SELECT options FROM run")[0][0])["json_file"] is None
+    options = json.loads(query(imported(tmp_path, sent), "SELECT options FROM run")[0][0])
+    assert options["json_file"] is None and options["flame"] is None
 
 
 def test_the_plugins_of_a_stranger_are_loaded_when_they_were_named_and_not_before(

@@ -36,14 +36,14 @@ class Number(click.ParamType):
 def _in_a_writable_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse at once what could not be written hours later."""
     if value is not None:
-        folder = Path(value).absolute().parent
+        option, folder = parameter.opts[0], Path(value).absolute().parent
         try:
             if not value or Path(value).is_dir():
-                raise BadInput(f"--json_file takes the name of a file, and '{value}' is a folder")
+                raise BadInput(f"{option} takes the name of a file, and '{value}' is a folder")
             if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-                raise BadInput(f"--json_file '{value}' could not be written: {folder} is no folder that you may write to")
+                raise BadInput(f"{option} '{value}' could not be written: {folder} is no folder that you may write to")
         except OSError as error:  # of a name that is too long for the file system, say
-            raise BadInput(f"--json_file '{value}' could not be written: {error.strerror}") from error
+            raise BadInput(f"{option} '{value}' could not be written: {error.strerror}") from error
     return value
 
 
@@ -74,6 +74,9 @@ import_timeout_option = click.option(
 json_file_option = click.option(
     "--json_file", metavar="FILE", callback=_in_a_writable_folder,
     help="Write a copy of the run's run.json there when it ends.")
+flame_option = click.option(
+    "--flame", metavar="FILE", callback=_in_a_writable_folder,
+    help="Write the report of the run there when it ends, however it ends.")
 
 
 full_wait_option = click.option(

@@ -13,6 +13,7 @@ from .options import (
     LAST_TASK,
     TASK_NUMBER,
     exit_when_waiting_option,
+    flame_option,
     full_wait_option,
     import_timeout_option,
     json_file_option,
@@ -31,6 +32,7 @@ from .options import (
 @workers_option(default="as before")
 @plugins_option
 @json_file_option
+@flame_option
 @click.option("--accept-new", is_flag=True, help="Where a task ran again and asked for other children than before: keep "
               "those that match, and run the new ones.")
 @click.option("--restart-task", "restart", multiple=True, metavar="N",
@@ -47,8 +49,8 @@ from .options import (
 @pickle_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
-def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, accept_new: bool,
-                   restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
+def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, flame: str | None,
+                   accept_new: bool, restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
                    full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int], soft_time_limit: float | None,
                    exit_when_waiting: bool, pickle: bool, detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
@@ -64,7 +66,7 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
                             list(restart), dict(_decided(task, text) for task, text in done), rerun_missing,
                             list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv, pickle)
-    run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout)
+    run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout, flame, is_resume=True)
 
 
 def _decided(task: str, text: str) -> tuple[int, dict[str, object]]:

@@ -14,6 +14,7 @@ from .jobs import run_job
 from .options import (
     cores,
     exit_when_waiting_option,
+    flame_option,
     free_for_a_link,
     full_wait_option,
     import_timeout_option,
@@ -75,6 +76,7 @@ def _words_in(path: str) -> list[str]:
 @plugins_option
 @workers_option(default="the number of cores")
 @json_file_option
+@flame_option
 @full_wait_option
 @redact_option
 @queue_option
@@ -90,8 +92,8 @@ def _words_in(path: str) -> list[str]:
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
-                   json_file: str | None, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
-                   soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool,
+                   json_file: str | None, flame: str | None, full_wait: float | None, redact: tuple[str, ...],
+                   queues: dict[str, int], soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool,
                    logs_link: str | None, sync: bool, detach: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
@@ -107,5 +109,6 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
                       argv=sys.argv, json_file=json_file, sync=not detach,
                       full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
                       own_options=context.meta["firexlite.own_options"], redact=list(redact), queues=queues,
-                      soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle, logs_link=logs_link)
-    run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout)
+                      soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle, logs_link=logs_link,
+                      flame=flame)
+    run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout, flame)

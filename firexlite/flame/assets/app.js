@@ -201,6 +201,7 @@ async function start() {
   const run = new Run(JSON.parse(byId("fx-run").textContent), index);
   byId("report").hidden = false;
   await new Page(run).follow();
+  kept.bringBack();
   requestAnimationFrame(() => requestAnimationFrame(() => {
     document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
   }));

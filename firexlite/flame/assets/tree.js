@@ -8,6 +8,9 @@ class TreeView {
     Object.assign(this, { page, run: page.run, view: element, element: byId("tree") });
     this.timeline = new Timeline(page, byId("ticks"), byId("lines"));
     this.folded = new Uint8Array(this.run.size);
+    for (const num of kept.of("folded", () => [...this.run.num].filter((_, row) => this.folded[row])) ?? []) {
+      if (this.run.rowOfNum.has(num)) this.folded[this.run.rowOfNum.get(num)] = 1;
+    }
     this.drawn = new Map();  // row -> element
     this.placeOf = new Int32Array(this.run.size);  // place among the visible rows, or -1
     this.element.style.setProperty("--digits", String(this.run.size).length);
