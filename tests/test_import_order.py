@@ -19,7 +19,8 @@ ORDER = [
     "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "history", "missing", "board", "interrupts",
     "commands", "retries", "task_options", "promises", "gathering", "children", "showing", "services", "application",
     "builtin", "discovery", "plugins", "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending",
-    "runner", "launch", "front", "flame_graph", "flame_markup", "flame_rows", "flame_summary", "flame_export", "doctor",
+    "runner", "launch", "front", "flame_graph", "flame_markup", "secret_names", "named_secrets",
+    "secret_shapes", "redaction", "flame_rows", "flame_summary", "flame_export", "doctor",
     "importing", "outside", "cli", "compat", "__init__", "__main__",
 ]
 
