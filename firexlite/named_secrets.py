@@ -19,11 +19,13 @@ _CAPITALS = {65 + n: 97 + n for n in range(26)}
 _NAME = re.compile(rf"[\w.-]{{0,{LONGEST_NAME}}}")
 
 # What may stand between a name and its value. A quote may have been escaped by those who wrote one text into another.
+_BREAK = r"(?:\r?\n|\\r\\n|\\n)"
 _QUOTE = r"(?:\\*[\"'`])"
 _TYPE = r"(?:str|bytes|string|SecretStr|Any|Optional\[\w{1,20}\]|\w{1,20} \| None)"
 _EQUALS = re.compile(rf"{_QUOTE}?\]?[ \t]{{0,40}}(?::[ \t]{{0,4}}{_TYPE}[ \t]{{0,4}}=|=>|:=|!?={{1,3}}|:(?![:/]))[ \t]{{0,40}}"
-                     r"(?:[|>][+-]?\s{0,40}\n\s{0,40})?")
-_VALUE_BESIDE = re.compile(rf"{_QUOTE}?,?\s{{0,40}}{_QUOTE}?[Vv]alue{_QUOTE}?\s{{0,8}}[:=]\s{{0,8}}")  # name: ..., value: ...
+                     rf"(?:[|>][+-]?[ \t]{{0,40}}{_BREAK}\s{{0,40}})?")
+# name: ..., value: ...
+_VALUE_BESIDE = re.compile(rf"{_QUOTE}?,?[ \t]{{0,40}}{_BREAK}?\s{{0,40}}{_QUOTE}?[Vv]alue{_QUOTE}?\s{{0,8}}[:=]\s{{0,8}}")
 _NEXT_WORD = re.compile(rf"{_QUOTE},\s{{0,40}}(?={_QUOTE})|[ \t]{{1,8}}(?!-)")
 _NEXT_CELL = re.compile(rf"\s{{0,40}}{CELL}[\s{CELL}]{{0,80}}")
 _END_OF_TAG = re.compile(r"[^<>\"']{0,80}>")
@@ -135,7 +137,7 @@ def _value_after(text: str, start: int, end: int) -> Span | None:
     elif name.lower().endswith(_HEADERS):
         at, stop = _rest_of_header(text, at, quote)
     else:
-        stop = _end_of_bare_value(text, name, at, is_alone=sign[0].strip() == ":" and not quote)
+        stop = _end_of_bare_value(text, name, at, quote if sign[0].strip() == ":" else None)
     value = text[at:stop]
     return None if value == name or is_count(name, _number(value)) or says_nothing(value, name) else (at, stop)
 
@@ -192,10 +194,12 @@ def _closing_bracket(text: str, at: int) -> int:
     return min(len(text), at + LONGEST)
 
 
-def _end_of_bare_value(text: str, name: str, at: int, is_alone: bool) -> int:
-    """Where a value ends that stands in no quotes. is_alone: a colon stands before it, as in `Passphrase: four words of it`."""
-    if is_alone and name.lower().endswith("passphrase"):
-        return _up_to(text, "\n", at)
+def _end_of_bare_value(text: str, name: str, at: int, quote: str | None) -> int:
+    """Where a value ends that stands in no quotes. quote: before the name, if a colon follows; else None."""
+    if quote is not None and name.lower().endswith("passphrase"):  # four words of it, often
+        line_end = _up_to(text, "\n", at)
+        found = text.find(quote, at, line_end) if quote else -1
+        return found if found >= 0 else line_end
     stop = _end(_BARE, text, at)
     while stop > at and text[stop - 1] == "\\" and text[stop:stop + 1] in ("'", '"'):
         stop -= 1

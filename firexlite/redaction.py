@@ -32,12 +32,16 @@ OF_RUN_LEFT_ALONE = frozenset({"id", "firex_id", "state", "started", "ended", "r
 
 _BETWEEN_WORDS = "\x1f"  # white space that stands in no word
 _PLAIN_NAME = re.compile(r"[\w.-]+")
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_COLOUR = r"\x1b\[[0-9;?]*[A-Za-z]|\\(?:x1b|u001b|033)\[[0-9;?]*[A-Za-z]"  # as it is, and as JSON and `repr` write it
+_SHELL_QUOTE = r"""'"'"'|'\\''"""  # a quote within quotes, as `shlex` writes it, and `sh -x`
+_MARKED = re.compile(f"{_COLOUR}|{_SHELL_QUOTE}")
 _TAG = re.compile(rf"</?(?:{'|'.join(sorted(TAGS | {'dl', 'dt', 'dd', 'tfoot', 'caption'}))})\b[^<>]*>", re.IGNORECASE)
-_MARKUP = re.compile(rf"{_COLOUR.pattern}|{_TAG.pattern}"
+_MARKUP = re.compile(rf"{_COLOUR}|{_SHELL_QUOTE}|{_TAG.pattern}"
                      r"|&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});", re.IGNORECASE)
 _CELL_TAG = re.compile(r"</?(?:td|th|dt|dd)\b", re.IGNORECASE)
 _LINE_TAG = re.compile(r"</?(?:br|div|h\d|hr|li|ol|p|pre|table|tbody|thead|tr|ul|dl)\b", re.IGNORECASE)
+_LINE = f"{ROW}\n"
+_NO_CHARACTER = ("", CELL, _LINE)
 
 
 class Redactor:
@@ -74,13 +78,13 @@ class Redactor:
         """``text`` without values that stand behind the name of a secret, and those that look like one by themselves."""
         if not self.suspects(text):
             return text
-        return self._read_without(_COLOUR, lambda _: "", text) if "\x1b[" in text else self._masked(text, self._spans(text))
+        return self._read_without(_MARKED, text) if _MARKED.search(text) else self._masked(text, self._spans(text))
 
     def markup(self, text: str) -> str:
         """As `text`, of HTML: a value may stand in another tag than its name, or in the next cell of a table."""
         if not self.suspects(text):
             return text
-        return self._read_without(_MARKUP, _as_read, _TAG.sub(lambda tag: self.text(tag[0]), text))
+        return self._read_without(_MARKUP, _TAG.sub(lambda tag: self.text(tag[0]), text))
 
     def _spans(self, text: str) -> Iterator[Span]:
         yield from (span for span in spans(text, self._is_name, self._own_stem) if text[slice(*span)] != MASK)
@@ -96,15 +100,15 @@ class Redactor:
         self.count += len(parts) // 2
         return "".join([*parts, text[end:]]) if parts else text
 
-    def _read_without(self, mark: re.Pattern[str], as_read: Callable[[re.Match[str]], str], text: str) -> str:
+    def _read_without(self, mark: re.Pattern[str], text: str) -> str:
         """Look at the text as it is read, without its marks; mask in the text as it is written, and leave the marks there."""
         read, read_at, written_at, marks, end = [], [0], [0], [], 0
         for found in mark.finditer(text):
-            read += [text[end:found.start()], as_read(found)]
+            read += [text[end:found.start()], _as_read(found[0])]
             read_at += [read_at[-1] + len(read[-2]), read_at[-1] + len(read[-2]) + len(read[-1])]
             end = found.end()
             written_at += [found.start(), end]
-            if found[0][0] != "&":  # an entity is a character like others
+            if read[-1] in _NO_CHARACTER:
                 marks.append(found.span())
 
         def written(place: int, is_end: bool = False) -> int:
@@ -278,11 +282,13 @@ def _is_pair(value: Any) -> bool:
             and not is_secret_name(value[1]))
 
 
-def _as_read(mark: re.Match[str]) -> str:
-    """What a reader sees of a tag or an entity."""
-    if mark[0][0] == "&":
-        return html.unescape(mark[0])
-    return CELL if _CELL_TAG.match(mark[0]) else f"{ROW}\n" if _LINE_TAG.match(mark[0]) else ""
+def _as_read(mark: str) -> str:
+    """What a reader sees of a tag, an entity, a colour, a quote."""
+    if mark[0] == "&":
+        return html.unescape(mark)
+    if mark[0] != "<":
+        return "'" if mark[0] == "'" else ""
+    return CELL if _CELL_TAG.match(mark) else _LINE if _LINE_TAG.match(mark) else ""
 
 
 def _each(values: Any, change: Callable[..., Any]) -> Any:

@@ -76,6 +76,7 @@ _BREAK = r"(?:\r?\n|\\r\\n|\\n)"                      # also as JSON and `repr` 
 _LINE = re.compile(r"[ \t\"'|]*(?:[A-Za-z0-9+/]*={0,2}|=[A-Za-z0-9+/]{4}"
                    rf"|(?:Proc-Type|DEK-Info|Comment|Version|Hash): [^\n]{{0,200}}?)[ \t,\"']*{_BREAK}")
 _LAST_LINE = re.compile(r"[ \t\"'|]*[A-Za-z0-9+/]*={0,2}")
+_END_OF_BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{16,99}$")
 _BASE64_LINE = re.compile(r"=?[A-Za-z0-9+/]+={0,2}")
 LONGEST_LINE = 4 * 1024
 LONGEST_COMMAND = 200
@@ -110,7 +111,8 @@ def _begin_of_body(text: str, end: int) -> int:
         begin = max(text.rfind("\n", lowest, stop) + 1, escaped + 2 if escaped >= 0 else 0, lowest)
         line = text[begin:stop].strip(" \t|\"',")
         if line and not (_BASE64_LINE.fullmatch(line) and (len(line) >= 16 or is_last or begin == 0)):
-            break
+            cut = _END_OF_BASE64.search(line[-100:])  # of the first line, behind what somebody put in front of it all
+            return at if at == end or cut is None else text.rfind(cut[0], begin, stop)
         is_last = is_last and not line
         at = begin
     return at
