@@ -5,6 +5,8 @@ import errno
 import functools
 import io
 import multiprocessing
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,6 +23,7 @@ from .flame_trace import write_trace
 from .history import History
 from .home import RunDirectory, open_where_told
 from .portable import in_ascii, portable
+from .redaction import Redaction
 
 SCHEMA = "firexlite.flame/1"
 RUN_KEYS = ("id", "firex_id", "chain", "state", "started", "ended", "root", "inputs", "argv", "host", "user", "python",
@@ -36,16 +39,20 @@ PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; other formats 
 
 def write_json(model: Mapping[str, Any], out: TextIO) -> None:
     """The whole model as one JSON object, ``schema`` first, keys in a fixed order, never cut."""
-    head = {"schema": SCHEMA, **{key: value for key, value in model.items() if key not in ("run", "tasks")}}
-    head["run"] = _by_keys(model.get("run") or {}, RUN_KEYS)
-    out.write("{\n" + "".join(f" {in_ascii(key)}: {in_ascii(value)},\n" for key, value in head.items()) + ' "tasks": [')
-    before = "\n  "
-    for task in model.get("tasks") or ():
-        out.write(before + in_ascii(_by_keys(task, TASK_KEYS)))
-        before = ",\n  "
+    with tempfile.TemporaryFile("w+", encoding="ascii") as tasks:  # what stands before them counts what was taken out of them
+        before = "\n  "
+        for task in model.get("tasks") or ():
+            tasks.write(before + in_ascii(_by_keys(task, TASK_KEYS)))
+            before = ",\n  "
+        head = {"schema": SCHEMA, **{key: value for key, value in model.items() if key not in ("run", "tasks")}}
+        head["run"] = _by_keys(model.get("run") or {}, RUN_KEYS)
+        out.write("{\n" + "".join(f" {in_ascii(key)}: {in_ascii(value)},\n" for key, value in head.items()) + ' "tasks": [')
+        tasks.seek(0)
+        shutil.copyfileobj(tasks, out)
     out.write("\n ]\n}")
 
 
+SECRETS = Redaction()
 DATA: dict[str, Callable[[Mapping[str, Any], TextIO], None]] = {"json": write_json, "trace": write_trace, "junit": write_junit}
 FORMATS = ("html", *DATA)
 
@@ -56,6 +63,7 @@ class Settings:
 
     most_bytes: of a page, see `flame_page.Sheet`. live: of a page that is served, its number among the reports of the run; it
     asks for the next one, and shows that. processes: how many may work at the page of a run with very many tasks.
+    redaction: what is taken out.
     """
 
     format: str = "html"
@@ -63,17 +71,22 @@ class Settings:
     most_bytes: int = MOST_BYTES
     live: int | None = None
     processes: int = 1
+    redaction: Redaction = SECRETS
+
+    @property
+    def moment_s(self) -> float:
+        return round(time.time() if self.now_s is None else self.now_s, 6)
 
 
 def export(directory: RunDirectory, out: TextIO, settings: Settings) -> None:
     """Write the report of a run, as it stands. Raises JournalUnusable for a journal that cannot be read or trusted."""
-    now_s = round(time.time() if settings.now_s is None else settings.now_s, 6)
+    log_bytes = PAGE_LOG_BYTES if settings.format == "html" else None
     with History(directory) as history, history.snapshot():  # also around what is made of its rows, which may be strange
+        model = _model(history, settings, log_bytes)
         if settings.format != "html":
-            DATA[settings.format](streamed_model(history, None, now_s), out)
+            DATA[settings.format](model, out)
             return
-        model = streamed_model(history, PAGE_LOG_BYTES, now_s)
-        parts = stretches(history, PAGE_LOG_BYTES, now_s)
+        parts = stretches(history, log_bytes, model["generated_at"], settings.redaction)
         if len(parts) == 1:
             write_page(model, out, settings.most_bytes, settings.live)
         else:
@@ -96,9 +109,12 @@ def write_report(directory: RunDirectory, path: Path, settings: Settings) -> Non
 
 def dump(directory: RunDirectory, folder: Path, settings: Settings) -> Path:
     """Write the run as FireX's own Flame reads it, into a folder of its own below ``folder``; returns that."""
-    now_s = round(time.time() if settings.now_s is None else settings.now_s, 6)
     with History(directory) as history, history.snapshot():
-        return write_dump(streamed_model(history, None, now_s), folder)
+        return write_dump(_model(history, settings, None), folder)
+
+
+def _model(history: History, settings: Settings, log_bytes: int | None) -> dict[str, Any]:
+    return streamed_model(history, log_bytes, settings.moment_s, redaction=settings.redaction)
 
 
 def _gathered_together(parts: Sequence[Stretch], settings: Settings) -> Sheet:
@@ -113,7 +129,10 @@ def _gathered_together(parts: Sequence[Stretch], settings: Settings) -> Sheet:
 def _sheet_of(part: Stretch, most_bytes: int) -> Sheet:
     with History(RunDirectory(part.directory)) as history, history.snapshot():
         model = part.model(history)
-        return Sheet(model["run"], model["generated_at"], part.first - 1, most_bytes).gather(model["tasks"])
+        sheet, before = Sheet(model["run"], model["generated_at"], part.first - 1, most_bytes), model["run"]["redacted"]
+        sheet.gather(model["tasks"])
+        sheet.redacted = model["run"]["redacted"] - before
+        return sheet
 
 
 def render_json(model: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from .codec import display_error
 from .flame_why import place_of, why
 from .history import AttemptRecord, History, IncarnationRecord, ServiceRecord, TaskRecord
 from .home import task_uuid
+from .redaction import Redaction
 from .schema import gone
 from .showing import COMMANDS_KEY
 from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, SUCCEEDED, WAITING
@@ -25,6 +26,7 @@ AT_A_TIME = 10 ** 9  # positions from here on are microseconds since the epoch
 MOST_LOG_BYTES = 64 * 1024 * 1024  # of one task's output; a log with a hole may claim any size
 WORTH_A_PROCESS = 20_000  # tasks
 STRETCHES = 4
+NOTHING = Redaction(is_on=False)
 LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 _PARTS = ("queue", "self", "child_wait", "backoff", "asleep", "down")
@@ -48,10 +50,13 @@ def model_of(history: History, log_bytes: int | None = None, now_s: float | None
 
 
 def streamed_model(history: History, log_bytes: int | None = None, now_s: float | None = None,
-                   is_portable: bool = True) -> dict[str, Any]:
-    """As `model_of`, within a snapshot of the history, and portable; its tasks can be gone along once, while that lasts."""
+                   is_portable: bool = True, redaction: Redaction = NOTHING) -> dict[str, Any]:
+    """As `model_of`, within a snapshot of the history, and portable; its tasks can be gone along once, while that lasts.
+
+    redaction: of tasks and run; how many values it took out is complete in the run when the tasks have been gone along.
+    """
     now = round(time.time() if now_s is None else now_s, 6)
-    builder = _Builder(history, now, log_bytes, is_portable)
+    builder = _Builder(history, now, log_bytes, is_portable, redaction)
     return {"schema": SCHEMA, "generated_at": now, "firexlite": __version__, "run": builder.run(), "tasks": builder.tasks()}
 
 
@@ -64,14 +69,15 @@ class Stretch:
     last: int
     log_bytes: int | None
     now_s: float
+    redaction: Redaction
 
     def model(self, history: History) -> dict[str, Any]:
         """As `streamed_model`, with the tasks of this stretch."""
-        builder = _Builder(history, self.now_s, self.log_bytes, is_portable=True)
+        builder = _Builder(history, self.now_s, self.log_bytes, True, self.redaction)
         return {"run": builder.run(), "generated_at": self.now_s, "tasks": builder.tasks(self.first, self.last)}
 
 
-def stretches(history: History, log_bytes: int | None, now_s: float) -> list[Stretch]:
+def stretches(history: History, log_bytes: int | None, now_s: float, redaction: Redaction) -> list[Stretch]:
     """A run in stretches of about as many tasks each, cut between chains; the same run always in the same.
 
     Just one if it goes on, since each would see another state of it, or if that is not worth a process.
@@ -85,12 +91,14 @@ def stretches(history: History, log_bytes: int | None, now_s: float) -> list[Str
         [(first,)] = history.execute("SELECT min(id) FROM task WHERE id >= ? AND id = chain", tasks * number // count)
         if first is not None and first > firsts[-1]:
             firsts.append(first)
-    return [Stretch(history.directory.path, first, following - 1, log_bytes, now_s)
+    return [Stretch(history.directory.path, first, following - 1, log_bytes, now_s, redaction)
             for first, following in itertools.pairwise([*firsts, LAST_TASK])]
 
 
 class _Builder:
-    def __init__(self, history: History, now: float, log_bytes: int | None, is_portable: bool) -> None:
+    def __init__(self, history: History, now: float, log_bytes: int | None, is_portable: bool, redaction: Redaction) -> None:
+        self.redactor = redaction.redactor()
+        self.shown_run: dict[str, Any] = {}
         self.history, self.now, self.log_bytes, self.is_portable = history, now, log_bytes, is_portable
         self.firex_id = history.directory.firex_id
         self.record = history.run()
@@ -116,7 +124,7 @@ class _Builder:
     def run(self) -> dict[str, Any]:
         run, options = self.record, self.record.options
         is_over = run.state not in (RUN_RUNNING, RUN_INTERRUPTED)
-        return {"id": self.firex_id, "firex_id": self.firex_id, "chain": run.chain, "state": run.state,
+        told = {"id": self.firex_id, "firex_id": self.firex_id, "chain": run.chain, "state": run.state,
                 "started": run.created, "ended": run.ended if is_over else None, "root": 1, "inputs": run.inputs,
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
                 "options": {name: options.get(name) for name in SHOWN_OPTIONS},
@@ -124,6 +132,9 @@ class _Builder:
                 "truncated": {}, "redacted": 0,
                 "resume": None if run.state in (RUN_RUNNING, RUN_SUCCEEDED) else f"firexlite resume {self.firex_id}",
                 **why(self.history, run)}
+        self.shown_run = self.redactor.run(told)
+        self.shown_run["redacted"] = self.redactor.count
+        return self.shown_run
 
     def tasks(self, first: int = 1, last: int = LAST_TASK) -> Iterator[dict[str, Any]]:
         """The tasks from one number to another; the first is that of a chain."""
@@ -132,7 +143,9 @@ class _Builder:
         bogs = Bogs(history.services, self.is_portable)
         for task in history.tasks_between(first, last):
             num = task.num
-            yield self._task(task, bogs.follow(task), attempts.of(num), moves.of(num), shown.of(num), askers.of(num))
+            told = self._task(task, bogs.follow(task), attempts.of(num), moves.of(num), shown.of(num), askers.of(num))
+            yield self.redactor.task(told)
+        self.shown_run["redacted"] = self.redactor.count
 
     def _task(self, task: TaskRecord, bound: tuple, attempts: Sequence[tuple], moves: Sequence[tuple],
               shown: Sequence[tuple], askers: Sequence[tuple]) -> dict[str, Any]:

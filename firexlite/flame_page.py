@@ -35,6 +35,7 @@ class Sheet:
     def __init__(self, run: Mapping[str, Any], generated_at: object, first: int = 0, most_bytes: int = MOST_BYTES) -> None:
         self.columns, self.chunks = Columns(run, generated_at, first), Chunks(most_bytes, first)
         self.failures = failures_of(run)
+        self.redacted = 0  # values that were taken out of the tasks, if not counted in the run
 
     def gather(self, tasks: Iterable[Mapping[str, Any]]) -> Sheet:
         for task in tasks:
@@ -49,6 +50,7 @@ class Sheet:
         self.columns.extend(other.columns)
         self.chunks.extend(other.chunks)
         self.failures.extend(other.failures)
+        self.redacted += other.redacted
         return self
 
 
@@ -64,6 +66,8 @@ def write_page(model: Mapping[str, Any], out: TextIO, most_bytes: int = MOST_BYT
 def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO, live: int | None = None) -> None:
     """A page of the tasks that were gathered. live: as `write_page`."""
     run, columns, chunks = dict(model.get("run") or {}), sheet.columns, sheet.chunks
+    if sheet.redacted:
+        run["redacted"] = run.get("redacted", 0) + sheet.redacted
     style, script = "".join(map(_asset, STYLES)), "".join(map(_asset, SCRIPTS))
     asking = None if live is None else _asset("live.js")
     if cuts := {what: count for what, count in (("values", chunks.cuts), ("tasks", chunks.left_out)) if count}:

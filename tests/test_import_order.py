@@ -20,10 +20,10 @@ ORDER = [
     "history", "stopped", "last_good", "missing", "board", "interrupts", "commands", "retries", "task_options",
     "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery", "plugins",
     "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",
-    "flame_why", "flame_graph", "flame_cuts", "flame_markup", "flame_words", "flame_columns", "flame_failures",
-    "flame_summary", "flame_page", "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump",
-    "flame_export", "watcher", "flame_server", "doctor", "importing", "outside", "cli", "compat", "__init__",
-    "__main__",
+    "secret_names", "named_secrets", "secret_shapes", "flame_markup", "redaction", "flame_why", "flame_graph",
+    "flame_cuts", "flame_words", "flame_columns", "flame_failures", "flame_summary", "flame_page", "flame_trace",
+    "flame_junit", "flame_firex", "flame_recording", "flame_dump", "flame_export", "watcher", "flame_server", "doctor",
+    "importing", "outside", "cli", "compat", "__init__", "__main__",
 ]
 
 # Those that know the database.

@@ -10,6 +10,7 @@ import click
 from ..errors import BadInput
 from ..flame_export import FORMATS, Settings, dump, export, write_report
 from ..home import find_run
+from ..redaction import Redaction
 from .options import Number, cores
 from .screen import say, write_out
 
@@ -27,13 +28,18 @@ MEGABYTE = 1024 * 1024
 @click.option("--serve", is_flag=True, help="Show the report in the browser, on this machine only; it follows the run.")
 @click.option("--port", metavar="N", type=Number("a whole number from 0 to 65535", int, lambda n: 0 <= n <= 65535),
               help="The port for --serve.  [default: any that is free]")
+@click.option("--redact", "patterns", metavar="REGEX", multiple=True, help="Take out what this matches, too. May be repeated.")
+@click.option("--redact-key", "keys", metavar="NAME", multiple=True,
+              help="Take out values of this name, too. May be repeated.")
+@click.option("--no-redact", is_flag=True, help="Leave in what looks like a password, a token or a key.")
 @click.option("--max-mb", metavar="N", type=Number("a number of megabytes above 0", float, lambda n: 0 < n < 1e6), default=200,
               help="From where on a page leaves out details of tasks that did not fail, and says so.  [default: 200]")
 @click.option("--now", metavar="SECONDS", type=Number("a time in seconds since 1970", float, lambda n: 0 <= n < 1e11),
               help="Say that the report was made at this time: then the same run gives the same bytes.")
 @click.pass_context
 def flame_command(context: click.Context, firex_id: str, output: str, format_name: str | None, as_json: bool,
-                  flame_dump: str | None, watch: bool, serve: bool, port: int | None, max_mb: float, now: float | None) -> None:
+                  flame_dump: str | None, watch: bool, serve: bool, port: int | None, patterns: tuple[str, ...],
+                  keys: tuple[str, ...], no_redact: bool, max_mb: float, now: float | None) -> None:
     """Write the report of a run as one HTML file, which opens anywhere and needs no network.
 
     \b
@@ -41,7 +47,8 @@ def flame_command(context: click.Context, firex_id: str, output: str, format_nam
     """
     name = _format(format_name, as_json)
     _refuse_at_odds(name, output, flame_dump, watch, serve, port)
-    settings = Settings(name, now, int(max_mb * MEGABYTE), processes=min(MOST_PROCESSES, cores()))
+    redaction = _redaction(patterns, keys, no_redact)
+    settings = Settings(name, now, int(max_mb * MEGABYTE), processes=min(MOST_PROCESSES, cores()), redaction=redaction)
     if watch or serve:
         from . import live  # here: it takes an HTTP server along
         context.exit(live.serve(firex_id, port or 0, settings) if serve else live.watch(firex_id, output, settings))
@@ -57,6 +64,17 @@ def flame_command(context: click.Context, firex_id: str, output: str, format_nam
         text = io.StringIO()
         export(directory, text, settings)
         write_out(text.getvalue())
+
+
+def _redaction(patterns: tuple[str, ...], keys: tuple[str, ...], no_redact: bool) -> Redaction:
+    """Raises BadInput for a pattern or a name that cannot be looked for."""
+    if no_redact and (patterns or keys):
+        raise BadInput("--no-redact leaves everything in, so it goes with no --redact and no --redact-key")
+    redaction = Redaction(patterns, keys, not no_redact)
+    redaction.redactor()  # now, before anything is written
+    if no_redact:
+        say("firexlite: what looks like a secret is left in this report; mind who gets it.", err=True)
+    return redaction
 
 
 def _format(name: str | None, as_json: bool) -> str:
