@@ -54,7 +54,7 @@ def flame_command(context: click.Context, firex_id: str, output: str, format_nam
         context.exit(live.serve(firex_id, port or 0, settings) if serve else live.watch(firex_id, output, settings))
     directory = find_run(firex_id)
     if flame_dump is not None:
-        say(str(dump(directory, Path(flame_dump), settings)))
+        say(str(Path(flame_dump) / dump(directory, Path(flame_dump), settings).name))
     elif output != "-":
         write_report(directory, Path(output), settings)
     else:
