@@ -27,8 +27,8 @@ NEVER = -1            # the runtime of what never ran
 PER_MS = 10           # times are whole numbers of a tenth of a millisecond
 MAX_BARS = 200        # a task that blocked more often shows its attempts only
 
-IN_COLUMNS = ("num", "name", "state", "host")
-FOLLOWING = ("started", "runtime", "queue", "self")  # follow from the states of a task that was released, ran and ended
+IN_COLUMNS = frozenset(("num", "name", "state", "host"))
+FOLLOWING = IN_COLUMNS | {"started", "runtime", "queue", "self"}  # from the states of a task that was released, ran and ended
 FOLLOWING_ATTEMPT = frozenset(("started", "ended", "state"))
 CHUNK_TASKS = 512
 CHUNK_CHARS = 256 * 1024
@@ -327,20 +327,22 @@ class Chunks:
 
 def detail(task: Task) -> dict[str, Any]:
     """What the page shows of one task besides its columns, without fields that say nothing or follow from others."""
-    found = {field: value for field, value in task.items() if value}
-    for field in IN_COLUMNS:
-        found.pop(field, None)
     attempts: Sequence = task.get("attempts") or ()
     moves: Sequence = task.get("states") or ()
-    if len(attempts) == 1 and is_plain(moves):
-        attempt = attempts[0]
-        if [attempt.get("started"), attempt.get("ended"), attempt.get("state")] == [moves[1][1], moves[2][1], moves[2][0]]:
-            for field in FOLLOWING:
-                found.pop(field, None)
-            found["attempts"] = [{field: value for field, value in attempt.items() if field not in FOLLOWING_ATTEMPT}]
+    follows = len(attempts) == 1 and is_plain(moves) and _began_and_ended(attempts[0], moves)
+    left_out = FOLLOWING if follows else IN_COLUMNS
+    found = {field: value for field, value in task.items() if value and field not in left_out}
+    if follows:
+        found["attempts"] = [{field: value for field, value in attempts[0].items() if field not in FOLLOWING_ATTEMPT}]
     if isinstance(shown := found.get("flame_data"), Mapping):
         found["flame_data"] = {key: _drawable(entry) for key, entry in shown.items()}
     return found
+
+
+def _began_and_ended(attempt: Task, moves: Sequence) -> bool:
+    """Whether an attempt lasted from the second to the third move, and ended as that says."""
+    get = attempt.get
+    return get("started") == moves[1][1] and get("ended") == moves[2][1] and get("state") == moves[2][0]
 
 
 def _drawable(entry: object) -> object:
