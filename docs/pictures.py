@@ -25,8 +25,8 @@ def lab_run(folder: Path) -> tuple[Path, str]:
     env = {**os.environ, "FIREXLITE_HOME": str(folder / "home")}
     firexlite = [sys.executable, "-m", "firexlite"]
     report = folder / "lab.html"
-    done = subprocess.run([*firexlite, "submit", "--plugins", "lab.py", "--chain", "nightly", "--workers", "4", "--flame", report],
-                          cwd=ROOT / "fixtures", env=env, capture_output=True, text=True, timeout=LIMIT_S)
+    done = subprocess.run([*firexlite, "submit", "--plugins", "lab.py", "--chain", "nightly", "--workers", "4",
+                           "--flame", report], cwd=ROOT / "fixtures", env=env, capture_output=True, text=True, timeout=LIMIT_S)
     if done.returncode != 1:
         raise SystemExit(f"the run should have failed, and ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return report, next(line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("FireX ID"))

@@ -50,7 +50,7 @@ class Browser:
             ["timeout", "--kill-after=5", str(BROWSER_S), program, "--headless=new", "--no-sandbox",
              "--remote-debugging-pipe", f"--user-data-dir={self.profile}", "--no-first-run", "--disable-gpu",
              "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update",
-             "--hide-scrollbars", "--force-device-scale-factor=1", "about:blank"],
+             "--hide-scrollbars", "--force-device-scale-factor=1", "--disable-ipc-flooding-protection", "about:blank"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             close_fds=False, preexec_fn=_at_fds_3_and_4(requests, answers), start_new_session=True)
         os.close(requests)

@@ -19,63 +19,6 @@ from firexlite.flame_page import SCRIPTS
 START = 1_795_500_000.0
 
 
-PAYLOADS = [
-    "<script>window.PWN=1</script>",
-    "</script><script>window.PWN=1</script>",
-    "<!--<script>",
-    "--><script>window.PWN=1</script>",
-    "<!--<script></script><script>window.PWN=1</script>-->",
-    "</style><script>window.PWN=1</script>",
-    "</title><script>window.PWN=1</script>",
-    "</textarea></noscript></template><script>window.PWN=1</script>",
-    "<img src=x onerror=window.PWN=1>",
-    "<img src=x onerror=alert(1)>",
-    "\"><img src=x onerror=window.PWN=1>",
-    "'><img src=x onerror=window.PWN=1>",
-    "<svg onload=window.PWN=1>",
-    "<svg><script>window.PWN=1</script></svg>",
-    "<svg/onload=window.PWN=1//",
-    "<math><mtext></mtext></math>",
-    "<body onload=window.PWN=1>",
-    "<iframe src=javascript:window.PWN=1>",
-    "<iframe srcdoc='<script>parent.PWN=1</script>'>",
-    "<a href=javascript:window.PWN=1>x</a>",
-    "<a href='java\tscript:window.PWN=1'>x</a>",
-    "<a href=data:text/html,<script>parent.PWN=1</script>>x</a>",
-    "<form action=javascript:window.PWN=1><button>",
-    "<object data=javascript:window.PWN=1>",
-    "<embed src=javascript:window.PWN=1>",
-    "<base href=https://example.com/>",
-    "<meta http-equiv=refresh content='0;url=javascript:window.PWN=1'>",
-    "<link rel=stylesheet href=//example.com/x.css>",
-    "<style>*{background:url(//example.com)}</style>",
-    "<b style='background:url(//example.com/x)'>x</b>",
-    "<b onmouseover=window.PWN=1>x</b>",
-    "<details open ontoggle=window.PWN=1>",
-    "<input autofocus onfocus=window.PWN=1>",
-    "<video><source onerror=window.PWN=1></video>",
-    "javascript:window.PWN=1",
-    "{{script}}",
-    "${window.PWN=1}",
-    "{{constructor.constructor('window.PWN=1')()}}",
-    "]]><script>window.PWN=1</script>",
-    "&lt;script&gt;window.PWN=1&lt;/script&gt;",
-    "&#60;script&#62;",
-    "\\u003cscript>window.PWN=1</script>",
-    "a\u2028b\u2029window.PWN=1",
-    "\u202egnp.exe\u2066",
-    "\x00\x08\x1b[2Jgone",
-    "\ud800 alone",
-    "__proto__",
-    "constructor",
-    "'; window.PWN=1; '",
-    "`;window.PWN=1;`",
-]
-# How what would be invisible is shown.
-VISIBLE = {char: f"\\u{ord(char):04x}" for char in "\u2028\u2029\u202e\u2066\x00\x08\x1b"}
-FORBIDDEN = "img, svg, iframe, object, embed, video, base, form, math, link"
-
-
 # --- models ----------------------------------------------------------------------------------------------
 
 def task(num: int, name: str = "greet", **fields: object) -> dict:
@@ -129,25 +72,6 @@ def many(size: int) -> dict:
     """Every task calls ten."""
     callers = ((num, num // 10 or None) for num in range(1, size + 1))
     return model(*(task(num, f"service_{num % 40}", parent=caller, enqueued_by=caller) for num, caller in callers))
-
-
-def hostile_run() -> dict:
-    """A failed task for every payload, which stands in each of its texts and in those of the run."""
-    def attempt(n: int, text: str) -> dict:
-        return {"n": n, "incarnation": text, "started": START, "ended": START + n, "state": text, "exc": text}
-
-    tasks = [task(num, text, long_name=text, uuid=text, host=text, state="failed",
-                  args={text: text, "deep": [{text: text}]}, defaults={text + "d": text}, result={text: text},
-                  exception=text, traceback=f"Traceback\n{text}", error_context=f"{text}:1 in {text}",
-                  attempts=[attempt(1, text), attempt(2, text)],
-                  states=[["ready", START], [text, START + 1], ["failed", START + 2]],
-                  flame_data={text: {"value": text, "type": "html", "order": 1}},
-                  log={"lines": [text], "total": 1, "truncated": False}, replayed_in=[text], cached_from=text)
-             for num, text in enumerate(PAYLOADS, 1)]
-    everything = "".join(PAYLOADS)
-    words = ("id", "firex_id", "chain", "state", "host", "user", "python", "resume", "redacted")
-    return model(*tasks, **dict.fromkeys(words, everything), inputs={everything: everything}, argv=[everything],
-                 incarnations=[{"end": everything}] * 2)
 
 
 @pytest.fixture(scope="module")
@@ -406,29 +330,6 @@ def test_missing_and_odd_values_are_borne(opened, broken):
 
 
 # --- what is refused -----------------------------------------------------------------------------------------
-
-def test_hostile_texts_are_shown_and_never_run(opened):
-    page = opened(hostile_run())
-
-    for num, payload in enumerate(PAYLOADS, 1):
-        page.evaluate(f"location.hash = 'task={num}'")
-        page.wait_for(f"document.querySelector('#drawer h2')?.textContent.startsWith('#{num} ')")
-        text = payload.translate(str.maketrans(VISIBLE)).encode("utf-8", "replace").decode()
-        drawer = page.each("#drawer", "textContent.toWellFormed().replaceAll('\\ufffd', '?')")[0]
-        assert drawer.count(text) >= 15, payload
-
-    assert page.evaluate("window.PWN") is None
-    assert page.count(FORBIDDEN) == 0
-    assert not any(name.startswith("on") for names in page.each("body *", "getAttributeNames()") for name in names)
-    assert all(re.match("https?:|#", address) for address in page.each("a[href]", "getAttribute('href')"))
-
-
-def test_hostile_texts_are_harmless_without_script_too(opened):
-    page = opened(hostile_run(), script=False)
-
-    assert page.count(FORBIDDEN) == 0
-    assert "<img src=x onerror=window.PWN=1>" in page.text(".failures")
-
 
 def test_the_policy_lets_only_the_named_style_and_script_in():
     html = render_html(failing_run())

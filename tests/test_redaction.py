@@ -256,8 +256,8 @@ def test_redaction_can_be_off():
 # --- time ------------------------------------------------------------------------------------------------
 
 HOSTILE_UNITS = [
-    "'\\''", "'\"'\"'token=", "password=", 'password="', "password='x ", r'password=\"', "password: [", "password={", "pass",
-    "keykey", "tokentoken ",
+    "'\\''", "'\"'\"'token=", "password=", 'password="', "password='x ", r'password=\"', "password: [",
+    "password={", "pass", "keykey", "tokentoken ",
     "secret ", "://", "://a:", "://a:b", "http://x:y ", "eyJ", "eyJ.", "eyJaaaaaaaa", "AKIA", "sk-", "curl ", "curl -u ",
     "mysql -p", "Bearer ", "bearer a", "Basic abcdefgh ", "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY-----\n", "-", "&token=", "token=a;", "token=a, ", "<password>", "<password ", "\\", '\\"',
