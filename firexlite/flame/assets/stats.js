@@ -1,39 +1,49 @@
-// What the tasks of each service took.
+// What many tasks come to.
 
-// By index of the service's name: {size, failed, self, share, median, p95, longest, queue, cpu, peak, retries}, in ms and
-// MiB, -1 where nothing is known. marks: the rows that count, null for all; what was set aside never does.
+const sum = (items, valueOf) => items.reduce((total, item) => total + valueOf(item), 0);
+const share = (part, whole) => (whole > 0 ? `${(part / whole * 100).toFixed(part / whole < 0.1 ? 1 : 0)} %` : "");
+const quantile = (inOrder, part) => inOrder[Math.ceil(part * inOrder.length) - 1] ?? -1;
+
+// Map of key -> its items, in the order of their first.
+function groupBy(items, keyOf) {
+  const groups = new Map();
+  for (const item of items) {
+    const key = keyOf(item);
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(item);
+  }
+  return groups;
+}
+
+// The items of greatest value above 0, the greatest first. It sorts numbers, which is fast.
+function greatest(items, valueOf, most) {
+  const least = new Float64Array(items.map(valueOf)).sort().at(-most) ?? 0;
+  return items.filter((item) => valueOf(item) > 0 && valueOf(item) >= least)
+    .sort((a, b) => valueOf(b) - valueOf(a)).slice(0, most);
+}
+
+lazily(Run, "counted", (run) => [...run.num.keys()].filter((row) => !run.is(row, ASIDE)));
+lazily(Run, "byState", (run) => groupBy(run.counted, (row) => run.stateOf(row)));
+const rowsIn = (run, state) => run.byState.get(state) ?? [];
+
+// For each service what its tasks took, in ms and MiB, -1 where nothing is known. marks: the rows that count, null for all.
 function serviceStats(run, marks = null) {
-  const { names, name, start, self, cpu, peak } = run;
-  const stats = names.map(() => ({ size: 0, failed: 0, self: 0, retries: 0, cpu: -1, peak: -1 })), ran = [];
-  const counts = (row) => (!marks || marks[row]) && !run.is(row, ASIDE);
-  for (let row = 0; row < run.size; row++) {
-    if (!counts(row)) continue;
-    const service = stats[name[row]];
+  const stats = run.names.map((name) => ({ name, size: 0, failed: 0, retries: 0, self: 0, cpu: -1, peak: -1, ran: [] }));
+  for (const row of run.counted) {
+    if (marks && !marks[row]) continue;
+    const service = stats[run.name[row]];
     service.size++;
     service.failed += run.hasFailed(row);
-    service.self += self[row];
-    if (cpu[row] >= 0) service.cpu = Math.max(0, service.cpu) + cpu[row];
-    service.peak = Math.max(service.peak, peak[row]);
-    if (start[row] >= 0) ran.push(row);
+    service.retries += (run.attempts[row] ?? 1) - 1;
+    service.self += run.self[row];
+    if (run.cpu[row] >= 0) service.cpu = Math.max(0, service.cpu) + run.cpu[row];
+    service.peak = Math.max(service.peak, run.peak[row]);
+    if (run.start[row] >= 0) service.ran.push(row);
   }
-  for (const [row, attempts] of Object.entries(run.attempts)) if (counts(row)) stats[name[row]].retries += attempts - 1;
-  const all = stats.reduce((sum, service) => sum + service.self, 0);
-  const times = inOrderByName(run, ran, run.runtime), queues = inOrderByName(run, ran, run.queue);
-  stats.forEach((service, at) => {
-    const [median, p95, longest] = [0.5, 0.95, 1].map((part) => quantile(times[at], part));
-    Object.assign(service, { median, p95, longest, queue: quantile(queues[at], 0.5), share: all && service.self / all });
+  const whole = sum(stats, ({ self }) => self);
+  return stats.map(({ ran, ...service }) => {
+    const inOrder = (values) => new Float64Array(ran.map((row) => values[row])).sort();
+    const times = inOrder(run.runtime), queue = quantile(inOrder(run.queue), 0.5), share = whole && service.self / whole;
+    return { ...service, median: quantile(times, 0.5), p95: quantile(times, 0.95), longest: quantile(times, 1), queue, share };
   });
-  return stats;
 }
-
-// The values of `rows` as an array by name, the least first.
-function inOrderByName({ names, name }, rows, values) {
-  const ends = new Int32Array(names.length + 1);
-  for (const row of rows) ends[name[row] + 1]++;
-  for (let at = 0; at < names.length; at++) ends[at + 1] += ends[at];
-  const starts = ends.slice(), grouped = new Float64Array(rows.length);
-  for (const row of rows) grouped[starts[name[row]]++] = values[row];
-  return names.map((_, at) => grouped.subarray(ends[at], ends[at + 1]).sort());
-}
-
-const quantile = (inOrder, part) => inOrder[Math.max(0, Math.ceil(part * inOrder.length) - 1)] ?? -1;
