@@ -1,8 +1,6 @@
-// Flame's rules of collapsing: which tasks are drawn, and which of these stand for others.
-//
-// A rule {rows, operation, targets, priority} collapses or expands what its targets mean, seen from each row. Where rules meet,
-// the lowest priority wins, and of equals the one that expands: a rule's strength is a number, the lower the stronger, odd if
-// it collapses. (Flame also asks which target is nearer; that tells equals apart and changes nothing.)
+// Flame's rules of collapsing: which tasks are drawn, and which of these stand for others. Where rules meet, each of {rows,
+// operation, targets, priority}, the lowest priority wins, and of equals the one that expands: a rule's strength is a number,
+// the lower the stronger, odd if it collapses.
 
 const OF_STATE = 3, OF_SERVICES = 5, OF_CROWDS = 6;  // priorities; a reader's wish lies below zero, the last one lowest
 const TARGETS = ["self", "ancestors", "descendants", "unchained-descendants", "grandchildren"];
@@ -12,44 +10,45 @@ class Collapse {
   // above: by row, the task before it in its chain, else its caller. head: by row, the first of its crowd, drawn for all of it.
   constructor(run, most = MOST_ALIKE) {
     const above = run.caller.map((caller, row) => (run.before[row] < 0 ? caller : run.before[row])), all = [...above.keys()];
-    Object.assign(this, { run, above, head: Int32Array.from(all) });
-    const families = new Map();  // siblings of one name
-    for (const row of all) {
-      const family = (above[row] + 1) * run.names.length + run.name[row];
-      if (!families.has(family)) families.set(family, []);
-      families.get(family).push(row);
-    }
-    const crowds = [...families.values()].filter((rows) => rows.length > most);
-    for (const rows of crowds) for (const row of rows) this.head[row] = rows[0];
+    const size = new Int32Array(run.size), firsts = new Map();  // of siblings of one name
+    const first = above.map((over, row) => {
+      const family = (over + 1) * run.names.length + run.name[row];
+      if (!firsts.has(family)) firsts.set(family, row);
+      size[firsts.get(family)] += 1;
+      return firsts.get(family);
+    });
+    const head = first.map((one, row) => (size[one] > most ? one : row)), crowds = all.filter((row) => size[head[row]] > most);
+    Object.assign(this, { run, above, head });
     const collapse = (rows, target, priority) => ({ rows, operation: "collapse", targets: [target], priority });
-    const telling = all.filter((row) => this.isTelling(row)), rules = [
-      { rows: telling, operation: "expand", targets: ["self", "ancestors"], priority: OF_STATE },
-      collapse(crowds.flatMap(([, ...others]) => others), "self", OF_CROWDS), collapse(crowds.flat(), "descendants", OF_CROWDS)];
+    const rules = [
+      { rows: this.telling(all), operation: "expand", targets: ["self", "ancestors"], priority: OF_STATE },
+      collapse(crowds, "descendants", OF_CROWDS), collapse(crowds.filter((row) => head[row] < row), "self", OF_CROWDS),
+    ];
     this.modes = { default: [...rules, ...this.rulesOfServices()], "expand all": rules,
       "collapse all": [...rules, collapse(all, "self", 0)] };
   }
 
   // What failed by itself, and what is still at work, is to be seen.
-  isTelling(row) {
-    const { run, above } = this, isLeaf = above[row + 1] !== row, state = run.stateOf(row);
-    return state === "running" || (isLeaf && state === "blocked") || (run.hasFailed(row) && (isLeaf || !(row in run.cause)));
+  telling(rows) {
+    const { run, above } = this, isLeaf = (row) => above[row + 1] !== row, isAt = (row, state) => run.stateOf(row) === state;
+    return rows.filter((row) => isAt(row, "running") || (isLeaf(row) && isAt(row, "blocked"))
+      || (run.hasFailed(row) && (isLeaf(row) || !(row in run.cause))));
   }
 
   // To services, what follows in a chain does not descend from the task before it.
   *rulesOfServices() {
-    const { run, above } = this, meant = new Map();  // of nodes, by index of a name
+    const { run, above } = this;
     const said = Object.values(run.collapse).flat().filter((one) => Array.isArray(one?.targets) && one.relative_to_nodes);
     for (const { operation, targets, relative_to_nodes: nodes, source_node: source } of said) {
-      const key = nodes.type + nodes.value, top = source ? run.rowOfNum.get(source.value) : -1;
+      const isMeant = run.names.map(matcher(nodes)), top = source ? run.rowOfNum.get(source.value) : -1;
       const rows = nodes.type === "task_num" ? [run.rowOfNum.get(nodes.value)] : [];
-      if (!meant.has(key)) meant.set(key, run.names.map(matcher(nodes)));
-      for (let row = top; row === top || above[row] >= top; row++) if (meant.get(key)[run.name[row]]) rows.push(row);
+      for (let row = top; row === top || above[row] >= top; row++) if (isMeant[run.name[row]]) rows.push(row);
       const unchained = targets.map((target) => (target === "descendants" ? "unchained-descendants" : target));
       yield { rows, operation, targets: unchained, priority: OF_SERVICES };
     }
   }
 
-  // By row, the strength of the strongest rule. There is nothing at row -1, which lowers nothing.
+  // By row, the strength of the strongest rule.
   strengths(rules) {
     const { above, run: { caller, size } } = this;
     const columns = Object.fromEntries(TARGETS.map((target) => [target, new Int32Array(size).fill(UNTOUCHED)]));
@@ -58,15 +57,14 @@ class Collapse {
     const inherit = (column, row, strength) => { lower(column, row, strength); lower(self, row, strength); };
     for (const { rows, operation, targets, priority } of rules) {
       const strength = 2 * priority + { expand: 0, collapse: 1 }[operation];
-      for (const column of TARGETS.filter((target) => targets.includes(target))) {
-        for (const row of rows) lower(columns[column], row, strength);
-      }
+      for (const target of TARGETS) if (targets.includes(target)) rows.forEach((row) => lower(columns[target], row, strength));
     }
-    for (let row = size - 1; row >= 0; row--) inherit(ancestors, above[row], ancestors[row]);
+    for (let row = size - 1; row >= 0; row--) if (above[row] >= 0) inherit(ancestors, above[row], ancestors[row]);
     for (let row = 0; row < size; row++) {
-      inherit(descendants, row, descendants[above[row]]);
-      inherit(unchained, row, unchained[caller[row]]);
-      inherit(unchained, row, grandchildren[caller[caller[row]]]);
+      const by = caller[row];
+      if (above[row] >= 0) inherit(descendants, row, descendants[above[row]]);
+      if (by >= 0) inherit(unchained, row, unchained[by]);
+      if (by >= 0 && caller[by] >= 0) inherit(unchained, row, grandchildren[caller[by]]);
     }
     return self;
   }
@@ -101,9 +99,11 @@ class Collapse {
 
 // Whether a name is meant; what is no pattern to a browser, whatever it is to Python, matches nothing.
 function matcher({ type, value }) {
+  if (type === "task_name") return (name) => name === value;
   try {
     const pattern = new RegExp(value);
-    if (type === "task_name_regex") return (name) => pattern.test(name);
-  } catch { /* a name may be no pattern either */ }
-  return (name) => type === "task_name" && name === value;
+    return (name) => type === "task_name_regex" && pattern.test(name);
+  } catch {
+    return () => false;
+  }
 }

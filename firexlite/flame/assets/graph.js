@@ -1,14 +1,13 @@
 // The graph: a box for each task that is not collapsed, and below it those that it called and the next of its chain.
 
 const LEAST_ZOOM = 0.05, READABLE_ZOOM = 0.6, MOST_ZOOM = 2;
-const AT_ONCE = 50;  // tasks that come out of a stack
 
 class GraphView {
   constructor(page, element) {
     const { run } = page, on = (act) => (event) => this[act](event);
     Object.assign(this, { page, run, collapse: new Collapse(run), before: kept.of("graph", () => this.at) });
-    const { modes } = this.collapse, button = (mode) => el("button", { type: "button", click: () => this.start(mode) }, mode);
-    this.modes = Object.keys(modes).map(button);
+    const modeButton = (mode) => el("button", { type: "button", click: () => this.start(mode) }, mode);
+    this.modes = Object.keys(this.collapse.modes).map(modeButton);
     this.said = el("span", { role: "status" });
     this.lines = svg("svg", { "aria-hidden": "true" });
     this.layer = el("div", { class: "layer", role: "presentation" });
@@ -52,8 +51,8 @@ class GraphView {
     const { place } = Object.assign(this, { root, kept, hits, boxes: new Map(), seen: null }, layOut(shown, above));
     this.found = hits && new Set(holder.filter((_, row) => hits[row]));
     const paths = { link: "", "link failed": "", "link extra": "" };
-    for (const row of shown) {
-      if (above[row] >= 0) paths[run.hasFailed(row) ? "link failed" : "link"] += link(place.get(above[row]), place.get(row));
+    for (const row of shown.filter((one) => above[one] >= 0)) {
+      paths[run.hasFailed(row) ? "link failed" : "link"] += link(place.get(above[row]), place.get(row));
     }
     for (const [row, parents] of Object.entries(run.extra)) {
       const to = place.get(holder[row]), from = parents.map((num) => place.get(holder[run.rowOfNum.get(num)]));
@@ -67,39 +66,39 @@ class GraphView {
   paint() {
     const { at: { x, y, scale }, active, boxes, layer } = this, seen = this.picture.shown.filter((row) => this.isInView(row));
     for (const row of seen) if (!boxes.has(row)) boxes.set(row, this.drawBox(row));
-    if (String(seen) !== this.seen) layer.replaceChildren(this.lines, ...seen.map((row) => boxes.get(row)));
-    this.seen = String(seen);
+    if (this.seen !== (this.seen = String(seen))) layer.replaceChildren(this.lines, ...seen.map((row) => boxes.get(row)));
+    layer.classList.toggle("far", scale < 0.3);
     layer.style.setProperty("transform", `translate(${x}px, ${y}px) scale(${scale})`);
-    for (const row of seen) boxes.get(row).setAttribute("aria-selected", String(row === active));
+    for (const row of seen) boxes.get(row).ariaSelected = String(row === active);
     this.frame.setAttribute("aria-activedescendant", seen.includes(active) ? `box-${active}` : "");
   }
 
-  get room() { return [this.frame.clientWidth, this.frame.clientHeight]; }
-
   // Whether a box is in view at least in part; with -1, whether all of it is.
   isInView(row, part = 1) {
-    const { at, room, place } = this, { x, y } = place.get(row), middle = y + BOX.height / 2;
-    return Math.abs(at.x + x * at.scale - room[0] / 2) < (room[0] + part * BOX.width * at.scale) / 2
-      && Math.abs(at.y + middle * at.scale - room[1] / 2) < (room[1] + part * BOX.height * at.scale) / 2;
+    const { at: { x, y, scale }, room: [width, height] } = this, box = this.place.get(row);
+    return Math.abs(x + box.x * scale - width / 2) < (width + part * BOX.width * scale) / 2
+      && Math.abs(y + (box.y + BOX.height / 2) * scale - height / 2) < (height + part * BOX.height * scale) / 2;
   }
 
   drawBox(row) {
     const { run, found, picture: { hidden, failed, alike } } = this, { x, y } = this.place.get(row), look = run.lookOf(row);
     const name = run.nameOf(row) + (alike[row] ? ` \u00d7 ${(alike[row] + 1).toLocaleString("en")}` : "");
     const notes = run.notesOf(row).join(", "), took = run.start[row] < 0 ? "" : duration(run.runtime[row]);
-    const stack = hidden[row] && count(hidden[row], "task") + (failed[row] ? `, ${failed[row]} failed` : "");
+    const stack = hidden[row] > 0 && count(hidden[row], "task") + (failed[row] ? `, ${failed[row]} failed` : "");
     const stackLook = failed[row] ? "failed" : look, isOpen = this.below.get(row).length > 0, num = `#${run.num[row]}`;
-    const words = [`${num} ${name}`, notes || run.stateOf(row), took, stack && `stands for ${stack}`].filter(Boolean).join(", ");
-    const kinds = [run.is(row, CHAINED) && "chained", run.is(row, PLUGIN) && "plugin", run.is(row, ASIDE) && "set-aside",
-      found && (found.has(row) ? "hit" : "miss")];
+    const words = [`${num} ${name}`, notes || run.stateOf(row), took, stack && `stands for ${stack}`];
+    const kinds = ["box", look, run.is(row, CHAINED) && "chained", run.is(row, PLUGIN) && "plugin",
+      run.is(row, ASIDE) && "set-aside", found && (found.has(row) ? "hit" : "miss")];
+    const label = words.filter(Boolean).join(", ");
     const part = (kind, ...content) => el("span", { class: kind }, ...content);
     const box = el("div", {
-      id: `box-${row}`, class: ["box", look, ...kinds.filter(Boolean)].join(" "), role: "treeitem", title: words,
-      "aria-label": words, "aria-level": run.level[row] + 1, "aria-expanded": stack || isOpen ? String(!stack) : null,
+      id: `box-${row}`, class: kinds.filter(Boolean).join(" "), role: "treeitem", title: label,
+      "aria-label": label, "aria-level": run.level[row] + 1, "aria-expanded": stack || isOpen ? String(!stack) : null,
     },
     stack && part(`cards ${stackLook}`),
     el("div", { class: "face" },
-      el("div", {}, part(`dot ${look}`), part("name", name), row in run.attempts && part("retries", `${run.attempts[row]}\u00d7`)),
+      el("div", {}, part(`dot ${look}`), part("name", name),
+        row in run.attempts && part("retries", `${run.attempts[row]}\u00d7`)),
       el("div", {}, part("num", num), part("notes", notes), part("time", took))),
     el("div", { class: "knobs" }, stack && part(`stack ${stackLook}`, stack), isOpen && part("shut", "\u2212")));
     box.style.setProperty("transform", `translate(${x - BOX.width / 2}px, ${y}px)`);
@@ -108,12 +107,12 @@ class GraphView {
 
   // --- collapsing
 
-  // Show what a box stands for, the upper ones first, or have it stand for all below.
-  toggle(row, isStack = this.picture.hidden[row]) {
-    const { picture: { holder }, run: { level }, kept } = this, held = [];
-    if (!isStack) return this.wish(row, [row], "collapse", "descendants");
-    holder.forEach((by, one) => { if (by === row && one !== row && (!kept || kept[one])) held.push(one); });
-    return this.wish(row, held.sort((a, b) => level[a] - level[b]).slice(0, AT_ONCE), "expand", "self");
+  // Show what a box stands for, or have it stand for all below.
+  toggle(row, isStack = this.picture.hidden[row] > 0) {
+    const { picture: { alike }, collapse: { head } } = this;
+    const rows = alike[row] ? [...head.keys()].filter((one) => head[one] === row) : [row];
+    if (isStack) this.wish(row, rows, "expand", "self", "descendants");
+    else this.wish(row, [row], "collapse", "descendants");
   }
 
   // A reader's wish, said to a box, which stays where it is.
@@ -141,6 +140,8 @@ class GraphView {
 
   // --- where one looks
 
+  get room() { return [this.frame.clientWidth, this.frame.clientHeight]; }
+
   turn(at) { this.at = at; this.paint(); }
 
   move(x, y) { this.turn({ ...this.at, x: this.at.x + x, y: this.at.y + y }); }
@@ -157,7 +158,7 @@ class GraphView {
   }
 
   centre(row, scale = this.at.scale) {
-    const { x, y } = this.place.get(row), [width, height] = this.room;
+    const { x, y } = this.place.get(row) ?? { x: 0, y: 0 }, [width, height] = this.room;
     this.turn({ x: width / 2 - x * scale, y: Math.min(16, height / 2 - y * scale), scale });
   }
 
@@ -199,13 +200,13 @@ class GraphView {
 
   press(event) {
     const { page, active: row, below, picture: { above } } = this, beside = below.get(above[row]) ?? [];
-    const at = beside.indexOf(row), next = {
-      ArrowUp: above[row], ArrowDown: below.get(row)?.[0], ArrowLeft: beside[at - 1], ArrowRight: beside[at + 1] };
+    const at = beside.indexOf(row);
     if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Enter") page.open(row);
+    const next = { ArrowUp: above[row], ArrowDown: below.get(row)[0], ArrowLeft: beside[at - 1], ArrowRight: beside[at + 1] };
+    if (next[event.key] >= 0) page.select(next[event.key]);
+    else if (event.key === "Enter") page.open(row);
     else if (event.key === " ") this.toggle(row);
     else if (!(event.key in next)) return;
-    else if (next[event.key] >= 0) page.select(next[event.key]);
     event.preventDefault();
   }
 }
