@@ -68,7 +68,6 @@ class Case:
     held: dict[int, list[int]] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     says: dict[int, list[dict]] = field(default_factory=dict)  # what tasks ask for in their flame data
-    with_state: bool = False                                   # failures and running tasks want to be seen
     options: dict = field(default_factory=dict)
 
 
@@ -175,14 +174,14 @@ OURS = (
          says={1: [ask("collapse", ["descendants"], "task_num", 1)], 3: [ask("expand", ["self"], "task_num", 3)]}),
     Case("what failed by itself is drawn with all above it, whatever services ask for",
          TROUBLE, "1 2 4 7 8", {1: [], 2: [3], 4: [5, 6]}, says={1: [ask("collapse", ["descendants"], "task_num", 1)]},
-         with_state=True, rules=(collapse(4, "descendants", priority=5), collapse(3, "self", priority=5))),
+         rules=(collapse(4, "descendants", priority=5), collapse(3, "self", priority=5))),
     Case("only what failed or runs: the others go to those above, also after a click",
-         TROUBLE, "1 2 4 7 8", {2: [3], 4: [5, 6]}, (collapse(1, "descendants", priority=3),), with_state=True),
+         TROUBLE, "1 2 4 7 8", {2: [3], 4: [5, 6]}, (collapse(1, "descendants", priority=3),)),
     Case("a failure that another task caused is no reason, unless it is a leaf",
          "1 T failed because 4\n  2 T failed because 4\n    3\n  4 T failed\n  5 T failed because 4", "1 4 5", {1: [2, 3]},
-         (collapse(1, "descendants", priority=3),), with_state=True),
+         (collapse(1, "descendants", priority=3),)),
     Case("a reader may hide a failure",
-         TROUBLE, "1 7 8", {1: [2, 3, 4, 5, 6]}, (collapse(2, "self", "descendants", priority=-1),), with_state=True),
+         TROUBLE, "1 7 8", {1: [2, 3, 4, 5, 6]}, (collapse(2, "self", "descendants", priority=-1),)),
     Case("a part of the run has a root of its own, which stays",
          CHAIN, "2", {2: [3, 4]}, (collapse(1, "descendants"),), options={"first": 1, "end": 4}),
     Case("what the filter drops is neither drawn nor counted",
@@ -197,16 +196,13 @@ MANY = (
     Case("as many siblings as are allowed stay", SIBLINGS, "1 2 3 4 5 6 7 8 9 10 11", options={"group": 5}),
     Case("siblings of other names, and what failed, stay beside the one that stands for many",
          "1\n  2 Case\n  3 Case\n  4 Case failed\n  5 Pack\n  6 Case", "1 2 4 5", {2: [3, 6]},
-         with_state=True, options={"group": 3}),
+         options={"group": 3}),
     Case("a reader may take siblings out",
-         "1\n  2 Case\n  3 Case\n  4 Case\n  5 Case", "1 2 3 4", {4: [5]},
-         (expand(2, "self", priority=-1), expand(3, "self", priority=-1)), options={"group": 3}),
-    Case("only a handful of failed siblings stays beside their group",
-         "1\n" + "".join(f"  {num} Case failed\n" for num in range(2, 10)), "1 2 3 4 5 6 7", {7: [8, 9]},
-         with_state=True, options={"group": 3}),
+         "1\n  2 Case\n  3 Case\n  4 Case\n  5 Case", "1 2 4", {2: [3, 5]}, (expand(4, "self", priority=-1),),
+         options={"group": 3}),
     Case("of too many tasks the upper ones stay", BUSHY, "1 2 4", {2: [3], 4: [5, 6, 7]}, options={"limit": 3}),
     Case("of too many tasks what failed stays, and what is above it",
-         "1\n  2\n  3\n    4\n      5 T failed", "1 3 4 5", {1: [2]}, with_state=True, options={"limit": 4}),
+         "1\n  2\n  3\n    4\n      5 T failed", "1 3 4 5", {1: [2]}, options={"limit": 4}),
     Case("of too many tasks what the reader asked for stays first",
          BUSHY, "1 6 7", {1: [2, 3, 4, 5]}, (expand(6, "self", "descendants", priority=-1),), options={"limit": 3}),
 )

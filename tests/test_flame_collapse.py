@@ -23,10 +23,9 @@ function runOf(columns) {
     stateOf(row) { return this.states[this.state[row]]; }, is: () => false,
     hasFailed(row) { return this.stateOf(row) === "failed"; } };
 }
-function drawn(columns, rules, withState, options) {
-  const run = runOf(columns), collapse = new Collapse(run);
-  const all = [...rules, ...collapse.byData, ...(withState ? collapse.byState : [])];
-  const picture = collapse.picture(all, options), held = {};
+function drawn(columns, rules, { group, ...options }) {
+  const run = runOf(columns), collapse = new Collapse(run, group);
+  const picture = collapse.picture([...rules, ...collapse.modes.default], options), held = {};
   run.num.forEach((num, row) => {
     const holder = picture.holder[row];
     if (holder >= 0 && holder !== row && (!options.kept || options.kept[row])) (held[run.num[holder]] ||= []).push(num);
@@ -47,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 def columns(tree: str, says: dict[int, list[dict]]) -> dict:
     """The columns of the page's index for a tree as the cases write it."""
-    run: dict = {key: [] for key in ("num", "name", "state", "caller", "before", "names")}
+    run: dict = {key: [] for key in ("num", "name", "state", "caller", "before", "level", "names")}
     run |= {"states": STATES, "cause": {}, "collapse": {num - 1: asked for num, asked in says.items()}}
     last_at: dict[int, int] = {}  # depth -> row
     for row, line in enumerate(tree.strip("\n").splitlines()):
@@ -59,6 +58,7 @@ def columns(tree: str, says: dict[int, list[dict]]) -> dict:
         run["num"].append(int(task["num"]))
         run["name"].append(run["names"].index(name))
         run["state"].append(STATES.index(task["state"] or "succeeded"))
+        run["level"].append(depth)
         run["caller"].append(last_at.get(depth - 1, -1))
         run["before"].append(last_at[depth] if task["chained"] else -1)
         if task["cause"]:
@@ -68,9 +68,8 @@ def columns(tree: str, says: dict[int, list[dict]]) -> dict:
 
 
 def drawn(page: Page, case: Case) -> dict:
-    rules = [{**asdict(rule), "row": rule.row_of - 1} for rule in case.rules]
-    return page.evaluate("drawn(" + ", ".join(map(json.dumps, (
-        columns(case.tree, case.says), rules, case.with_state, case.options))) + ")")
+    rules = [{**asdict(rule), "rows": [rule.row_of - 1]} for rule in case.rules]
+    return page.evaluate("drawn(" + ", ".join(map(json.dumps, (columns(case.tree, case.says), rules, case.options))) + ")")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.sentence)

@@ -1,56 +1,47 @@
-// Where the boxes of the graph go: each above the middle of those below it, and these as close as their outlines allow.
+// Where the boxes of the graph go: each above the middle of those below it, and all as far to the right as there is room.
 
-const BOX = { width: 180, height: 52 }, PITCH = { x: 208, y: 96, hanging: 70 };  // px; from box to box
-const MOST_LEAVES = 6;  // side by side; more hang in columns
+const BOX = { width: 180, height: 52 }, PITCH = { x: 208, y: 88 };  // px; from box to box
+const MOST_LEAVES = 6;  // side by side; more hang in columns, each from the one over it
 
-// Returns below: Map of row -> the rows below it, -1 for the roots; width, height; and place: Map of row -> {x, y, middle,
-// centre, bottom, level, hangs}.
+// Returns below: Map of row -> the rows below it, -1 for the roots; place: Map of row -> {x: of its middle, y: of its top,
+// hangs}; width and height of all.
 function layOut(shown, above) {
-  const below = new Map([-1, ...shown].map((row) => [row, []])), outlines = new Map(), offsets = new Map();
-  for (const row of shown) below.get(above[row]).push(row);
-  const isLeaf = (row) => !below.get(row).length;
-  for (const row of [-1, ...shown].reverse()) {
-    const left = [], right = [];  // the outline of what is below, by level
-    const put = (rows, outline, perColumn = 1) => {
-      const shift = right.length ? Math.max(...outline.left.map((edge, level) => (right[level] ?? -Infinity) + PITCH.x - edge)) : 0;
-      for (const level of outline.left.keys()) {
-        left[level] ??= outline.left[level] + shift;
-        right[level] = outline.right[level] + shift;
-      }
-      rows.forEach((one, n) => {
-        const x = shift + Math.floor(n / perColumn) * PITCH.x, y = PITCH.y + (n % perColumn) * PITCH.hanging;
-        offsets.set(one, { x, y, hangs: perColumn > 1 });
-      });
-    };
-    const leaves = below.get(row).filter(isLeaf), hang = leaves.length > MOST_LEAVES;
-    if (hang) {
-      const perColumn = Math.ceil(leaves.length / Math.ceil(Math.sqrt(leaves.length * 0.6)));
-      const levels = Array(Math.ceil(perColumn * PITCH.hanging / PITCH.y)).fill(0);
-      const columns = Math.ceil(leaves.length / perColumn);
-      put(leaves, { left: levels, right: levels.map(() => (columns - 1) * PITCH.x) }, perColumn);
-    }
-    for (const one of below.get(row)) if (!hang || !isLeaf(one)) put([one], outlines.get(one));
-    const middle = left.length && (left[0] + right[0]) / 2;
-    for (const one of below.get(row)) offsets.get(one).x -= middle;
-    outlines.set(row, { left: [0, ...left.map((edge) => edge - middle)], right: [0, ...right.map((edge) => edge - middle)] });
+  const below = childrenOf(shown, (row) => above[row]), over = new Map(), place = new Map();
+  for (const rows of below.values()) {
+    const leaves = rows.filter((row) => !below.get(row).length), columns = Math.ceil(Math.sqrt(leaves.length * 0.6));
+    if (leaves.length > MOST_LEAVES) leaves.slice(columns).forEach((row, n) => over.set(row, leaves[n]));
   }
-  const { left, right } = outlines.get(-1), start = Math.min(...left), place = new Map();
-  let height = 0;
-  for (const row of shown) {
-    const over = place.get(above[row]) ?? { x: -start, y: -PITCH.y, level: 0 }, offset = offsets.get(row);
-    const x = over.x + offset.x, y = over.y + offset.y, bottom = y + BOX.height;
-    place.set(row, { x, y, middle: x + BOX.width / 2, centre: y + BOX.height / 2, bottom, level: over.level + 1, hangs: offset.hangs });
-    height = Math.max(height, bottom);
-  }
-  return { below, place, width: Math.max(...right) - start + BOX.width, height };
+  const under = childrenOf(shown, (row) => over.get(row) ?? above[row]), edge = [];  // edge: by level, of what is there already
+  const shift = (row, level, by) => {
+    edge[level] = Math.min(edge[level] ?? 0, place.get(row).x += by);
+    for (const one of under.get(row)) shift(one, level + 1, by);
+  };
+  const put = (row, level) => {
+    const rows = under.get(row), free = (edge[level] ?? PITCH.x) - PITCH.x;
+    for (const one of [...rows].reverse()) put(one, level + 1);
+    const x = rows.length ? (place.get(rows[0]).x + place.get(rows[rows.length - 1]).x) / 2 : free;
+    place.set(row, { x, y: level * PITCH.y, hangs: over.has(row) });
+    shift(row, level, Math.min(0, free - x));
+  };
+  for (const row of [...under.get(-1)].reverse()) put(row, 0);
+  const width = BOX.width - Math.min(0, ...edge);
+  for (const one of place.values()) one.x += width - BOX.width / 2;
+  return { below, place, width, height: PITCH.y * edge.length };
 }
 
-function link(from, { x, y, middle, centre, hangs }) {
-  const bus = `M${from.middle} ${from.bottom}V${from.y + PITCH.y - 20}`;
-  return hangs ? `${bus}H${x - 14}V${centre}H${x}` : `${bus}H${middle}V${y}`;
+function childrenOf(shown, parentOf) {
+  const children = new Map([-1, ...shown].map((row) => [row, []]));
+  for (const row of shown) children.get(parentOf(row)).push(row);
+  return children;
 }
 
-// To a second parent.
+// The line from the box above, by the side to those that hang.
+function link(from, { x, y, hangs }) {
+  const bus = `M${from.x} ${from.y + BOX.height}v18`, side = x - BOX.width / 2;
+  return hangs ? `${bus}H${side - 14}V${y + BOX.height / 2}h14` : `${bus}H${x}V${y}`;
+}
+
+// The line from a second parent.
 function curve(from, to) {
-  return `M${from.middle} ${from.bottom}C${from.middle} ${from.bottom + 40} ${to.middle} ${to.y - 40} ${to.middle} ${to.y}`;
+  return `M${from.x} ${from.y + BOX.height}C${from.x} ${from.y + PITCH.y} ${to.x} ${to.y - 36} ${to.x} ${to.y}`;
 }
