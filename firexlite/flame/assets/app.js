@@ -34,10 +34,15 @@ class Page {
     return { tab, element, view: null, make: () => new View(this, element) };
   }
 
-  // What failed stands above all views in the file; with script it is the overview's: the others have the page to themselves.
+  // What failed stands above all views in the file, and on paper; else it is the overview's, and the others have the page to
+  // themselves.
   takeFailures() {
     const failures = document.querySelector("section.failures");
-    if (failures) this.views.get("overview").element.append(failures);
+    if (!failures) return;
+    const take = () => this.views.get("overview").element.prepend(failures);
+    addEventListener("beforeprint", () => byId("trouble").before(failures));
+    addEventListener("afterprint", take);
+    take();
   }
 
   // --- the address, which says all that is to be seen: Back, links and bookmarks work
