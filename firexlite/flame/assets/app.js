@@ -10,7 +10,8 @@ const VIEWS = [
   ["run", "Run", RunView],
 ];
 const SMALL_RUN = 50;   // tasks
-const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
+// Parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42.
+const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];
 
 class Page {
   constructor(run) {
@@ -26,16 +27,15 @@ class Page {
   }
 
   addView(name, title, View) {
-    const tab = el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}`,
-      click: () => this.go({ view: name }) }, title);
-    byId("tabs").append(tab);
+    const tab = button(title, () => this.go({ view: name }), { role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}` });
     const element = byId(`view-${name}`)
-      ?? byId("views").appendChild(el("section", { id: `view-${name}`, role: "tabpanel", "aria-labelledby": tab.id, hidden: true }));
+      ?? el("section", { id: `view-${name}`, role: "tabpanel", "aria-labelledby": tab.id, hidden: true });
+    byId("tabs").append(tab);
+    if (!element.isConnected) byId("views").append(element);
     return { tab, element, view: null, make: () => new View(this, element) };
   }
 
-  // What failed stands above all views in the file, and on paper; else it is the overview's, and the others have the page to
-  // themselves.
+  // What failed stands above all views in the file, and on paper; else it is the overview's.
   takeFailures() {
     const failures = document.querySelector("section.failures");
     if (!failures) return;
@@ -58,11 +58,11 @@ class Page {
   }
 
   async follow() {
-    const [, view, query] = /^#?(?:\/(\w+))?\??(.*)$/.exec(location.hash) ?? [];
-    const asked = Object.fromEntries(new URLSearchParams(query ?? ""));
+    const [, view, query] = /^#?(?:\/(\w+))?\??(.*)$/.exec(location.hash) ?? [], asked = new URLSearchParams(query);
+    const parts = ADDRESS.filter((name) => asked.get(name)).map((name) => [name, asked.get(name)]);
     const shown = this.views.has(view) ? view : this.address.view ?? this.firstView(asked);
-    this.address = { view: shown, ...Object.fromEntries(ADDRESS.filter((name) => asked[name]).map((name) => [name, asked[name]])) };
-    await this.search.look(this.address.q, Boolean(this.address.only));
+    this.address = { view: shown, ...Object.fromEntries(parts) };
+    this.search.look(this.address.q, Boolean(this.address.only));
     await this.followTask();
     this.show();
   }
@@ -70,7 +70,7 @@ class Page {
   // The tree is the best picture of a run that ended well and fits on a screen, and it has whatever else an address asks for.
   firstView(asked) {
     const { run } = this, isCalm = !run.facts.run.snapshot && run.failuresBefore[run.size] === 0 && run.size <= SMALL_RUN;
-    return isCalm || Object.keys(asked).length ? "tree" : "overview";
+    return isCalm || asked.size ? "tree" : "overview";
   }
 
   async followTask() {
@@ -79,7 +79,7 @@ class Page {
     const row = await this.rowOf(task);
     if (row < 0) return this.drawer.showMissing(task);
     this.current = row;
-    if (this.kept && !this.kept[row]) this.search.stopHiding();
+    if (this.kept && !this.kept[row]) this.go({ only: undefined }, { replace: true });  // whatever the filter says
     return this.drawer.show(row);
   }
 
@@ -91,16 +91,16 @@ class Page {
 
   // Draw the view of the address, and make it if it was never seen.
   show() {
-    for (const [name, entry] of this.views) {
+    for (const [name, { tab, element, view }] of this.views) {
       const isShown = name === this.address.view;
-      if (!isShown && !entry.element.hidden) entry.view?.hide?.();
-      entry.element.hidden = !isShown;
-      entry.tab.setAttribute("aria-selected", String(isShown));
-      entry.tab.tabIndex = isShown ? 0 : -1;
+      if (!isShown && !element.hidden) view?.hide?.();
+      element.hidden = !isShown;
+      tab.setAttribute("aria-selected", String(isShown));
+      tab.tabIndex = isShown ? 0 : -1;
     }
-    byId("scope").hidden = this.root < 0;
-    if (this.root >= 0) byId("scope").textContent = `only below #${this.run.num[this.root]} ${this.run.nameOf(this.root)} \u00d7`;
-    const entry = this.views.get(this.address.view);
+    const { root, run } = this, entry = this.views.get(this.address.view);
+    byId("scope").hidden = root < 0;
+    if (root >= 0) byId("scope").textContent = `only below #${run.num[root]} ${run.nameOf(root)} \u00d7`;
     entry.view ??= entry.make();
     entry.view.draw();
     this.search.tell();
@@ -157,21 +157,18 @@ class Page {
   }
 
   walkTabs(event) {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], names = [...this.views.keys()];
     if (!step) return;
-    const at = VIEWS.findIndex(([name]) => name === this.address.view);
-    const [name] = VIEWS[(at + step + VIEWS.length) % VIEWS.length];
-    this.go({ view: name });
-    this.views.get(name).tab.focus();
+    const view = names.at((names.indexOf(this.address.view) + step) % names.length);
+    this.go({ view });
+    this.views.get(view).tab.focus();
     event.preventDefault();
   }
 
   nextFailure() {
-    const { run } = this;
-    for (let step = 1; step <= run.size; step++) {
-      const row = (this.current + step) % run.size;
-      if (run.hasFailed(row)) { this.go({ task: run.num[row] }, { replace: this.address.task !== undefined }); return; }
-    }
+    const { run, current } = this, failures = rowsOf(run.num.map((_, row) => run.hasFailed(row)));
+    const next = failures.find((row) => row > current) ?? failures[0];
+    if (failures.length) this.go({ task: run.num[next] }, { replace: this.address.task !== undefined });
   }
 }
 
@@ -181,9 +178,9 @@ function reviveSummary() {
     time.title = time.textContent;
     time.textContent = moment(Date.parse(time.dateTime) / 1000);
   }
-  for (const button of document.querySelectorAll("button.copy[hidden]")) {
-    button.hidden = false;
-    button.addEventListener("click", () => copy(button, button.parentElement.querySelector("code").textContent));
+  for (const dead of document.querySelectorAll("button.copy[hidden]")) {
+    const code = dead.parentElement.querySelector("code");
+    dead.replaceWith(copyButton(() => code.textContent));
   }
 }
 

@@ -32,13 +32,13 @@ class Drawer {
 
   // Whoever opens it by a key goes on in it, and comes back when it closes; a pointer leaves the keys where they are.
   open(...content) {
-    const { activeElement } = document, isOpening = this.element.hidden;
+    const { activeElement, body } = document, isOpening = this.element.hidden;
     this.fill(...content);
     this.element.hidden = false;
     this.element.scrollTop = 0;
-    document.body.classList.add("with-drawer");
+    body.classList.add("with-drawer");
     if (!isOpening) return;
-    this.cameFrom = activeElement === document.body ? null : activeElement;
+    this.cameFrom = activeElement === body ? null : activeElement;
     if (this.cameFrom?.matches(":focus-visible")) this.element.focus({ preventScroll: true });
   }
 
@@ -51,59 +51,44 @@ class Drawer {
   }
 
   closeButton() {
-    return el("button", {
-      type: "button", class: "close", "aria-label": "Close", title: "Close (Esc)", click: () => this.page.close() }, "\u00d7");
+    return button("\u00d7", () => this.page.close(), { class: "close", "aria-label": "Close", title: "Close (Esc)" });
   }
 
   drawHead(row) {
-    const { run } = this;
+    const { run } = this, notes = run.notesOf(row).filter((note) => note !== run.stateOf(row)).join(", ");
     const took = run.start[row] < 0 ? "did not run" : `${duration(run.runtime[row])}, started at ${duration(run.start[row])}`;
     return el("header", {}, this.closeButton(),
       el("h2", {}, el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)),
-      el("p", {}, el("span", { class: `state ${run.lookOf(row)}` }, run.stateOf(row)), " ",
-        run.notesOf(row).filter((note) => note !== run.stateOf(row)).join(", "), " ", el("span", { class: "aside" }, took)));
+      el("p", {}, el("span", { class: `state ${run.lookOf(row)}` }, run.stateOf(row)), ` ${notes} `,
+        el("span", { class: "aside" }, took)));
   }
 
   drawSections(row, task) {
     if (!task) return [el("p", { class: "notice" }, "The details of this task are not in this file.")];
+    const { args, defaults, result, flame_data: data = {}, external_commands: commands, log, attempts, states } = task;
     return [
-      this.drawFailure(row, task),
-      section("Arguments", (task.args || task.defaults) && drawValues(task.args ?? {}, task.defaults ?? {})),
-      section("Result", task.result !== undefined && drawResult(task.result)),
-      ...drawFlameData(task.flame_data ?? {}),
-      section("External commands", task.external_commands && this.drawCommands(task.external_commands)),
-      section("Log", task.log && [...drawLog(task.log), this.drawWayToLog(row)]),
-      section("Time", this.drawTimes(row, task)),
-      section("Attempts", row in this.run.attempts && this.drawAttempts(task.attempts)),
-      section("States", task.states && this.drawStates(task.states)),
-      section("Task", this.drawAttributes(row, task)),
+      section("Failure", this.drawFailure(row, task)),
+      section("Arguments", (args || defaults) && drawValues(args ?? {}, defaults ?? {})),
+      section("Result", result !== undefined && drawResult(result)),
+      ...drawFlameData(data),
+      section("External commands", commands && this.drawCommands(commands)),
+      section("Log", log && [...drawLog(log), this.drawWayToLog(row)]),
+      section("Time", drawTimes(task)),
+      section("Attempts", row in this.run.attempts && this.drawAttempts(attempts)),
+      section("States", states && this.drawStates(states)),
+      section("Task", drawFacts(this.attributes(row, task))),
     ];
   }
 
-  drawFailure(row, task) {
-    if (!task.exception && !task.traceback && !(row in this.run.cause)) return null;
-    return section("Failure", [
-      row in this.run.cause && el("p", {}, "because of ", this.linkTo(this.run.cause[row])),
-      task.exception && el("pre", { class: "exception" }, task.exception),
-      task.error_context && el("p", { class: "where" }, task.error_context),
-      task.traceback && drawTraceback(task.traceback, task.error_context),
-      task.traceback && copyButton(() => task.traceback),
-    ]);
-  }
-
-  drawTimes(row, task) {
-    const parts = [["queue", task.queue], ["self", task.self], ["children", task.child_wait],
-      ["backoff", task.backoff], ["asleep", task.asleep], ["down", task.down]].filter(([, seconds]) => seconds > 0);
-    if (!parts.length) return null;
-    const whole = parts.reduce((sum, [, seconds]) => sum + seconds, 0);
-    const bar = el("div", { class: "split" });
-    for (const [name, seconds] of parts) {
-      const part = el("i", { class: `part ${name}`, title: `${name} ${duration(seconds * 1000)}` });
-      part.style.width = `${(seconds / whole) * 100}%`;
-      bar.append(part);
-    }
-    return [bar, el("p", { class: "legend" }, parts.map(([name, seconds]) =>
-      el("span", {}, el("i", { class: `part ${name}` }), ` ${name} ${duration(seconds * 1000)}`)))];
+  drawFailure(row, { exception, error_context: where, traceback }) {
+    const { cause } = this.run;
+    return [
+      row in cause && el("p", {}, "because of ", this.linkTo(cause[row])),
+      exception && el("pre", { class: "exception" }, exception),
+      where && (exception || traceback) && el("p", { class: "where" }, where),
+      traceback && drawTraceback(traceback, where),
+      traceback && copyButton(() => traceback),
+    ];
   }
 
   // Each command in the order in which they began: what it was, how it ended, and the end of what it printed.
@@ -111,8 +96,7 @@ class Drawer {
     const began = Object.values(commands).sort((a, b) => (a.start_time ?? 0) - (b.start_time ?? 0));
     return table(["command", "ended", "at", "took", "output"], began.map((command) => [
       el("code", { title: [command.cwd, command.output_file].filter(Boolean).join("\n") }, String(command.cmd)),
-      commandEnd(command), this.offset(command.start_time),
-      command.end_time ? duration((command.end_time - command.start_time) * 1000) : "",
+      commandEnd(command), this.offset(command.start_time), lasted(command.start_time, command.end_time),
       command.result?.output && foldable(command.result.output, "value")]));
   }
 
@@ -123,31 +107,25 @@ class Drawer {
 
   drawAttempts(attempts) {
     return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((attempt) => [
-      attempt.n, attempt.state, this.offset(attempt.started),
-      attempt.ended && attempt.started ? duration((attempt.ended - attempt.started) * 1000) : "",
+      attempt.n, attempt.state, this.offset(attempt.started), lasted(attempt.started, attempt.ended),
       cpuTime(attempt), peakMemory(attempt), attempt.incarnation, attempt.exc && el("code", {}, attempt.exc)]));
   }
 
   drawStates(states) {
     return table(["state", "at", "for", "clock"], states.map(([state, at], n) => [
-      el("span", {}, el("i", { class: `dot ${state}` }), ` ${state}`), this.offset(at),
-      n + 1 < states.length ? duration((states[n + 1][1] - at) * 1000) : "", moment(at, false)]));
+      [el("i", { class: `dot ${state}` }), ` ${state}`], this.offset(at), lasted(at, states[n + 1]?.[1]), moment(at, false)]));
   }
 
-  drawAttributes(row, task) {
-    const { run } = this;
-    const last = task.attempts?.at(-1) ?? {};
-    const shown = {
-      "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) ? "yes" : null,
-      uuid: task.uuid && el("code", {}, task.uuid), host: task.host,
-      "enqueued by": this.linkTo(task.enqueued_by),
-      after: run.is(row, CHAINED) ? this.linkTo(task.parent) : null,
+  attributes(row, task) {
+    const { run } = this, last = task.attempts?.at(-1) ?? {};
+    return {
+      "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) && "yes", uuid: task.uuid && el("code", {}, task.uuid),
+      host: task.host, "enqueued by": this.linkTo(task.enqueued_by), after: run.is(row, CHAINED) && this.linkTo(task.parent),
       "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "), "result from": this.linkTo(task.cached_from),
-      "asked for by": task.extra_parents && task.extra_parents.flatMap((num) => [this.linkTo(num), " "]),
-      queue: task.queue_name, "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
+      "asked for by": task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]), queue: task.queue_name,
+      "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
       "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };
-    return drawFacts(shown);
   }
 
   linkTo(num) {
@@ -155,9 +133,20 @@ class Drawer {
     return row === undefined ? null : el("a", { href: `#task=${num}` }, `#${num} ${this.run.nameOf(row)}`);
   }
 
-  offset(at) {
-    return typeof at === "number" ? duration(Math.max(0, (at - this.run.zero) * 1000)) : "";
-  }
+  offset(at) { return typeof at === "number" ? duration(Math.max(0, (at - this.run.zero) * 1000)) : ""; }
+}
+
+const lasted = (from, to) => (from && to ? duration((to - from) * 1000) : "");
+
+function drawTimes(task) {
+  const parts = ["queue", "self", "child_wait", "backoff", "asleep", "down"].filter((part) => task[part] > 0)
+    .map((part) => ({ seconds: task[part], name: part === "child_wait" ? "children" : part }));
+  const said = ({ name, seconds }) => `${name} ${duration(seconds * 1000)}`;
+  return parts.length > 0 && [
+    el("div", { class: "split" }, parts.map((part) =>
+      el("i", { class: `part ${part.name}`, title: said(part), style: { "flex-grow": part.seconds } }))),
+    el("p", { class: "legend" }, parts.map((part) => el("span", {}, el("i", { class: `part ${part.name}` }), ` ${said(part)}`))),
+  ];
 }
 
 function commandEnd({ result }) {
@@ -192,10 +181,5 @@ function table(headings, rows) {
 }
 
 // What an attempt used, where that was measured.
-function cpuTime(attempt) {
-  return typeof attempt.cpu === "number" ? duration(attempt.cpu * 1000) : null;
-}
-
-function peakMemory(attempt) {
-  return typeof attempt.peak === "number" ? `${(attempt.peak / 2 ** 20).toFixed(attempt.peak < 2 ** 27 ? 1 : 0)} MiB` : null;
-}
+const cpuTime = ({ cpu }) => typeof cpu === "number" && duration(cpu * 1000);
+const peakMemory = ({ peak }) => typeof peak === "number" && `${(peak / 2 ** 20).toFixed(peak < 2 ** 27 ? 1 : 0)} MiB`;
