@@ -1,14 +1,7 @@
 // The page comes to life: reads its data, joins the views, follows the address and the keys.
 
-const VIEWS = [
-  ["overview", "Overview", OverviewView],
-  ["tree", "Tree", TreeView],
-  ["graph", "Graph", GraphView],
-  ["failures", "Failures", FailuresView],
-  ["table", "Table", TableView],
-  ["logs", "Logs", LogsView],
-  ["run", "Run", RunView],
-];
+const VIEWS = { overview: OverviewView, tree: TreeView, graph: GraphView, failures: FailuresView, table: TableView,
+  logs: LogsView, run: RunView };
 const SMALL_RUN = 50;   // tasks
 // Parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42.
 const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];
@@ -21,18 +14,10 @@ class Page {
     this.address = {};
     this.drawer = new Drawer(this, byId("drawer"));
     this.search = new Search(this);
-    this.views = new Map(VIEWS.map(([name, title, View]) => [name, this.addView(name, title, View)]));
+    this.views = new Map(Object.entries(VIEWS).map(([name, View]) =>
+      [name, { View, tab: byId(`tab-${name}`), element: byId(`view-${name}`) }]));
     this.takeFailures();
     this.listen();
-  }
-
-  addView(name, title, View) {
-    const tab = button(title, () => this.go({ view: name }), { role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}` });
-    const element = byId(`view-${name}`)
-      ?? el("section", { id: `view-${name}`, role: "tabpanel", "aria-labelledby": tab.id, hidden: true });
-    byId("tabs").append(tab);
-    if (!element.isConnected) byId("views").append(element);
-    return { tab, element, view: null, make: () => new View(this, element) };
   }
 
   // What failed stands above all views in the file, and on paper; else it is the overview's.
@@ -85,8 +70,10 @@ class Page {
 
   // The row of a task by its number or uuid; -1 if there is none.
   async rowOf(task) {
-    if (/^\d+$/.test(task)) return this.run.rowOfNum.get(Number(task)) ?? -1;
-    return /^[0-9a-f-]{36}$/i.test(task) ? this.search.rowOfText(`"uuid":"${task.toLowerCase()}"`) : -1;
+    let found = /^\d+$/.test(task) ? this.run.rowOfNum.get(Number(task)) : undefined;
+    const uuid = /^[0-9a-f-]{36}$/i.test(task) && `"uuid":"${task.toLowerCase()}"`;
+    if (uuid) await this.run.visitLines((row, line) => line.includes(uuid) && (found = row) >= 0);
+    return found ?? -1;
   }
 
   // Draw the view of the address, and make it if it was never seen.
@@ -101,7 +88,7 @@ class Page {
     const { root, run } = this, entry = this.views.get(this.address.view);
     byId("scope").hidden = root < 0;
     if (root >= 0) byId("scope").textContent = `only below #${run.num[root]} ${run.nameOf(root)} \u00d7`;
-    entry.view ??= entry.make();
+    entry.view ??= new entry.View(this, entry.element);
     entry.view.draw();
     this.search.tell();
   }
@@ -122,38 +109,36 @@ class Page {
 
   close() { this.go({ task: undefined }); }
 
-  // --- keys
+  // --- keys, and buttons that stand for one
 
   listen() {
     addEventListener("popstate", () => this.follow());
     addEventListener("click", (event) => {
-      const link = event.target.closest?.('a[href^="#task="]');
-      if (!link) return;
-      event.preventDefault();
-      this.go({ task: link.getAttribute("href").slice("#task=".length) });
+      const { dataset, hash } = event.target.closest?.("[data-key], a[href^='#task=']") ?? {};
+      if (hash) event.preventDefault();
+      if (hash) this.go({ task: hash.slice("#task=".length) });
+      else if (dataset) this.act(dataset.key);
     });
-    addEventListener("keydown", (event) => this.press(event));
-    byId("scope").addEventListener("click", () => this.go({ root: undefined }));
+    addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select")) return;
+      if (this.act(event.key)) event.preventDefault();
+    });
     byId("tabs").addEventListener("keydown", (event) => this.walkTabs(event));
   }
 
-  press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select")) return;
-    const keys = {
+  // Do what a key stands for; returns whether it does.
+  act(key) {
+    const act = this.view?.keys?.[key] ?? {
       "/": () => this.search.focus(),
       Escape: () => (this.address.task === undefined ? this.search.clear() : this.close()),
-      f: () => this.nextFailure(),
+      f: () => this.nextFailure(), n: () => this.search.step(1), N: () => this.search.step(-1),
       s: () => this.go({ root: this.root < 0 ? this.run.num[this.current] : undefined }),
-      x: () => this.search.toggleFailures(),
-      t: () => toggleTheme(),
-      "?": () => byId("help").toggleAttribute("hidden"),
-      ...this.view?.keys,
-    };
-    const position = Number(event.key);
-    if (event.key in keys) keys[event.key]();
-    else if (position >= 1 && position <= VIEWS.length) this.go({ view: VIEWS[position - 1][0] });
-    else return;
-    event.preventDefault();
+      x: () => this.search.toggleFailures(), t: toggleTheme, "?": () => byId("help").toggleAttribute("hidden"),
+    }[key];
+    const view = Object.keys(VIEWS)[key - 1];
+    if (act) act();
+    else if (view) this.go({ view });
+    return Boolean(act || view);
   }
 
   walkTabs(event) {
@@ -196,23 +181,22 @@ function tellTrouble(sentence) {
   byId("trouble").hidden = false;
 }
 
+const tellReady = () => { document.documentElement.dataset.readyMs = String(Math.round(performance.now())); };
+
 async function start() {
   document.documentElement.dataset.theme = recall("theme") ?? "";
   reviveSummary();
-  const index = JSON.parse(await unpack("fx-index"));
-  const run = new Run(JSON.parse(byId("fx-run").textContent), index);
+  const run = new Run(JSON.parse(byId("fx-run").textContent), JSON.parse(await unpack("fx-index")));
   byId("report").hidden = false;
   await new Page(run).follow();
   kept.bringBack();
-  requestAnimationFrame(() => requestAnimationFrame(() => {
-    document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
-  }));
+  requestAnimationFrame(() => requestAnimationFrame(tellReady));
   await whole;
   if (!byId("fx-end")) tellTrouble("This file is not complete: it ends in the middle. Export the run again.");
 }
 
 start().catch((error) => {
   tellTrouble(`This page cannot show its tasks (${error.message}). Above is the summary.`);
-  document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
+  tellReady();
   throw error;
 });

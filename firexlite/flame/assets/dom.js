@@ -20,13 +20,9 @@ const button = (words, click, more = {}) => el("button", { type: "button", click
 const byId = (id) => document.getElementById(id);
 
 // What would be invisible, or turn the text around it, is shown as its code.
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-const TERMINAL_COLOURS = /\u001b\[[0-9;]*m/g;
-
-function visible(text) {
-  return text.replace(TERMINAL_COLOURS, "").replace(/\r\n/g, "\n")
-    .replace(HIDDEN, (hidden) => "\\u" + hidden.charCodeAt(0).toString(16).padStart(4, "0"));
-}
+const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}](?<![\t\n\u200c\u200d])/gu, TERMINAL_COLOURS = /\u001b\[[0-9;]*m/g;
+const codeOf = (char) => "\\u" + char.codePointAt(0).toString(16).padStart(4, "0");
+const visible = (text) => text.replace(TERMINAL_COLOURS, "").replace(/\r\n/g, "\n").replace(HIDDEN, codeOf);
 
 const two = (n) => String(Math.floor(n)).padStart(2, "0");
 

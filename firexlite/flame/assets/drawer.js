@@ -5,49 +5,40 @@ class Drawer {
     Object.assign(this, { page, run: page.run, element, shown: -1 });
   }
 
-  // The focus does not get lost with it: it goes back to where it was, else into the view.
-  hide() {
-    if (this.element.hidden) return;
-    const { body, activeElement } = document, isLost = activeElement === body || this.element.contains(activeElement);
-    this.shown = -1;
-    this.element.hidden = true;
-    body.classList.remove("with-drawer");
-    const back = this.cameFrom?.checkVisibility() ? this.cameFrom : byId("views").querySelector("section:not([hidden]) [tabindex='0']");
-    if (isLost) back?.focus({ preventScroll: true });
-  }
-
   // The head at once, the rest as soon as its chunk is opened.
   async show(row) {
     if (this.shown === row) return;
-    this.shown = row;
-    this.open(this.drawHead(row));
+    this.open(row, this.drawHead(row));
     const task = await this.run.detailOf(row);
-    if (this.shown === row) this.fill(this.drawHead(row), ...this.drawSections(row, task).filter(Boolean));
+    if (this.shown === row) this.element.append(...this.drawSections(row, task).filter(Boolean));
   }
 
-  showMissing(task) {
-    this.shown = -1;
-    this.open(el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${task} in this run`)));
-  }
+  showMissing(task) { this.open(-1, el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${task} in this run`))); }
 
   // Whoever opens it by a key goes on in it, and comes back when it closes; a pointer leaves the keys where they are.
-  open(...content) {
-    const { activeElement, body } = document, isOpening = this.element.hidden;
-    this.fill(...content);
-    this.element.hidden = false;
-    this.element.scrollTop = 0;
+  open(row, head) {
+    const { element } = this, { activeElement, body } = document;
+    if (element.hidden) this.cameFrom = activeElement === body ? null : activeElement;
+    const isFollowed = element.hidden ? activeElement.matches(":focus-visible") : element.contains(activeElement);
+    this.shown = row;
+    element.replaceChildren(head);
+    element.setAttribute("aria-label", `Task ${element.querySelector("h2").textContent}`);
+    element.hidden = false;
+    element.scrollTop = 0;
     body.classList.add("with-drawer");
-    if (!isOpening) return;
-    this.cameFrom = activeElement === body ? null : activeElement;
-    if (this.cameFrom?.matches(":focus-visible")) this.element.focus({ preventScroll: true });
+    if (isFollowed) element.focus({ preventScroll: true });
   }
 
-  // What had the focus may go; then the whole keeps it.
-  fill(...content) {
-    const hadFocus = this.element.contains(document.activeElement);
-    this.element.replaceChildren(...content);
-    this.element.setAttribute("aria-label", `Task ${this.element.querySelector("h2").textContent}`);
-    if (hadFocus) this.element.focus({ preventScroll: true });
+  // The focus goes back to where it was, else into the view.
+  hide() {
+    const { element, cameFrom } = this, { body, activeElement } = document;
+    if (element.hidden) return;
+    const isLost = activeElement === body || element.contains(activeElement);
+    this.shown = -1;
+    element.hidden = true;
+    body.classList.remove("with-drawer");
+    const back = cameFrom?.checkVisibility() ? cameFrom : document.querySelector("#views section:not([hidden]) [tabindex='0']");
+    if (isLost) back?.focus({ preventScroll: true });
   }
 
   closeButton() {
@@ -121,8 +112,8 @@ class Drawer {
     return {
       "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) && "yes", uuid: task.uuid && el("code", {}, task.uuid),
       host: task.host, "enqueued by": this.linkTo(task.enqueued_by), after: run.is(row, CHAINED) && this.linkTo(task.parent),
-      "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "), "result from": this.linkTo(task.cached_from),
-      "asked for by": task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]), queue: task.queue_name,
+      "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "),
+      "result from": this.linkTo(task.cached_from), "asked for by": task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]), queue: task.queue_name,
       "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
       "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };

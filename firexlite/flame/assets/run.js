@@ -7,6 +7,7 @@ const DENSE = ["name", "state", "flags", "host", "runtime", "cpu", "peak"];
 const SPARSE = ["self", "spans", "attempts", "cause", "error", "collapse", "extra"];
 const PER_MS = 10;         // times are stored in tenths of a millisecond
 const CHUNKS_KEPT = 8;
+const SCANNED_AT_ONCE = 4;  // chunks, between two looks at the keyboard
 
 // The text of a block that is compressed and in base64.
 async function unpack(id) {
@@ -27,29 +28,28 @@ class Run {
     this.opened = new Map();  // chunks of details: number -> promise of lines
   }
 
-  // In reading order come a task, below it all that it enqueued, then the next of its chain; in the data, as its place among
-  // the numbers, every task comes after its parent. Here `size` stands for the top, as the parent of those that have none.
+  // In reading order come a task, below it all that it enqueued, then the next of its chain; in the data, where `at` is a place,
+  // every task comes after its parent. The place `size` is the top, the parent of those that have none.
   findOrder({ parent, flags }) {
-    const { size } = this, column = () => new Int32Array(size), above = (at) => (parent[at] ? at - parent[at] : size);
-    const family = new Int32Array(size + 1).fill(1);  // how many tasks descend from one, itself included
+    const { size } = this, above = (at) => (parent[at] ? at - parent[at] : size), column = (length) => new Int32Array(length);
+    const family = column(size + 1).fill(1);                         // how many descend from a task, itself included
     for (let at = size - 1; at >= 0; at--) family[above(at)] += family[at];
-    const next = new Int32Array(size + 1), last = new Int32Array(size + 1);  // the rows of a family that nobody has taken yet
+    const next = column(size + 1), last = column(size + 1);          // the rows of a family that are not taken yet
     last[size] = size;
-    Object.assign(this, { place: column(), rowAt: column(), caller: column(), before: column(), level: column() });
+    const [place, rowAt, caller, before, level] = Array.from({ length: 5 }, () => column(size));
     for (let at = 0; at < size; at++) {
-      const over = above(at), rowAbove = over === size ? -1 : this.rowAt[over], isNext = (flags[at] & CHAINED) !== 0;
-      const row = isNext ? last[over] - family[at] : next[over];
-      if (isNext) last[over] = row;
-      else next[over] += family[at];
+      const over = above(at), rowAbove = over === size ? -1 : rowAt[over], isNext = flags[at] & CHAINED;
+      const row = rowAt[at] = isNext ? last[over] -= family[at] : next[over];
+      if (!isNext) next[over] += family[at];
       next[at] = row + 1;
       last[at] = row + family[at];
-      this.rowAt[at] = row;
-      this.place[row] = at;
-      this.before[row] = isNext ? rowAbove : -1;                         // in its chain
-      this.caller[row] = isNext ? this.caller[rowAbove] : rowAbove;      // who enqueued it
-      this.level[row] = this.caller[row] < 0 ? 0 : this.level[this.caller[row]] + 1;
+      place[row] = at;
+      before[row] = isNext ? rowAbove : -1;                          // in its chain
+      caller[row] = isNext ? caller[rowAbove] : rowAbove;            // who enqueued it
+      level[row] = caller[row] < 0 ? 0 : level[caller[row]] + 1;
     }
-    this.end = this.place.map((at) => next[at]);                         // the row after all that lies below one
+    const end = place.map((at) => next[at]);                         // the row after all that lies below one
+    Object.assign(this, { place, rowAt, caller, before, level, end });
   }
 
   takeColumns(index) {
@@ -59,7 +59,8 @@ class Run {
     for (const name of SPARSE) this[name] = byRow(index[name]);
     const [num, released, queue] = ["num", "released", "queue"].map((name) => runningSum(index[name]));
     this.num = place.map((at) => num[at]);
-    this.rowOfNum = new Map(Array.from(this.num, (n, row) => [n, row]));
+    this.rowOfNum = new Map();
+    this.num.forEach((n, row) => this.rowOfNum.set(n, row));
     this.queue = Float64Array.from(place, (at) => queue[at] / PER_MS);
     this.start = Float64Array.from(place, (at) => (index.runtime[at] < 0 ? -1 : (released[at] + queue[at]) / PER_MS));
     this.runtime = Float64Array.from(this.runtime, (ticks) => (ticks < 0 ? -1 : ticks / PER_MS));
@@ -121,11 +122,19 @@ class Run {
     return this.opened.get(chunk);
   }
 
+  // Call `visit(row, line)` with the details of each task, as JSON, until that is true. The page stays at hand meanwhile.
+  async visitLines(visit) {
+    await whole;  // what comes behind this script may still be on its way
+    for (const [chunk, first] of this.chunks.entries()) {
+      if (chunk % SCANNED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
+      if ((await this.lines(chunk))?.some((line, n) => visit(this.rowAt[first + n], line))) return;
+    }
+  }
+
   // All that is known of a row's task, as in `firexlite flame --json`; null where the file does not say.
   async detailOf(row) {
-    await whole;  // what comes behind this script may still be on its way
-    const at = this.place[row], chunk = this.chunks.findLastIndex((first) => first <= at);
-    const lines = await this.lines(chunk);
+    await whole;
+    const at = this.place[row], chunk = this.chunks.findLastIndex((first) => first <= at), lines = await this.lines(chunk);
     return lines && this.completed(row, JSON.parse(lines[at - this.chunks[chunk]]));
   }
 
@@ -157,5 +166,5 @@ function lazily(Class, name, find) {
 
 function runningSum(differences) {
   let sum = 0;
-  return Float64Array.from(differences, (difference) => sum += difference);
+  return differences.map((difference) => sum += difference);
 }

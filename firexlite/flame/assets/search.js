@@ -1,6 +1,5 @@
 // Finding tasks: words of a name or of anything said about a task, and `state:failed name:x host:y >5s <1s #17`.
 
-const SCANNED_AT_ONCE = 4;  // chunks of details, between two looks at the keyboard
 const SPECIAL = /^(name|state|host):(.+)$|^([<>])([\d.]+)(ms|s|m|min|h)?$|^#(\d+)$/;  // terms; all others are words
 const UNITS_MS = { ms: 1, s: 1e3, m: 6e4, min: 6e4, h: 36e5 };
 
@@ -11,9 +10,6 @@ class Search {
     on(this.input, "input", () => page.go({ q: this.input.value || undefined }, { replace: true }));
     on(this.input, "keydown", (event) => this.press(event));
     on(this.only, "change", () => page.go({ only: this.only.checked ? 1 : undefined }));
-    on(byId("failures-only"), "click", () => this.toggleFailures());
-    on(byId("next"), "click", () => this.step(1));
-    on(byId("previous"), "click", () => this.step(-1));
   }
 
   // Find what `query` asks for: page.hits, and page.kept if only that is to be seen.
@@ -39,30 +35,16 @@ class Search {
 
   // Look for words in all that is known of each task: arguments, results, tracebacks, logs.
   async scan(query, terms, words) {
-    const { page, run } = this, said = new Uint8Array(run.size);
-    await whole;
-    for (const [chunk, first] of run.chunks.entries()) {
-      if (chunk % SCANNED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
-      if (this.asked !== query) return;
-      (await run.lines(chunk))?.forEach((line, n) => {
-        const text = line.toLowerCase();
-        said[run.rowAt[first + n]] = words.every((word) => text.includes(word));
-      });
-    }
+    const { page, run } = this, said = new Uint8Array(run.size), isOver = () => this.asked !== query;
+    await run.visitLines((row, line) => {
+      const text = line.toLowerCase();
+      said[row] = words.every((word) => text.includes(word));
+      return isOver();
+    });
+    if (isOver()) return;
     page.hits = this.find(terms, said);
     this.look(query, this.only.checked);
     page.show();
-  }
-
-  // The first row of whose details the text is a part; -1 for none.
-  async rowOfText(text) {
-    const { run } = this;
-    await whole;
-    for (const [chunk, first] of run.chunks.entries()) {
-      const n = (await run.lines(chunk))?.findIndex((line) => line.includes(text)) ?? -1;
-      if (n >= 0) return run.rowAt[first + n];
-    }
-    return -1;
   }
 
   // To the next row that was found, or to the one before; round the end.

@@ -29,8 +29,6 @@ class TreeView {
     on(this.element, "wheel", (event) => this.timeline.wheel(event));
     // Who comes to the tree by a key sees where it stands.
     on(this.element, "focus", () => { if (this.element.matches(":focus-visible")) this.scrollTo(this.page.current); });
-    on(byId("expand"), "click", () => this.foldAll(false));
-    on(byId("collapse"), "click", () => this.foldAll(true));
   }
 
   draw() {
