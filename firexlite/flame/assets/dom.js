@@ -40,6 +40,9 @@ function moment(epochSeconds, withDate = true) {
   return withDate ? at.toLocaleString("sv") : at.toLocaleTimeString("sv");
 }
 
+// A command to be taken along.
+const commandLine = (text) => [el("code", {}, text), " ", copyButton(() => text)];
+
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
 function copyButton(textOf) {

@@ -1,28 +1,31 @@
 // One task in full: why it failed, what it was given, what it gave, what it said, and when.
 
 class Drawer {
-  constructor(page, element) {
-    Object.assign(this, { page, run: page.run, element, shown: -1 });
-  }
+  constructor(page, element) { Object.assign(this, { page, run: page.run, element, shown: -1 }); }
 
   // The head at once, the rest as soon as its chunk is opened.
   async show(row) {
+    const { run } = this, state = run.stateOf(row), start = run.start[row];
     if (this.shown === row) return;
-    this.open(row, this.drawHead(row));
-    const task = await this.run.detailOf(row);
-    if (this.shown === row) this.element.append(...this.drawSections(row, task).filter(Boolean));
+    this.open(row, [el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)], [
+      el("span", { class: `state ${run.lookOf(row)}` }, state), " ", run.notesOf(row).filter((note) => note !== state).join(", "),
+      el("span", { class: "aside" }, start < 0 ? " did not run" : ` ${duration(run.runtime[row])}, started at ${duration(start)}`)]);
+    const task = await run.detailOf(row);
+    if (this.shown === row) byId("task-details").append(...this.drawSections(row, task).filter(Boolean));
   }
 
-  showMissing(task) { this.open(-1, el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${task} in this run`))); }
+  showMissing(task) { this.open(-1, [`There is no task #${task} in this run`], []); }
 
   // Whoever opens it by a key goes on in it, and comes back when it closes; a pointer leaves the keys where they are.
-  open(row, head) {
+  open(row, title, said) {
     const { element } = this, { activeElement, body } = document;
-    if (element.hidden) this.cameFrom = activeElement === body ? null : activeElement;
     const isFollowed = element.hidden ? activeElement.matches(":focus-visible") : element.contains(activeElement);
+    if (element.hidden) this.cameFrom = activeElement;
     this.shown = row;
-    element.replaceChildren(head);
-    element.setAttribute("aria-label", `Task ${element.querySelector("h2").textContent}`);
+    byId("task-title").replaceChildren(...title);
+    byId("task-said").replaceChildren(...said);
+    byId("task-details").replaceChildren();
+    element.setAttribute("aria-label", `Task ${byId("task-title").textContent}`);
     element.hidden = false;
     element.scrollTop = 0;
     body.classList.add("with-drawer");
@@ -31,42 +34,30 @@ class Drawer {
 
   // The focus goes back to where it was, else into the view.
   hide() {
-    const { element, cameFrom } = this, { body, activeElement } = document;
+    const { element, cameFrom } = this, { activeElement, body } = document;
     if (element.hidden) return;
     const isLost = activeElement === body || element.contains(activeElement);
     this.shown = -1;
     element.hidden = true;
     body.classList.remove("with-drawer");
-    const back = cameFrom?.checkVisibility() ? cameFrom : document.querySelector("#views section:not([hidden]) [tabindex='0']");
+    const isThere = cameFrom !== body && cameFrom.checkVisibility();
+    const back = isThere ? cameFrom : document.querySelector("#views section:not([hidden]) [tabindex='0']");
     if (isLost) back?.focus({ preventScroll: true });
-  }
-
-  closeButton() {
-    return button("\u00d7", () => this.page.close(), { class: "close", "aria-label": "Close", title: "Close (Esc)" });
-  }
-
-  drawHead(row) {
-    const { run } = this, notes = run.notesOf(row).filter((note) => note !== run.stateOf(row)).join(", ");
-    const took = run.start[row] < 0 ? "did not run" : `${duration(run.runtime[row])}, started at ${duration(run.start[row])}`;
-    return el("header", {}, this.closeButton(),
-      el("h2", {}, el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)),
-      el("p", {}, el("span", { class: `state ${run.lookOf(row)}` }, run.stateOf(row)), ` ${notes} `,
-        el("span", { class: "aside" }, took)));
   }
 
   drawSections(row, task) {
     if (!task) return [el("p", { class: "notice" }, "The details of this task are not in this file.")];
-    const { args, defaults, result, flame_data: data = {}, external_commands: commands, log, attempts, states } = task;
+    const { args, defaults, result, flame_data: data = {}, external_commands: commands, log } = task, { run } = this;
+    const way = `firexlite logs ${run.facts.run.firex_id ?? "ID"} ${run.num[row]}`;
     return [
       section("Failure", this.drawFailure(row, task)),
       section("Arguments", (args || defaults) && drawValues(args ?? {}, defaults ?? {})),
       section("Result", result !== undefined && drawResult(result)),
       ...drawFlameData(data),
       section("External commands", commands && this.drawCommands(commands)),
-      section("Log", log && [...drawLog(log), this.drawWayToLog(row)]),
+      section("Log", log && [...drawLog(log), el("p", { class: "aside" }, "The output of all attempts: ", ...commandLine(way))]),
       section("Time", drawTimes(task)),
-      section("Attempts", row in this.run.attempts && this.drawAttempts(attempts)),
-      section("States", states && this.drawStates(states)),
+      section("Attempts", row in run.attempts && this.drawAttempts(task.attempts)),
       section("Task", drawFacts(this.attributes(row, task))),
     ];
   }
@@ -91,31 +82,21 @@ class Drawer {
       command.result?.output && foldable(command.result.output, "value")]));
   }
 
-  drawWayToLog(row) {
-    const command = `firexlite logs ${this.run.facts.run?.firex_id ?? "ID"} ${this.run.num[row]}`;
-    return el("p", { class: "aside" }, "The output of all attempts: ", el("code", {}, command), " ", copyButton(() => command));
-  }
-
   drawAttempts(attempts) {
     return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((attempt) => [
       attempt.n, attempt.state, this.offset(attempt.started), lasted(attempt.started, attempt.ended),
       cpuTime(attempt), peakMemory(attempt), attempt.incarnation, attempt.exc && el("code", {}, attempt.exc)]));
   }
 
-  drawStates(states) {
-    return table(["state", "at", "for", "clock"], states.map(([state, at], n) => [
-      [el("i", { class: `dot ${state}` }), ` ${state}`], this.offset(at), lasted(at, states[n + 1]?.[1]), moment(at, false)]));
-  }
-
   attributes(row, task) {
     const { run } = this, last = task.attempts?.at(-1) ?? {};
     return {
       "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) && "yes", uuid: task.uuid && el("code", {}, task.uuid),
-      host: task.host, "enqueued by": this.linkTo(task.enqueued_by), after: run.is(row, CHAINED) && this.linkTo(task.parent),
-      "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "),
-      "result from": this.linkTo(task.cached_from), "asked for by": task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]), queue: task.queue_name,
-      "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
-      "CPU time": cpuTime(last), "peak memory": peakMemory(last),
+      host: task.host, started: task.started && moment(task.started),
+      "enqueued by": this.linkTo(task.enqueued_by), after: run.is(row, CHAINED) && this.linkTo(task.parent),
+      "asked for by": task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]), "result from": this.linkTo(task.cached_from),
+      "replayed in": task.replayed_in?.join(", "), queue: task.queue_name, "not before": task.due && moment(task.due),
+      "revoked because": task.revoke_reason, "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };
   }
 

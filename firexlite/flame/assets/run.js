@@ -3,8 +3,8 @@
 const CHAINED = 1, PLUGIN = 2, ASIDE = 4, REPLAYED = 8, HAS_LOG = 16;  // bits of `flags`
 const QUEUED = 0, RAN = 1, WAITED = 2, ASLEEP = 3, BACKOFF = 4;        // kinds of bars
 const BAR_KINDS = ["queued", "ran", "waited", "asleep", "backoff"];
-const DENSE = ["name", "state", "flags", "host", "runtime", "cpu", "peak"];
-const SPARSE = ["self", "spans", "attempts", "cause", "error", "collapse", "extra"];
+const DENSE = ["name", "state", "flags", "host", "cpu", "peak"];
+const SPARSE = ["spans", "attempts", "cause", "error", "collapse", "extra"];
 const PER_MS = 10;         // times are stored in tenths of a millisecond
 const CHUNKS_KEPT = 8;
 const SCANNED_AT_ONCE = 4;  // chunks, between two looks at the keyboard
@@ -53,19 +53,18 @@ class Run {
   }
 
   takeColumns(index) {
-    const { place, rowAt } = this;
-    for (const name of DENSE) this[name] = place.map((at) => index[name][at]);
+    const { place, rowAt } = this, [num, released, queue] = ["num", "released", "queue"].map((name) => runningSum(index[name]));
     const byRow = (values) => Object.fromEntries(Object.entries(values).map(([at, value]) => [rowAt[at], value]));
+    const inMs = (ticksOf) => Float64Array.from(place, (at) => ticksOf(at) / PER_MS);
+    for (const name of DENSE) this[name] = place.map((at) => index[name][at]);
     for (const name of SPARSE) this[name] = byRow(index[name]);
-    const [num, released, queue] = ["num", "released", "queue"].map((name) => runningSum(index[name]));
     this.num = place.map((at) => num[at]);
     this.rowOfNum = new Map();
     this.num.forEach((n, row) => this.rowOfNum.set(n, row));
-    this.queue = Float64Array.from(place, (at) => queue[at] / PER_MS);
-    this.start = Float64Array.from(place, (at) => (index.runtime[at] < 0 ? -1 : (released[at] + queue[at]) / PER_MS));
-    this.runtime = Float64Array.from(this.runtime, (ticks) => (ticks < 0 ? -1 : ticks / PER_MS));
-    const own = this.self;
-    this.self = Float64Array.from(this.runtime, (ms, row) => (row in own ? own[row] / PER_MS : Math.max(0, ms)));
+    this.queue = inMs((at) => queue[at]);
+    this.start = inMs((at) => (index.runtime[at] < 0 ? -1 : released[at] + queue[at]));   // below zero: it never ran
+    this.runtime = inMs((at) => index.runtime[at]);
+    this.self = inMs((at) => Math.max(0, index.self[at] ?? index.runtime[at]));
     for (const row in this.spans) this.spans[row] = this.spans[row].map((n, at) => (at % 4 < 2 ? n : n / PER_MS));
   }
 
@@ -139,15 +138,15 @@ class Run {
   }
 
   // Details leave out what the columns have and, of a task that was simply released, run and ended, what follows from that.
-  completed(row, task) {
-    if (!task) return null;
+  completed(row, details) {
+    if (!details) return null;
     const [num, name, state, host] = [this.num[row], this.nameOf(row), this.stateOf(row), this.hosts[this.host[row]]];
-    const all = { num, name, state, host, ...task };
-    if (task.states?.length !== 3 || task.attempts?.length !== 1 || "started" in task.attempts[0]) return all;
-    const [released, started, ended] = task.states.map(([, at]) => at);
+    const task = { num, name, state, host, ...details };
+    if (task.states?.length !== 3 || task.attempts?.length !== 1 || "started" in task.attempts[0]) return task;
+    const [released, started, ended] = task.states.map(([, at]) => at), [attempt] = task.attempts;
     const seconds = (from, to) => Math.round((to - from) * 1e6) / 1e6, runtime = seconds(started, ended);
-    return { ...all, started, runtime, queue: seconds(released, started), self: runtime,
-      attempts: [{ ...task.attempts[0], started, ended, state: all.state }] };
+    return { ...task, started, runtime, queue: seconds(released, started), self: runtime,
+      attempts: [{ ...attempt, started, ended, state: task.state }] };
   }
 }
 

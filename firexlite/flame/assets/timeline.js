@@ -1,27 +1,25 @@
 // Time as width: bars in the rows, ticks above them, and the stretch of the run that is shown.
 
 const TICK_STEPS_MS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 3e4, 6e4, 3e5, 6e5, 18e5, 36e5, 216e5, 864e5];
-const TICK_PX = 90;         // at least, from one to the next
-const LABEL_PX = 50;        // the widest label
-const LEAST_DRAG_PX = 6;    // less is a click
-const IDLE_PART = 0.05;     // of the whole; a longer gap in which nothing ran is folded
-const FOLDED_PART = 0.012;  // of what is left: how wide such a gap is drawn
-const BARS_PX = 3;          // bars closer than this are drawn as one
+const TICK_PX = 90, LABEL_PX = 50;  // at least, from one to the next; at most, of a label
+const LEAST_DRAG_PX = 6;            // less is a click
+const IDLE_PART = 0.05;             // of the whole; a longer gap in which nothing ran is folded
+const FOLDED_PART = 0.012;          // of what is left: how wide such a gap is drawn
+const BARS_PX = 3;                  // bars closer than this are drawn as one
 
-// Time to width where nothing ran for long: idle gaps are folded to a mark. Both in ms; a piece is [time, width].
+// Time to width, both in ms, where idle gaps are folded. A piece is [time, width].
 class Scale {
-  constructor(run) {
-    this.gaps = idleGaps(run);
-    const idle = this.gaps.reduce((sum, [from, to]) => sum + to - from, 0), mark = (run.span - idle) * FOLDED_PART;
+  constructor({ span, idleGaps }) {
+    const busy = idleGaps.reduce((ms, [from, to]) => ms + from - to, span);
+    this.gaps = idleGaps;
     this.pieces = [[0, 0]];
     let saved = 0;
-    for (const [from, to] of this.gaps) {
+    for (const [from, to] of [...idleGaps, [span, span]]) {
       this.pieces.push([from, from - saved]);
-      saved += to - from - mark;
+      saved += Math.max(0, to - from - busy * FOLDED_PART);
       this.pieces.push([to, to - saved]);
     }
-    this.width = run.span - saved;
-    this.pieces.push([run.span, this.width]);
+    this.width = span - saved;
   }
 
   at(ms) { return interpolate(this.pieces, ms, 0, 1); }
@@ -29,14 +27,13 @@ class Scale {
 }
 
 function interpolate(pieces, value, from, to) {
-  let n = 1;
-  while (n < pieces.length - 1 && pieces[n][from] < value) n++;
-  const [a, b] = [pieces[n - 1], pieces[n]], part = b[from] > a[from] ? (value - a[from]) / (b[from] - a[from]) : 0;
-  return a[to] + part * (b[to] - a[to]);
+  const n = pieces.findIndex((piece, at) => at > 0 && (piece[from] >= value || at === pieces.length - 1));
+  const [a, b] = [pieces[n - 1], pieces[n]];
+  return a[to] + (b[from] > a[from] ? ((value - a[from]) / (b[from] - a[from])) * (b[to] - a[to]) : 0);
 }
 
 // When bodies began and when they ended, each in order of time, in ms.
-function busyTimes({ size, start, runtime, spans }) {
+lazily(Run, "busy", ({ size, start, runtime, spans }) => {
   const starts = [], ends = [], inOrder = (times) => Float64Array.from(times).sort();
   const add = (from, length) => { starts.push(from); ends.push(from + length); };
   for (let row = 0; row < size; row++) {
@@ -45,19 +42,15 @@ function busyTimes({ size, start, runtime, spans }) {
     else if (start[row] >= 0) add(start[row], runtime[row]);
   }
   return { starts: inOrder(starts), ends: inOrder(ends) };
-}
+});
 
 // Stretches, longer than a part of the run, in which no body ran: [[from, to], ...].
-function idleGaps({ span, busy: { starts, ends } }) {
-  const gaps = [];
-  for (let n = 0; n <= starts.length; n++) {  // as many had begun as had ended
-    const from = n ? ends[n - 1] : 0, to = n < starts.length ? starts[n] : span;
-    if (to - from > span * IDLE_PART) gaps.push([from, to]);
-  }
-  return starts.length ? gaps : [];
-}
+lazily(Run, "idleGaps", ({ span, busy: { starts, ends } }) => {
+  const gaps = Array.from(starts, (to, n) => [n ? ends[n - 1] : 0, to]);  // as many had begun as had ended
+  if (starts.length) gaps.push([ends.at(-1), span]);
+  return gaps.filter(([from, to]) => to - from > span * IDLE_PART);
+});
 
-lazily(Run, "busy", busyTimes);
 lazily(Run, "scale", (run) => new Scale(run));
 
 class Timeline {
@@ -70,48 +63,47 @@ class Timeline {
 
   // Show the stretch from..to in ms; without them, all of it. The address has it in seconds.
   zoom(from = 0, to = this.run.span, how = {}) {
-    const isAll = from <= 0 && to >= this.run.span;
-    const seconds = (ms) => Number((Math.min(this.run.span, Math.max(0, ms)) / 1000).toFixed(5));
-    this.page.go({ view: "tree", t: isAll ? undefined : `${seconds(from)}-${seconds(to)}` }, how);
+    const [since, until] = [Math.max(0, from), Math.min(this.run.span, to)].map((ms) => Number((ms / 1000).toFixed(5)));
+    this.page.go({ view: "tree", t: from <= 0 && to >= this.run.span ? undefined : `${since}-${until}` }, how);
   }
 
-  // Zoom at the pointer. Over the rows, where the wheel scrolls, only with Ctrl.
+  zoomTo(left, right, how) { this.zoom(this.scale.timeAt(left), this.scale.timeAt(right), how); }
+
+  // Zoom at the pointer.
   wheel(event) {
-    if (event.currentTarget !== this.ticks && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     const shown = this.right - this.left, wanted = Math.min(this.scale.width, shown * 1.0015 ** event.deltaY);
-    if (wanted < 0.01) return;
-    const left = Math.max(0, Math.min(this.scale.width - wanted, this.left + this.partAt(event) * (shown - wanted)));
-    this.zoom(this.scale.timeAt(left), this.scale.timeAt(left + wanted), { replace: true });
+    const left = this.left + ((this.widthAt(event) - this.left) / shown) * (shown - wanted);
+    const least = Math.max(0, Math.min(this.scale.width - wanted, left));
+    if (wanted >= 0.01) this.zoomTo(least, least + wanted, { replace: true });
   }
 
-  // Where the pointer is, as a part of the width.
-  partAt({ clientX }) {
-    const { left, width } = this.ticks.getBoundingClientRect();
-    return Math.min(1, Math.max(0, (clientX - left) / width));
+  // What the pointer is at, on the scale.
+  widthAt({ clientX }) {
+    const { left, width } = this.ticks.getBoundingClientRect(), part = Math.min(1, Math.max(0, (clientX - left) / width));
+    return this.left + part * (this.right - this.left);
   }
 
   startDrag(event) {
-    const first = this.partAt(event), range = el("i", { class: "range" });
-    const ends = (move) => [first, this.partAt(move)].sort((a, b) => a - b);
+    const { ticks } = this, first = this.widthAt(event), { clientX } = event;
+    const ends = (move) => [first, this.widthAt(move)].sort((a, b) => a - b);
+    const range = el("i", { class: "range" });
     const drag = (move) => {
-      const [left, right] = ends(move);
-      range.style.left = `${left * 100}%`;
-      range.style.width = `${(right - left) * 100}%`;
+      const [left, right] = ends(move).map((width) => this.percent(this.scale.timeAt(width)));
+      Object.assign(range.style, { left: `${left}%`, width: `${right - left}%` });
     };
     const stop = (up) => {
-      const [left, right] = ends(up), timeAt = (part) => this.scale.timeAt(this.left + part * (this.right - this.left));
-      this.ticks.removeEventListener("pointermove", drag);
+      ticks.removeEventListener("pointermove", drag);
       range.remove();
-      if ((right - left) * this.ticks.clientWidth >= LEAST_DRAG_PX) this.zoom(timeAt(left), timeAt(right));
+      if (Math.abs(up.clientX - clientX) >= LEAST_DRAG_PX) this.zoomTo(...ends(up));
     };
-    this.ticks.append(range);
-    this.ticks.setPointerCapture(event.pointerId);
-    this.ticks.addEventListener("pointermove", drag);
-    this.ticks.addEventListener("pointerup", stop, { once: true });
+    ticks.append(range);
+    ticks.setPointerCapture(event.pointerId);
+    ticks.addEventListener("pointermove", drag);
+    ticks.addEventListener("pointerup", stop, { once: true });
   }
 
-  draw(shown = this.page.address.t ?? "") {
+  draw(shown = this.page.address.t) {
     const [from, to] = (/^([\d.]+)-([\d.]+)$/.exec(shown) ?? []).slice(1).map((seconds) => seconds * 1000);
     [this.from, this.to] = to > from ? [from, to] : [0, this.run.span];
     [this.left, this.right] = [this.scale.at(this.from), this.scale.at(this.to)];
@@ -148,9 +140,9 @@ class Timeline {
 
   describe(row) {
     const { run, run: { start, runtime, queue } } = this;
-    return `${run.nameOf(row)}: ${run.stateOf(row)}, ` + (start[row] < 0 ? "did not run" : [
-      `from ${duration(start[row])} for ${duration(runtime[row])}`, queue[row] >= 1 && `after ${duration(queue[row])} in the queue`,
-      run.criticalByRow.has(row) && "on the critical path"].filter(Boolean).join(", "));
+    return start[row] >= 0 && [`${run.nameOf(row)}: from ${duration(start[row])} for ${duration(runtime[row])}`,
+      queue[row] >= 1 && `after ${duration(queue[row])} in the queue`, run.criticalByRow.has(row) && "on the critical path",
+    ].filter(Boolean).join(", ");
   }
 
   drawAxis() {
@@ -167,7 +159,7 @@ class Timeline {
       free = left + label;
     }
     const drawGaps = () => this.drawStretches("i", scale.gaps.map(([since, until]) => (
-      { from: since, to: until, look: "idle", title: `nothing ran for ${duration(until - since)}; the gap is folded` })));
+      { from: since, to: until, look: "idle", title: `nothing ran for ${duration(until - since)}` })));
     ticks.replaceChildren(...marks, ...drawGaps());
     grid.replaceChildren(...lines, ...drawGaps(), ...this.drawStretches("i", this.downtimes()));
   }
@@ -175,11 +167,8 @@ class Timeline {
   // Between two incarnations nothing of the run was alive.
   downtimes() {
     const { facts, zero } = this.run, { incarnations: lives = [] } = facts.run;
-    return lives.slice(1).map(({ started }, n) => {
-      const { ended, end } = lives[n], isCrash = end === "crash", gone = duration((started - ended) * 1000);
-      return { from: (ended - zero) * 1000, to: (started - zero) * 1000, look: isCrash ? "down crash" : "down",
-        title: `${isCrash ? "killed" : "stopped"}; the next incarnation came ${gone} later` };
-    });
+    return lives.slice(1).map(({ started }, n) => (
+      { from: (lives[n].ended - zero) * 1000, to: (started - zero) * 1000, look: `down ${lives[n].end}` }));
   }
 }
 

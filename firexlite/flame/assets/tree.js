@@ -15,20 +15,15 @@ class TreeView {
       e: () => this.foldAll(true), E: () => this.foldAll(false), "*": () => this.foldAll(false),
       c: () => this.scrollTo(page.current), 0: () => this.timeline.zoom(),
     };
-    this.listen();
-  }
-
-  listen() {
-    const on = (target, type, act) => target.addEventListener(type, act, { passive: type === "scroll" });
-    on(window, "scroll", () => this.drawInView());
-    on(window, "resize", () => { if (!this.view.hidden) this.draw(); });
-    on(window, "beforeprint", () => this.drawRows(0, PRINTED_ROWS));
-    on(window, "afterprint", () => this.refresh());
-    on(this.element, "click", (event) => this.click(event));
-    on(this.element, "keydown", (event) => this.press(event));
-    on(this.element, "wheel", (event) => this.timeline.wheel(event));
-    // Who comes to the tree by a key sees where it stands.
-    on(this.element, "focus", () => { if (this.element.matches(":focus-visible")) this.scrollTo(this.page.current); });
+    addEventListener("scroll", () => this.drawInView(), { passive: true });
+    addEventListener("resize", () => { if (!element.hidden) this.draw(); });
+    addEventListener("beforeprint", () => this.drawRows(0, PRINTED_ROWS));
+    addEventListener("afterprint", () => this.refresh());
+    this.element.addEventListener("click", (event) => this.click(event));
+    this.element.addEventListener("keydown", (event) => this.press(event));
+    this.element.addEventListener("focus", () => {  // who comes to the tree by a key sees where it stands
+      if (this.element.matches(":focus-visible")) this.scrollTo(page.current);
+    });
   }
 
   draw() {
@@ -142,15 +137,14 @@ class TreeView {
 
   press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.visible.length) return;
-    const { run, visible, page, page: { current } } = this, place = visible.indexOf(current);
-    const isOpen = run.hasFamily(current) && !this.folded[current], screen = Math.floor(innerHeight / this.rowPx) - 4;
-    const to = (there) => () => page.select(visible[Math.min(visible.length - 1, Math.max(0, there))]);
-    const [next, previous, open] = [to(place + 1), to(place - 1), () => page.open(current)];
+    const { run, visible, page, page: { current } } = this, caller = run.caller[current];
+    const isOpen = run.hasFamily(current) && !this.folded[current], open = () => page.open(current);
+    const to = (place) => () => page.select(visible[Math.min(visible.length - 1, Math.max(0, place))]);
+    const place = visible.indexOf(current), next = to(place + 1), previous = to(place - 1);
     const act = {
-      ArrowDown: next, j: next, ArrowUp: previous, k: previous, PageDown: to(place + screen), PageUp: to(place - screen),
-      Home: to(0), End: to(visible.length - 1), Enter: open, " ": open,
+      ArrowDown: next, j: next, ArrowUp: previous, k: previous, Home: to(0), End: to(visible.length - 1), Enter: open, " ": open,
       ArrowRight: isOpen ? next : () => this.fold(current, false),
-      ArrowLeft: isOpen ? () => this.fold(current, true) : run.caller[current] >= 0 && to(visible.indexOf(run.caller[current])),
+      ArrowLeft: isOpen ? () => this.fold(current, true) : caller >= 0 && (() => page.select(caller)),
     }[event.key];
     if (!act) return;
     event.preventDefault();
