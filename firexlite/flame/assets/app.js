@@ -8,12 +8,9 @@ const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];
 
 class Page {
   constructor(run) {
-    this.run = run;
-    this.current = 0;                 // the row that keys and buttons speak of
-    this.kept = this.hits = null;     // rows that the filter leaves, rows that were found: by row, or null
-    this.address = {};
-    this.drawer = new Drawer(this, byId("drawer"));
-    this.search = new Search(this);
+    // current: the row that keys and buttons speak of. kept, hits: by row, what the filter leaves and what was found, or null.
+    Object.assign(this, { run, current: 0, kept: null, hits: null, address: {} });
+    Object.assign(this, { drawer: new Drawer(this, byId("drawer")), search: new Search(this) });
     this.views = new Map(Object.entries(VIEWS).map(([name, View]) =>
       [name, { View, tab: byId(`tab-${name}`), element: byId(`view-${name}`) }]));
     this.takeFailures();
@@ -34,9 +31,9 @@ class Page {
 
   // Change parts of the address; undefined takes a part away.
   go(changes, { replace = false } = {}) {
-    const address = { ...this.address, ...changes };
-    const parts = new URLSearchParams(ADDRESS.flatMap((name) => (address[name] === undefined ? [] : [[name, address[name]]])));
-    const hash = `#/${address.view}${String(parts) && "?"}${parts}`;
+    const { view, ...address } = { ...this.address, ...changes }, said = ADDRESS.filter((name) => address[name] !== undefined);
+    const parts = new URLSearchParams(said.map((name) => [name, address[name]]));
+    const hash = `#/${view}${said.length ? "?" : ""}${parts}`;
     if (replace) history.replaceState(null, "", hash);
     else if (hash !== location.hash) history.pushState(null, "", hash);
     this.follow();
@@ -45,17 +42,17 @@ class Page {
   async follow() {
     const [, view, query] = /^#?(?:\/(\w+))?\??(.*)$/.exec(location.hash) ?? [], asked = new URLSearchParams(query);
     const parts = ADDRESS.filter((name) => asked.get(name)).map((name) => [name, asked.get(name)]);
-    const shown = this.views.has(view) ? view : this.address.view ?? this.firstView(asked);
+    const shown = this.views.has(view) ? view : this.address.view ?? this.firstView(query);
     this.address = { view: shown, ...Object.fromEntries(parts) };
     this.search.look(this.address.q, Boolean(this.address.only));
     await this.followTask();
     this.show();
   }
 
-  // The tree is the best picture of a run that ended well and fits on a screen, and it has whatever else an address asks for.
-  firstView(asked) {
-    const { run } = this, isCalm = !run.facts.run.snapshot && run.failuresBefore[run.size] === 0 && run.size <= SMALL_RUN;
-    return isCalm || asked.size ? "tree" : "overview";
+  // The tree is the best picture of a run that ended well and fits on a screen, and has what else an address may ask for.
+  firstView(query) {
+    const { run } = this, isCalm = !run.facts.run.snapshot && !run.failuresBefore[run.size] && run.size <= SMALL_RUN;
+    return isCalm || query ? "tree" : "overview";
   }
 
   async followTask() {
@@ -142,7 +139,7 @@ class Page {
   }
 
   walkTabs(event) {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], names = [...this.views.keys()];
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], names = Object.keys(VIEWS);
     if (!step) return;
     const view = names.at((names.indexOf(this.address.view) + step) % names.length);
     this.go({ view });

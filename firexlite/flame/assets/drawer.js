@@ -5,11 +5,11 @@ class Drawer {
 
   // The head at once, the rest as soon as its chunk is opened.
   async show(row) {
-    const { run } = this, state = run.stateOf(row), start = run.start[row];
+    const { run } = this, state = run.stateOf(row), notes = run.notesOf(row).filter((note) => note !== state).join(", ");
+    const took = run.start[row] < 0 ? "did not run" : `${duration(run.runtime[row])}, started at ${duration(run.start[row])}`;
     if (this.shown === row) return;
-    this.open(row, [el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)], [
-      el("span", { class: `state ${run.lookOf(row)}` }, state), " ", run.notesOf(row).filter((note) => note !== state).join(", "),
-      el("span", { class: "aside" }, start < 0 ? " did not run" : ` ${duration(run.runtime[row])}, started at ${duration(start)}`)]);
+    this.open(row, [el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)],
+      [el("span", { class: `state ${run.lookOf(row)}` }, state), ` ${notes} `, el("span", { class: "aside" }, took)]);
     const task = await run.detailOf(row);
     if (this.shown === row) byId("task-details").append(...this.drawSections(row, task).filter(Boolean));
   }
@@ -55,7 +55,7 @@ class Drawer {
       section("Result", result !== undefined && drawResult(result)),
       ...drawFlameData(data),
       section("External commands", commands && this.drawCommands(commands)),
-      section("Log", log && [...drawLog(log), el("p", { class: "aside" }, "The output of all attempts: ", ...commandLine(way))]),
+      section("Log", log && [...drawLog(log), el("p", { class: "aside" }, "All of its output: ", ...commandLine(way))]),
       section("Time", drawTimes(task)),
       section("Attempts", row in run.attempts && this.drawAttempts(task.attempts)),
       section("Task", drawFacts(this.attributes(row, task))),
@@ -76,27 +76,27 @@ class Drawer {
   // Each command in the order in which they began: what it was, how it ended, and the end of what it printed.
   drawCommands(commands) {
     const began = Object.values(commands).sort((a, b) => (a.start_time ?? 0) - (b.start_time ?? 0));
-    return table(["command", "ended", "at", "took", "output"], began.map((command) => [
-      el("code", { title: [command.cwd, command.output_file].filter(Boolean).join("\n") }, String(command.cmd)),
-      commandEnd(command), this.offset(command.start_time), lasted(command.start_time, command.end_time),
-      command.result?.output && foldable(command.result.output, "value")]));
+    return table(["command", "ended", "at", "took", "output"], began.map(({ cmd, cwd, start_time, end_time, result }) => [
+      el("code", { title: cwd }, String(cmd)), commandEnd(result), this.offset(start_time), lasted(start_time, end_time),
+      result?.output && foldable(result.output, "value")]));
   }
 
   drawAttempts(attempts) {
-    return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((attempt) => [
-      attempt.n, attempt.state, this.offset(attempt.started), lasted(attempt.started, attempt.ended),
-      cpuTime(attempt), peakMemory(attempt), attempt.incarnation, attempt.exc && el("code", {}, attempt.exc)]));
+    return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((one) => [
+      one.n, one.state, this.offset(one.started), lasted(one.started, one.ended), cpuTime(one), peakMemory(one),
+      one.incarnation, one.exc && el("code", {}, one.exc)]));
   }
 
   attributes(row, task) {
     const { run } = this, last = task.attempts?.at(-1) ?? {};
+    const others = task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]);
     return {
-      "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) && "yes", uuid: task.uuid && el("code", {}, task.uuid),
-      host: task.host, started: task.started && moment(task.started),
-      "enqueued by": this.linkTo(task.enqueued_by), after: run.is(row, CHAINED) && this.linkTo(task.parent),
-      "asked for by": task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]), "result from": this.linkTo(task.cached_from),
-      "replayed in": task.replayed_in?.join(", "), queue: task.queue_name, "not before": task.due && moment(task.due),
-      "revoked because": task.revoke_reason, "CPU time": cpuTime(last), "peak memory": peakMemory(last),
+      "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) && "yes", uuid: task.uuid, host: task.host,
+      started: task.started && moment(task.started), "enqueued by": this.linkTo(task.enqueued_by),
+      after: run.is(row, CHAINED) && this.linkTo(task.parent), "asked for by": others,
+      "result from": this.linkTo(task.cached_from), "replayed in": task.replayed_in?.join(", "), queue: task.queue_name,
+      "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
+      "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };
   }
 
@@ -111,17 +111,16 @@ class Drawer {
 const lasted = (from, to) => (from && to ? duration((to - from) * 1000) : "");
 
 function drawTimes(task) {
-  const parts = ["queue", "self", "child_wait", "backoff", "asleep", "down"].filter((part) => task[part] > 0)
-    .map((part) => ({ seconds: task[part], name: part === "child_wait" ? "children" : part }));
-  const said = ({ name, seconds }) => `${name} ${duration(seconds * 1000)}`;
-  return parts.length > 0 && [
-    el("div", { class: "split" }, parts.map((part) =>
-      el("i", { class: `part ${part.name}`, title: said(part), style: { "flex-grow": part.seconds } }))),
-    el("p", { class: "legend" }, parts.map((part) => el("span", {}, el("i", { class: `part ${part.name}` }), ` ${said(part)}`))),
-  ];
+  const parts = ["queue", "self", "child_wait", "backoff", "asleep", "down"].filter((part) => task[part] > 0).map((part) => {
+    const name = part.replace("child_wait", "children"), said = `${name} ${duration(task[part] * 1000)}`;
+    const draw = () => el("i", { class: `part ${name}`, title: said, style: { "flex-grow": task[part] * 1e6 } });
+    return { bar: draw(), legend: el("span", {}, draw(), ` ${said}`) };
+  });
+  return parts.length > 0 && [el("div", { class: "split" }, parts.map(({ bar }) => bar)),
+    el("p", { class: "legend" }, parts.map(({ legend }) => legend))];
 }
 
-function commandEnd({ result }) {
+function commandEnd(result) {
   if (!result) return "not yet";
   if (result.timeout) return "timed out";
   if (result.inactive) return "was silent for too long";

@@ -28,15 +28,16 @@ class Run {
     this.opened = new Map();  // chunks of details: number -> promise of lines
   }
 
-  // In reading order come a task, below it all that it enqueued, then the next of its chain; in the data, where `at` is a place,
-  // every task comes after its parent. The place `size` is the top, the parent of those that have none.
+  // In reading order come a task, below it all that it enqueued, then the next of its chain; in the data, where `at` is a
+  // place, every task comes after its parent. The place `size` is the top, the parent of those that have none.
   findOrder({ parent, flags }) {
-    const { size } = this, above = (at) => (parent[at] ? at - parent[at] : size), column = (length) => new Int32Array(length);
-    const family = column(size + 1).fill(1);                         // how many descend from a task, itself included
+    const { size } = this, above = (at) => (parent[at] ? at - parent[at] : size);
+    const columns = (n, length) => Array.from({ length: n }, () => new Int32Array(length));
+    // How many descend from a task, itself included; and the rows of these that are not taken yet.
+    const [family, next, last] = columns(3, size + 1), [place, rowAt, caller, before, level] = columns(5, size);
+    family.fill(1);
     for (let at = size - 1; at >= 0; at--) family[above(at)] += family[at];
-    const next = column(size + 1), last = column(size + 1);          // the rows of a family that are not taken yet
     last[size] = size;
-    const [place, rowAt, caller, before, level] = Array.from({ length: 5 }, () => column(size));
     for (let at = 0; at < size; at++) {
       const over = above(at), rowAbove = over === size ? -1 : rowAt[over], isNext = flags[at] & CHAINED;
       const row = rowAt[at] = isNext ? last[over] -= family[at] : next[over];
@@ -44,18 +45,18 @@ class Run {
       next[at] = row + 1;
       last[at] = row + family[at];
       place[row] = at;
-      before[row] = isNext ? rowAbove : -1;                          // in its chain
-      caller[row] = isNext ? caller[rowAbove] : rowAbove;            // who enqueued it
+      before[row] = isNext ? rowAbove : -1;                 // in its chain
+      caller[row] = isNext ? caller[rowAbove] : rowAbove;   // who enqueued it
       level[row] = caller[row] < 0 ? 0 : level[caller[row]] + 1;
     }
-    const end = place.map((at) => next[at]);                         // the row after all that lies below one
+    const end = place.map((at) => next[at]);                // the row after all that lies below one
     Object.assign(this, { place, rowAt, caller, before, level, end });
   }
 
   takeColumns(index) {
     const { place, rowAt } = this, [num, released, queue] = ["num", "released", "queue"].map((name) => runningSum(index[name]));
     const byRow = (values) => Object.fromEntries(Object.entries(values).map(([at, value]) => [rowAt[at], value]));
-    const inMs = (ticksOf) => Float64Array.from(place, (at) => ticksOf(at) / PER_MS);
+    const inMs = (ticksOf) => new Float64Array(place).map((at) => ticksOf(at) / PER_MS);
     for (const name of DENSE) this[name] = place.map((at) => index[name][at]);
     for (const name of SPARSE) this[name] = byRow(index[name]);
     this.num = place.map((at) => num[at]);
@@ -121,7 +122,7 @@ class Run {
     return this.opened.get(chunk);
   }
 
-  // Call `visit(row, line)` with the details of each task, as JSON, until that is true. The page stays at hand meanwhile.
+  // Call `visit(row, line)` with the details of each task, as JSON, until that is true.
   async visitLines(visit) {
     await whole;  // what comes behind this script may still be on its way
     for (const [chunk, first] of this.chunks.entries()) {

@@ -30,7 +30,7 @@ class Search {
   // By row, whether all terms fit it. said: by row, whether the words are in its details.
   find(terms, said) {
     const tests = terms.map((term) => fitting(this.run, term, said));
-    return Uint8Array.from(this.run.num, (_, row) => tests.every((fits) => fits(row)));
+    return new Uint8Array(this.run.size).map((_, row) => tests.every((fits) => fits(row)));
   }
 
   // Look for words in all that is known of each task: arguments, results, tracebacks, logs.
@@ -49,14 +49,14 @@ class Search {
 
   // To the next row that was found, or to the one before; round the end.
   step(direction) {
-    const { rows, page } = this, inTurn = direction > 0 ? rows : [...rows].reverse();
+    const { page, rows } = this, inTurn = direction > 0 ? rows : rows.toReversed();
     if (rows.length) page.select(inTurn.find((row) => (row - page.current) * direction > 0) ?? inTurn[0]);
   }
 
   tell() {
-    const { page, rows } = this, place = rows.indexOf(page.current), all = rows.length.toLocaleString("en");
-    const found = place < 0 ? all : `${place + 1} of ${all}`;
-    byId("hits").textContent = page.hits ? (rows.length ? found : "none") : "";
+    const { page, rows } = this, place = rows.indexOf(page.current);
+    const found = rows.length ? rows.length.toLocaleString("en") : "none";
+    byId("hits").textContent = page.hits && (place < 0 ? found : `${place + 1} of ${found}`);
     byId("next").disabled = byId("previous").disabled = !rows.length;
     byId("failures-only").setAttribute("aria-pressed", String(this.isFailuresOnly));
   }
@@ -81,10 +81,8 @@ class Search {
 }
 
 // The terms of a query, which must all fit. Words in quotes belong together.
-function parseQuery(query) {
-  const terms = query.match(/[^\s"]*"[^"]*"?|\S+/g) ?? [];
-  return terms.map((term) => term.replaceAll('"', "").toLowerCase()).filter(Boolean);
-}
+const parseQuery = (query) => (query.match(/[^\s"]*"[^"]*"?|\S+/g) ?? [])
+  .map((term) => term.replaceAll('"', "").toLowerCase()).filter(Boolean);
 
 // Whether a row fits a term, as a function. said: see `find`.
 function fitting(run, term, said) {

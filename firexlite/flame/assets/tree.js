@@ -9,7 +9,7 @@ class TreeView {
     const { run } = page;
     this.timeline = new Timeline(page, byId("ticks"), byId("lines"));
     const before = new Set(kept.of("folded", () => [...run.num].filter((_, row) => this.folded[row])));
-    this.folded = Uint8Array.from(run.num, (num) => before.has(num));
+    this.folded = new Uint8Array(run.size).map((_, row) => before.has(run.num[row]));
     this.element.style.setProperty("--digits", String(run.size).length);
     this.keys = {
       e: () => this.foldAll(true), E: () => this.foldAll(false), "*": () => this.foldAll(false),
@@ -142,7 +142,7 @@ class TreeView {
     const to = (place) => () => page.select(visible[Math.min(visible.length - 1, Math.max(0, place))]);
     const place = visible.indexOf(current), next = to(place + 1), previous = to(place - 1);
     const act = {
-      ArrowDown: next, j: next, ArrowUp: previous, k: previous, Home: to(0), End: to(visible.length - 1), Enter: open, " ": open,
+      ArrowDown: next, j: next, ArrowUp: previous, k: previous, Home: to(0), End: to(Infinity), Enter: open, " ": open,
       ArrowRight: isOpen ? next : () => this.fold(current, false),
       ArrowLeft: isOpen ? () => this.fold(current, true) : caller >= 0 && (() => page.select(caller)),
     }[event.key];

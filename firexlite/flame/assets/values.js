@@ -54,22 +54,21 @@ const logLines = (log) => (typeof log?.lines === "string" ? log.lines.split("\n"
 // The end of a log, and what is missing of it.
 function drawLog(log) {
   const lines = logLines(log), there = lines.length, { total, bytes_before: before, truncated } = log;
-  const missing = [total > there && `of ${total.toLocaleString("en")}`, before > 0 && `after ${fileSize(before)} more`];
-  const said = `The last ${count(there, "line")} ${missing.filter(Boolean).join(", ")}; the run's directory has the whole log.`;
+  const size = `${(before / 1e6).toFixed(1)} MB`;
+  const more = [total > there && `of ${total.toLocaleString("en")}`, before > 0 && `after ${size} more`];
+  const said = `The last ${count(there, "line")} ${more.filter(Boolean).join(", ")}; the run's directory has the whole log.`;
   return [(truncated || total > there) && el("p", { class: "aside" }, said),
     foldableEnd(lines, there > LOG_LINES * 1.5 ? there - LOG_LINES : 0)];
 }
 
-const fileSize = (bytes) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
-
-// Markup of a service, which the exporter has already reduced to [tag, attributes, children] of allowed tags.
-const TAGS = "a b br code div em h1 h2 h3 h4 h5 h6 hr i li ol p pre small span strong table tbody td th thead tr u ul".split(" ");
+// Markup of a service, which the exporter has reduced to [tag, attributes, children] of harmless tags.
+const HARMLESS = /^(a|b|br|code|div|em|h[1-6r]|i|li|ol|p|pre|small|span|strong|table|tbody|td|th|thead|tr|u|ul)$/;
 
 function drawMarkup(nodes) {
   return nodes.map((node) => {
     if (typeof node === "string") return node;
     const [tag, { href, style }, children] = node;
-    if (!TAGS.includes(tag)) return JSON.stringify(node);
+    if (!HARMLESS.test(tag)) return JSON.stringify(node);
     const link = /^https?:/i.test(href) && { href, rel: "noopener noreferrer", target: "_blank" };
     return el(tag, { style, ...link }, drawMarkup(children));
   });
