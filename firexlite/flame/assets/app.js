@@ -1,71 +1,58 @@
 // The page comes to life: reads its data, joins the views, follows the address and the keys.
 
-const VIEWS = [
-  ["overview", "Overview", OverviewView],
-  ["tree", "Tree", TreeView],
-  ["graph", "Graph", GraphView],
-  ["failures", "Failures", FailuresView],
-  ["table", "Table", TableView],
-  ["logs", "Logs", LogsView],
-  ["run", "Run", RunView],
-];
+const VIEWS = { overview: OverviewView, tree: TreeView, graph: GraphView, failures: FailuresView, table: TableView,
+  logs: LogsView, run: RunView };
 const SMALL_RUN = 50;   // tasks
-const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];  // parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42
+// Parts of an address such as #/tree?root=7&q=state:failed&t=1.2-3.4&task=42.
+const ADDRESS = ["root", "q", "only", "t", "rows", "by", "task"];
 
 class Page {
   constructor(run) {
-    this.run = run;
-    this.current = 0;                 // the row that keys and buttons speak of
-    this.kept = this.hits = null;     // rows that the filter leaves, rows that were found: by row, or null
-    this.address = {};
-    this.drawer = new Drawer(this, byId("drawer"));
-    this.search = new Search(this);
-    this.views = new Map(VIEWS.map(([name, title, View]) => [name, this.addView(name, title, View)]));
+    // current: the row that keys and buttons speak of. kept, hits: by row, what the filter leaves and what was found, or null.
+    Object.assign(this, { run, current: 0, kept: null, hits: null, address: {} });
+    Object.assign(this, { drawer: new Drawer(this, byId("drawer")), search: new Search(this) });
+    this.views = new Map(Object.entries(VIEWS).map(([name, View]) =>
+      [name, { View, tab: byId(`tab-${name}`), element: byId(`view-${name}`) }]));
     this.takeFailures();
     this.listen();
   }
 
-  addView(name, title, View) {
-    const tab = el("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}`,
-      click: () => this.go({ view: name }) }, title);
-    byId("tabs").append(tab);
-    const element = byId(`view-${name}`)
-      ?? byId("views").appendChild(el("section", { id: `view-${name}`, role: "tabpanel", "aria-labelledby": tab.id, hidden: true }));
-    return { tab, element, view: null, make: () => new View(this, element) };
-  }
-
-  // What failed stands above all views in the file; with script it is the overview's: the others have the page to themselves.
+  // What failed stands above all views in the file, and on paper; else it is the overview's.
   takeFailures() {
     const failures = document.querySelector("section.failures");
-    if (failures) this.views.get("overview").element.append(failures);
+    if (!failures) return;
+    const take = () => this.views.get("overview").element.prepend(failures);
+    addEventListener("beforeprint", () => byId("trouble").before(failures));
+    addEventListener("afterprint", take);
+    take();
   }
 
   // --- the address, which says all that is to be seen: Back, links and bookmarks work
 
   // Change parts of the address; undefined takes a part away.
   go(changes, { replace = false } = {}) {
-    const address = { ...this.address, ...changes };
-    const parts = new URLSearchParams(ADDRESS.flatMap((name) => (address[name] === undefined ? [] : [[name, address[name]]])));
-    const hash = `#/${address.view}${String(parts) && "?"}${parts}`;
+    const { view, ...address } = { ...this.address, ...changes }, said = ADDRESS.filter((name) => address[name] !== undefined);
+    const parts = new URLSearchParams(said.map((name) => [name, address[name]]));
+    const hash = `#/${view}${said.length ? "?" : ""}${parts}`;
     if (replace) history.replaceState(null, "", hash);
     else if (hash !== location.hash) history.pushState(null, "", hash);
     this.follow();
   }
 
   async follow() {
-    const [, view, query] = /^#?(?:\/(\w+))?\??(.*)$/.exec(location.hash) ?? [];
-    const asked = Object.fromEntries(new URLSearchParams(query ?? ""));
-    const shown = this.views.has(view) ? view : this.address.view ?? this.firstView(asked);
-    this.address = { view: shown, ...Object.fromEntries(ADDRESS.filter((name) => asked[name]).map((name) => [name, asked[name]])) };
-    await this.search.look(this.address.q, Boolean(this.address.only));
+    const [, view, query] = /^#?(?:\/(\w+))?\??(.*)$/.exec(location.hash) ?? [], asked = new URLSearchParams(query);
+    const parts = ADDRESS.filter((name) => asked.get(name)).map((name) => [name, asked.get(name)]);
+    const shown = this.views.has(view) ? view : this.address.view ?? this.firstView(query);
+    this.address = { view: shown, ...Object.fromEntries(parts) };
+    this.search.look(this.address.q, Boolean(this.address.only));
     await this.followTask();
     this.show();
   }
 
-  // The tree is the best picture of a run that ended well and fits on a screen, and it has whatever else an address asks for.
-  firstView(asked) {
-    const { run } = this, isCalm = !run.facts.run.snapshot && run.failuresBefore[run.size] === 0 && run.size <= SMALL_RUN;
-    return isCalm || Object.keys(asked).length ? "tree" : "overview";
+  // The tree is the best picture of a run that ended well and fits on a screen, and has what else an address may ask for.
+  firstView(query) {
+    const { run } = this, isCalm = !run.facts.run.snapshot && !run.failuresBefore[run.size] && run.size <= SMALL_RUN;
+    return isCalm || query ? "tree" : "overview";
   }
 
   async followTask() {
@@ -74,29 +61,31 @@ class Page {
     const row = await this.rowOf(task);
     if (row < 0) return this.drawer.showMissing(task);
     this.current = row;
-    if (this.kept && !this.kept[row]) this.search.stopHiding();
+    if (this.kept && !this.kept[row]) this.go({ only: undefined }, { replace: true });  // whatever the filter says
     return this.drawer.show(row);
   }
 
   // The row of a task by its number or uuid; -1 if there is none.
   async rowOf(task) {
-    if (/^\d+$/.test(task)) return this.run.rowOfNum.get(Number(task)) ?? -1;
-    return /^[0-9a-f-]{36}$/i.test(task) ? this.search.rowOfText(`"uuid":"${task.toLowerCase()}"`) : -1;
+    let found = /^\d+$/.test(task) ? this.run.rowOfNum.get(Number(task)) : undefined;
+    const uuid = /^[0-9a-f-]{36}$/i.test(task) && `"uuid":"${task.toLowerCase()}"`;
+    if (uuid) await this.run.visitLines((row, line) => line.includes(uuid) && (found = row) >= 0);
+    return found ?? -1;
   }
 
   // Draw the view of the address, and make it if it was never seen.
   show() {
-    for (const [name, entry] of this.views) {
+    for (const [name, { tab, element, view }] of this.views) {
       const isShown = name === this.address.view;
-      if (!isShown && !entry.element.hidden) entry.view?.hide?.();
-      entry.element.hidden = !isShown;
-      entry.tab.setAttribute("aria-selected", String(isShown));
-      entry.tab.tabIndex = isShown ? 0 : -1;
+      if (!isShown && !element.hidden) view?.hide?.();
+      element.hidden = !isShown;
+      tab.setAttribute("aria-selected", String(isShown));
+      tab.tabIndex = isShown ? 0 : -1;
     }
-    byId("scope").hidden = this.root < 0;
-    if (this.root >= 0) byId("scope").textContent = `only below #${this.run.num[this.root]} ${this.run.nameOf(this.root)} \u00d7`;
-    const entry = this.views.get(this.address.view);
-    entry.view ??= entry.make();
+    const { root, run } = this, entry = this.views.get(this.address.view);
+    byId("scope").hidden = root < 0;
+    if (root >= 0) byId("scope").textContent = `only below #${run.num[root]} ${run.nameOf(root)} \u00d7`;
+    entry.view ??= new entry.View(this, entry.element);
     entry.view.draw();
     this.search.tell();
   }
@@ -117,56 +106,51 @@ class Page {
 
   close() { this.go({ task: undefined }); }
 
-  // --- keys
+  // --- keys, and buttons that stand for one
 
   listen() {
     addEventListener("popstate", () => this.follow());
     addEventListener("click", (event) => {
-      const link = event.target.closest?.('a[href^="#task="]');
-      if (!link) return;
-      event.preventDefault();
-      this.go({ task: link.getAttribute("href").slice("#task=".length) });
+      const { dataset, hash } = event.target.closest?.("[data-key], a[href^='#task=']") ?? {};
+      if (hash) event.preventDefault();
+      if (hash) this.go({ task: hash.slice("#task=".length) });
+      else if (dataset) this.act(dataset.key);
     });
-    addEventListener("keydown", (event) => this.press(event));
-    byId("scope").addEventListener("click", () => this.go({ root: undefined }));
+    addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select")) return;
+      if (this.act(event.key)) event.preventDefault();
+    });
     byId("tabs").addEventListener("keydown", (event) => this.walkTabs(event));
   }
 
-  press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select")) return;
-    const keys = {
+  // Do what a key stands for; returns whether it does.
+  act(key) {
+    const act = this.view?.keys?.[key] ?? {
       "/": () => this.search.focus(),
       Escape: () => (this.address.task === undefined ? this.search.clear() : this.close()),
-      f: () => this.nextFailure(),
+      f: () => this.nextFailure(), n: () => this.search.step(1), N: () => this.search.step(-1),
       s: () => this.go({ root: this.root < 0 ? this.run.num[this.current] : undefined }),
-      x: () => this.search.toggleFailures(),
-      t: () => toggleTheme(),
-      "?": () => byId("help").toggleAttribute("hidden"),
-      ...this.view?.keys,
-    };
-    const position = Number(event.key);
-    if (event.key in keys) keys[event.key]();
-    else if (position >= 1 && position <= VIEWS.length) this.go({ view: VIEWS[position - 1][0] });
-    else return;
-    event.preventDefault();
+      x: () => this.search.toggleFailures(), t: toggleTheme, "?": () => byId("help").toggleAttribute("hidden"),
+    }[key];
+    const view = Object.keys(VIEWS)[key - 1];
+    if (act) act();
+    else if (view) this.go({ view });
+    return Boolean(act || view);
   }
 
   walkTabs(event) {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], names = Object.keys(VIEWS);
     if (!step) return;
-    const at = VIEWS.findIndex(([name]) => name === this.address.view);
-    const [name] = VIEWS[(at + step + VIEWS.length) % VIEWS.length];
-    this.go({ view: name });
-    this.views.get(name).tab.focus();
+    const view = names.at((names.indexOf(this.address.view) + step) % names.length);
+    this.go({ view });
+    this.views.get(view).tab.focus();
     event.preventDefault();
   }
 
   nextFailure() {
-    const { run } = this;
-    for (let step = 1; step <= run.size; step++) {
-      const row = (this.current + step) % run.size;
-      if (run.hasFailed(row)) { this.go({ task: run.num[row] }, { replace: this.address.task !== undefined }); return; }
-    }
+    const { run, current } = this, failures = rowsOf(run.num.map((_, row) => run.hasFailed(row)));
+    const next = failures.find((row) => row > current) ?? failures[0];
+    if (failures.length) this.go({ task: run.num[next] }, { replace: this.address.task !== undefined });
   }
 }
 
@@ -176,9 +160,9 @@ function reviveSummary() {
     time.title = time.textContent;
     time.textContent = moment(Date.parse(time.dateTime) / 1000);
   }
-  for (const button of document.querySelectorAll("button.copy[hidden]")) {
-    button.hidden = false;
-    button.addEventListener("click", () => copy(button, button.parentElement.querySelector("code").textContent));
+  for (const dead of document.querySelectorAll("button.copy[hidden]")) {
+    const code = dead.parentElement.querySelector("code");
+    dead.replaceWith(copyButton(() => code.textContent));
   }
 }
 
@@ -194,23 +178,22 @@ function tellTrouble(sentence) {
   byId("trouble").hidden = false;
 }
 
+const tellReady = () => { document.documentElement.dataset.readyMs = String(Math.round(performance.now())); };
+
 async function start() {
   document.documentElement.dataset.theme = recall("theme") ?? "";
   reviveSummary();
-  const index = JSON.parse(await unpack("fx-index"));
-  const run = new Run(JSON.parse(byId("fx-run").textContent), index);
+  const run = new Run(JSON.parse(byId("fx-run").textContent), JSON.parse(await unpack("fx-index")));
   byId("report").hidden = false;
   await new Page(run).follow();
   kept.bringBack();
-  requestAnimationFrame(() => requestAnimationFrame(() => {
-    document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
-  }));
+  requestAnimationFrame(() => requestAnimationFrame(tellReady));
   await whole;
   if (!byId("fx-end")) tellTrouble("This file is not complete: it ends in the middle. Export the run again.");
 }
 
 start().catch((error) => {
   tellTrouble(`This page cannot show its tasks (${error.message}). Above is the summary.`);
-  document.documentElement.dataset.readyMs = String(Math.round(performance.now()));
+  tellReady();
   throw error;
 });

@@ -1,153 +1,103 @@
 // One task in full: why it failed, what it was given, what it gave, what it said, and when.
 
 class Drawer {
-  constructor(page, element) {
-    Object.assign(this, { page, run: page.run, element, shown: -1 });
-  }
-
-  // The focus does not get lost with it: it goes back to where it was, else into the view.
-  hide() {
-    if (this.element.hidden) return;
-    const { body, activeElement } = document, isLost = activeElement === body || this.element.contains(activeElement);
-    this.shown = -1;
-    this.element.hidden = true;
-    body.classList.remove("with-drawer");
-    const back = this.cameFrom?.checkVisibility() ? this.cameFrom : byId("views").querySelector("section:not([hidden]) [tabindex='0']");
-    if (isLost) back?.focus({ preventScroll: true });
-  }
+  constructor(page, element) { Object.assign(this, { page, run: page.run, element, shown: -1 }); }
 
   // The head at once, the rest as soon as its chunk is opened.
   async show(row) {
+    const { run } = this, state = run.stateOf(row), notes = run.notesOf(row).filter((note) => note !== state).join(", ");
+    const took = run.start[row] < 0 ? "did not run" : `${duration(run.runtime[row])}, started at ${duration(run.start[row])}`;
     if (this.shown === row) return;
-    this.shown = row;
-    this.open(this.drawHead(row));
-    const task = await this.run.detailOf(row);
-    if (this.shown === row) this.fill(this.drawHead(row), ...this.drawSections(row, task).filter(Boolean));
+    this.open(row, [el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)],
+      [el("span", { class: `state ${run.lookOf(row)}` }, state), ` ${notes} `, el("span", { class: "aside" }, took)]);
+    const task = await run.detailOf(row);
+    if (this.shown === row) byId("task-details").append(...this.drawSections(row, task).filter(Boolean));
   }
 
-  showMissing(task) {
-    this.shown = -1;
-    this.open(el("header", {}, this.closeButton(), el("h2", {}, `There is no task #${task} in this run`)));
-  }
+  showMissing(task) { this.open(-1, [`There is no task #${task} in this run`], []); }
 
   // Whoever opens it by a key goes on in it, and comes back when it closes; a pointer leaves the keys where they are.
-  open(...content) {
-    const { activeElement } = document, isOpening = this.element.hidden;
-    this.fill(...content);
-    this.element.hidden = false;
-    this.element.scrollTop = 0;
-    document.body.classList.add("with-drawer");
-    if (!isOpening) return;
-    this.cameFrom = activeElement === document.body ? null : activeElement;
-    if (this.cameFrom?.matches(":focus-visible")) this.element.focus({ preventScroll: true });
+  open(row, title, said) {
+    const { element } = this, { activeElement, body } = document;
+    const isFollowed = element.hidden ? activeElement.matches(":focus-visible") : element.contains(activeElement);
+    if (element.hidden) this.cameFrom = activeElement;
+    this.shown = row;
+    byId("task-title").replaceChildren(...title);
+    byId("task-said").replaceChildren(...said);
+    byId("task-details").replaceChildren();
+    element.setAttribute("aria-label", `Task ${byId("task-title").textContent}`);
+    element.hidden = false;
+    element.scrollTop = 0;
+    body.classList.add("with-drawer");
+    if (isFollowed) element.focus({ preventScroll: true });
   }
 
-  // What had the focus may go; then the whole keeps it.
-  fill(...content) {
-    const hadFocus = this.element.contains(document.activeElement);
-    this.element.replaceChildren(...content);
-    this.element.setAttribute("aria-label", `Task ${this.element.querySelector("h2").textContent}`);
-    if (hadFocus) this.element.focus({ preventScroll: true });
-  }
-
-  closeButton() {
-    return el("button", {
-      type: "button", class: "close", "aria-label": "Close", title: "Close (Esc)", click: () => this.page.close() }, "\u00d7");
-  }
-
-  drawHead(row) {
-    const { run } = this;
-    const took = run.start[row] < 0 ? "did not run" : `${duration(run.runtime[row])}, started at ${duration(run.start[row])}`;
-    return el("header", {}, this.closeButton(),
-      el("h2", {}, el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)),
-      el("p", {}, el("span", { class: `state ${run.lookOf(row)}` }, run.stateOf(row)), " ",
-        run.notesOf(row).filter((note) => note !== run.stateOf(row)).join(", "), " ", el("span", { class: "aside" }, took)));
+  // The focus goes back to where it was, else into the view.
+  hide() {
+    const { element, cameFrom } = this, { activeElement, body } = document;
+    if (element.hidden) return;
+    const isLost = activeElement === body || element.contains(activeElement);
+    this.shown = -1;
+    element.hidden = true;
+    body.classList.remove("with-drawer");
+    const isThere = cameFrom !== body && cameFrom.checkVisibility();
+    const back = isThere ? cameFrom : document.querySelector("#views section:not([hidden]) [tabindex='0']");
+    if (isLost) back?.focus({ preventScroll: true });
   }
 
   drawSections(row, task) {
     if (!task) return [el("p", { class: "notice" }, "The details of this task are not in this file.")];
+    const { args, defaults, result, flame_data: data = {}, external_commands: commands, log } = task, { run } = this;
+    const way = `firexlite logs ${run.facts.run.firex_id ?? "ID"} ${run.num[row]}`;
     return [
-      this.drawFailure(row, task),
-      section("Arguments", (task.args || task.defaults) && drawValues(task.args ?? {}, task.defaults ?? {})),
-      section("Result", task.result !== undefined && drawResult(task.result)),
-      ...drawFlameData(task.flame_data ?? {}),
-      section("External commands", task.external_commands && this.drawCommands(task.external_commands)),
-      section("Log", task.log && [...drawLog(task.log), this.drawWayToLog(row)]),
-      section("Time", this.drawTimes(row, task)),
-      section("Attempts", row in this.run.attempts && this.drawAttempts(task.attempts)),
-      section("States", task.states && this.drawStates(task.states)),
-      section("Task", this.drawAttributes(row, task)),
+      section("Failure", this.drawFailure(row, task)),
+      section("Arguments", (args || defaults) && drawValues(args ?? {}, defaults ?? {})),
+      section("Result", result !== undefined && drawResult(result)),
+      ...drawFlameData(data),
+      section("External commands", commands && this.drawCommands(commands)),
+      section("Log", log && [...drawLog(log), el("p", { class: "aside" }, "All of its output: ", ...commandLine(way))]),
+      section("Time", drawTimes(task)),
+      section("Attempts", row in run.attempts && this.drawAttempts(task.attempts)),
+      section("Task", drawFacts(this.attributes(row, task))),
     ];
   }
 
-  drawFailure(row, task) {
-    if (!task.exception && !task.traceback && !(row in this.run.cause)) return null;
-    return section("Failure", [
-      row in this.run.cause && el("p", {}, "because of ", this.linkTo(this.run.cause[row])),
-      task.exception && el("pre", { class: "exception" }, task.exception),
-      task.error_context && el("p", { class: "where" }, task.error_context),
-      task.traceback && drawTraceback(task.traceback, task.error_context),
-      task.traceback && copyButton(() => task.traceback),
-    ]);
-  }
-
-  drawTimes(row, task) {
-    const parts = [["queue", task.queue], ["self", task.self], ["children", task.child_wait],
-      ["backoff", task.backoff], ["asleep", task.asleep], ["down", task.down]].filter(([, seconds]) => seconds > 0);
-    if (!parts.length) return null;
-    const whole = parts.reduce((sum, [, seconds]) => sum + seconds, 0);
-    const bar = el("div", { class: "split" });
-    for (const [name, seconds] of parts) {
-      const part = el("i", { class: `part ${name}`, title: `${name} ${duration(seconds * 1000)}` });
-      part.style.width = `${(seconds / whole) * 100}%`;
-      bar.append(part);
-    }
-    return [bar, el("p", { class: "legend" }, parts.map(([name, seconds]) =>
-      el("span", {}, el("i", { class: `part ${name}` }), ` ${name} ${duration(seconds * 1000)}`)))];
+  drawFailure(row, { exception, error_context: where, traceback }) {
+    const { cause } = this.run;
+    return [
+      row in cause && el("p", {}, "because of ", this.linkTo(cause[row])),
+      exception && el("pre", { class: "exception" }, exception),
+      where && (exception || traceback) && el("p", { class: "where" }, where),
+      traceback && drawTraceback(traceback, where),
+      traceback && copyButton(() => traceback),
+    ];
   }
 
   // Each command in the order in which they began: what it was, how it ended, and the end of what it printed.
   drawCommands(commands) {
     const began = Object.values(commands).sort((a, b) => (a.start_time ?? 0) - (b.start_time ?? 0));
-    return table(["command", "ended", "at", "took", "output"], began.map((command) => [
-      el("code", { title: [command.cwd, command.output_file].filter(Boolean).join("\n") }, String(command.cmd)),
-      commandEnd(command), this.offset(command.start_time),
-      command.end_time ? duration((command.end_time - command.start_time) * 1000) : "",
-      command.result?.output && foldable(command.result.output, "value")]));
-  }
-
-  drawWayToLog(row) {
-    const command = `firexlite logs ${this.run.facts.run?.firex_id ?? "ID"} ${this.run.num[row]}`;
-    return el("p", { class: "aside" }, "The output of all attempts: ", el("code", {}, command), " ", copyButton(() => command));
+    return table(["command", "ended", "at", "took", "output"], began.map(({ cmd, cwd, start_time, end_time, result }) => [
+      el("code", { title: cwd }, String(cmd)), commandEnd(result), this.offset(start_time), lasted(start_time, end_time),
+      result?.output && foldable(result.output, "value")]));
   }
 
   drawAttempts(attempts) {
-    return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((attempt) => [
-      attempt.n, attempt.state, this.offset(attempt.started),
-      attempt.ended && attempt.started ? duration((attempt.ended - attempt.started) * 1000) : "",
-      cpuTime(attempt), peakMemory(attempt), attempt.incarnation, attempt.exc && el("code", {}, attempt.exc)]));
+    return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((one) => [
+      one.n, one.state, this.offset(one.started), lasted(one.started, one.ended), cpuTime(one), peakMemory(one),
+      one.incarnation, one.exc && el("code", {}, one.exc)]));
   }
 
-  drawStates(states) {
-    return table(["state", "at", "for", "clock"], states.map(([state, at], n) => [
-      el("span", {}, el("i", { class: `dot ${state}` }), ` ${state}`), this.offset(at),
-      n + 1 < states.length ? duration((states[n + 1][1] - at) * 1000) : "", moment(at, false)]));
-  }
-
-  drawAttributes(row, task) {
-    const { run } = this;
-    const last = task.attempts?.at(-1) ?? {};
-    const shown = {
-      "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) ? "yes" : null,
-      uuid: task.uuid && el("code", {}, task.uuid), host: task.host,
-      "enqueued by": this.linkTo(task.enqueued_by),
-      after: run.is(row, CHAINED) ? this.linkTo(task.parent) : null,
-      "chain depth": task.chain_depth || null, "replayed in": task.replayed_in?.join(", "), "result from": this.linkTo(task.cached_from),
-      "asked for by": task.extra_parents && task.extra_parents.flatMap((num) => [this.linkTo(num), " "]),
-      queue: task.queue_name, "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
+  attributes(row, task) {
+    const { run } = this, last = task.attempts?.at(-1) ?? {};
+    const others = task.extra_parents?.flatMap((num) => [this.linkTo(num), " "]);
+    return {
+      "long name": task.long_name, "from a plugin": run.is(row, PLUGIN) && "yes", uuid: task.uuid, host: task.host,
+      started: task.started && moment(task.started), "enqueued by": this.linkTo(task.enqueued_by),
+      after: run.is(row, CHAINED) && this.linkTo(task.parent), "asked for by": others,
+      "result from": this.linkTo(task.cached_from), "replayed in": task.replayed_in?.join(", "), queue: task.queue_name,
+      "not before": task.due && moment(task.due), "revoked because": task.revoke_reason,
       "CPU time": cpuTime(last), "peak memory": peakMemory(last),
     };
-    return drawFacts(shown);
   }
 
   linkTo(num) {
@@ -155,12 +105,22 @@ class Drawer {
     return row === undefined ? null : el("a", { href: `#task=${num}` }, `#${num} ${this.run.nameOf(row)}`);
   }
 
-  offset(at) {
-    return typeof at === "number" ? duration(Math.max(0, (at - this.run.zero) * 1000)) : "";
-  }
+  offset(at) { return typeof at === "number" ? duration(Math.max(0, (at - this.run.zero) * 1000)) : ""; }
 }
 
-function commandEnd({ result }) {
+const lasted = (from, to) => (from && to ? duration((to - from) * 1000) : "");
+
+function drawTimes(task) {
+  const parts = ["queue", "self", "child_wait", "backoff", "asleep", "down"].filter((part) => task[part] > 0).map((part) => {
+    const name = part.replace("child_wait", "children"), said = `${name} ${duration(task[part] * 1000)}`;
+    const draw = () => el("i", { class: `part ${name}`, title: said, style: { "flex-grow": task[part] * 1e6 } });
+    return { bar: draw(), legend: el("span", {}, draw(), ` ${said}`) };
+  });
+  return parts.length > 0 && [el("div", { class: "split" }, parts.map(({ bar }) => bar)),
+    el("p", { class: "legend" }, parts.map(({ legend }) => legend))];
+}
+
+function commandEnd(result) {
   if (!result) return "not yet";
   if (result.timeout) return "timed out";
   if (result.inactive) return "was silent for too long";
@@ -192,10 +152,5 @@ function table(headings, rows) {
 }
 
 // What an attempt used, where that was measured.
-function cpuTime(attempt) {
-  return typeof attempt.cpu === "number" ? duration(attempt.cpu * 1000) : null;
-}
-
-function peakMemory(attempt) {
-  return typeof attempt.peak === "number" ? `${(attempt.peak / 2 ** 20).toFixed(attempt.peak < 2 ** 27 ? 1 : 0)} MiB` : null;
-}
+const cpuTime = ({ cpu }) => typeof cpu === "number" && duration(cpu * 1000);
+const peakMemory = ({ peak }) => typeof peak === "number" && `${(peak / 2 ** 20).toFixed(peak < 2 ** 27 ? 1 : 0)} MiB`;

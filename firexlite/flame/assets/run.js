@@ -1,24 +1,19 @@
 // The run as data: columns over rows (a row is a task's place in the reading order), details on demand.
 
-const CHAINED = 1, PLUGIN = 2, ASIDE = 4, REPLAYED = 8, HAS_LOG = 16;             // bits of `flags`
-const QUEUED = 0, RAN = 1, WAITED = 2, ASLEEP = 3, BACKOFF = 4;                   // kinds of bars
+const CHAINED = 1, PLUGIN = 2, ASIDE = 4, REPLAYED = 8, HAS_LOG = 16;  // bits of `flags`
+const QUEUED = 0, RAN = 1, WAITED = 2, ASLEEP = 3, BACKOFF = 4;        // kinds of bars
 const BAR_KINDS = ["queued", "ran", "waited", "asleep", "backoff"];
-const DENSE = ["name", "state", "flags", "host", "runtime", "cpu", "peak"];
-const SPARSE = ["self", "spans", "attempts", "cause", "error", "collapse", "extra"];
+const DENSE = ["name", "state", "flags", "host", "cpu", "peak"];
+const SPARSE = ["spans", "attempts", "cause", "error", "collapse", "extra"];
 const PER_MS = 10;         // times are stored in tenths of a millisecond
 const CHUNKS_KEPT = 8;
+const SCANNED_AT_ONCE = 4;  // chunks, between two looks at the keyboard
 
 // The text of a block that is compressed and in base64.
 async function unpack(id) {
   const text = byId(id).textContent;
-  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : bytesOf(atob(text));
+  const bytes = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-}
-
-function bytesOf(binary) {
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
 }
 
 class Run {
@@ -29,84 +24,61 @@ class Run {
     this.span = index.span / PER_MS;
     this.findOrder(index);
     this.takeColumns(index);
-    this.countFailures();
+    this.countRelatives();
     this.opened = new Map();  // chunks of details: number -> promise of lines
   }
 
-  // place[row]: a task's place by number. A task, below it all that it enqueued, then the next of its chain.
+  // In reading order come a task, below it all that it enqueued, then the next of its chain; in the data, where `at` is a
+  // place, every task comes after its parent. The place `size` is the top, the parent of those that have none.
   findOrder({ parent, flags }) {
-    const { size } = this;
-    const caller = new Int32Array(size), next = new Int32Array(size).fill(-1);       // of places
-    const firstChild = new Int32Array(size + 1).fill(-1), sibling = new Int32Array(size).fill(-1);
-    for (let at = size - 1; at >= 0; at--) {                                           // the last first: lists grow at their head
-      const above = parent[at] ? at - parent[at] : -1;
-      if (flags[at] & CHAINED) { next[above] = at; continue; }
-      const list = above < 0 ? size : above;
-      sibling[at] = firstChild[list];
-      firstChild[list] = at;
-    }
+    const { size } = this, above = (at) => (parent[at] ? at - parent[at] : size);
+    const columns = (n, length) => Array.from({ length: n }, () => new Int32Array(length));
+    // How many descend from a task, itself included; and the rows of these that are not taken yet.
+    const [family, next, last] = columns(3, size + 1), [place, rowAt, caller, before, level] = columns(5, size);
+    family.fill(1);
+    for (let at = size - 1; at >= 0; at--) family[above(at)] += family[at];
+    last[size] = size;
     for (let at = 0; at < size; at++) {
-      const above = parent[at] ? at - parent[at] : -1;
-      caller[at] = flags[at] & CHAINED ? caller[above] : above;
+      const over = above(at), rowAbove = over === size ? -1 : rowAt[over], isNext = flags[at] & CHAINED;
+      const row = rowAt[at] = isNext ? last[over] -= family[at] : next[over];
+      if (!isNext) next[over] += family[at];
+      next[at] = row + 1;
+      last[at] = row + family[at];
+      place[row] = at;
+      before[row] = isNext ? rowAbove : -1;                 // in its chain
+      caller[row] = isNext ? caller[rowAbove] : rowAbove;   // who enqueued it
+      level[row] = caller[row] < 0 ? 0 : level[caller[row]] + 1;
     }
-    this.place = new Int32Array(size);
-    const rowAt = this.rowAt = new Int32Array(size);
-    const pending = new Int32Array(size + 1);
-    let row = 0, depth = 0;
-    const push = (list) => {                                                           // reversed, for the first is to be popped first
-      const from = depth;
-      for (let at = firstChild[list]; at >= 0; at = sibling[at]) pending[depth++] = at;
-      pending.subarray(from, depth).reverse();
-    };
-    push(size);
-    while (depth) {
-      const at = pending[--depth];
-      this.place[row] = at;
-      rowAt[at] = row++;
-      if (next[at] >= 0) pending[depth++] = next[at];
-      push(at);
-    }
-    this.caller = this.place.map((at) => (caller[at] < 0 ? -1 : rowAt[caller[at]]));  // the row that enqueued this one, or -1
-    this.before = this.place.map((at) => (flags[at] & CHAINED ? rowAt[at - parent[at]] : -1));
-    this.findFamilies();
-  }
-
-  // end: the row after all that lies below this one.
-  findFamilies() {
-    this.level = new Int32Array(this.size);
-    this.end = new Int32Array(this.size).fill(this.size);
-    this.sibling = new Int32Array(this.size);       // 1-based, among the rows of one caller
-    this.siblings = new Int32Array(this.size + 1);  // by caller; those at the top come last
-    const open = [];
-    for (let row = 0; row < this.size; row++) {
-      const caller = this.caller[row];
-      this.level[row] = caller < 0 ? 0 : this.level[caller] + 1;
-      while (open.length && this.level[open[open.length - 1]] >= this.level[row]) this.end[open.pop()] = row;
-      this.sibling[row] = ++this.siblings[caller < 0 ? this.size : caller];
-      open.push(row);
-    }
+    const end = place.map((at) => next[at]);                // the row after all that lies below one
+    Object.assign(this, { place, rowAt, caller, before, level, end });
   }
 
   takeColumns(index) {
-    const { place, size } = this;
+    const { place, rowAt } = this, [num, released, queue] = ["num", "released", "queue"].map((name) => runningSum(index[name]));
+    const byRow = (values) => Object.fromEntries(Object.entries(values).map(([at, value]) => [rowAt[at], value]));
+    const inMs = (ticksOf) => new Float64Array(place).map((at) => ticksOf(at) / PER_MS);
     for (const name of DENSE) this[name] = place.map((at) => index[name][at]);
-    for (const name of SPARSE) this[name] = Object.fromEntries(Object.entries(index[name]).map(([at, value]) => [this.rowAt[at], value]));
-    const [num, released, queue] = ["num", "released", "queue"].map((name) => runningSum(index[name]));
+    for (const name of SPARSE) this[name] = byRow(index[name]);
     this.num = place.map((at) => num[at]);
     this.rowOfNum = new Map();
-    for (let row = 0; row < size; row++) this.rowOfNum.set(this.num[row], row);
-    this.queue = Float64Array.from(place, (at) => queue[at] / PER_MS);
-    this.start = Float64Array.from(place, (at) => (index.runtime[at] < 0 ? -1 : (released[at] + queue[at]) / PER_MS));
-    this.runtime = Float64Array.from(this.runtime, (ticks) => (ticks < 0 ? -1 : ticks / PER_MS));
-    const own = this.self;
-    this.self = Float64Array.from(this.runtime, (ms, row) => (row in own ? own[row] / PER_MS : Math.max(0, ms)));
+    this.num.forEach((n, row) => this.rowOfNum.set(n, row));
+    this.queue = inMs((at) => queue[at]);
+    this.start = inMs((at) => (index.runtime[at] < 0 ? -1 : released[at] + queue[at]));   // below zero: it never ran
+    this.runtime = inMs((at) => index.runtime[at]);
+    this.self = inMs((at) => Math.max(0, index.self[at] ?? index.runtime[at]));
     for (const row in this.spans) this.spans[row] = this.spans[row].map((n, at) => (at % 4 < 2 ? n : n / PER_MS));
   }
 
-  countFailures() {
+  countRelatives() {
+    const { size } = this;
     this.failed = this.states.indexOf("failed");
-    this.failuresBefore = new Int32Array(this.size + 1);
-    for (let row = 0; row < this.size; row++) this.failuresBefore[row + 1] = this.failuresBefore[row] + this.hasFailed(row);
+    this.failuresBefore = new Int32Array(size + 1);
+    this.sibling = new Int32Array(size);       // which one of the rows of one caller, from 1
+    this.siblings = new Int32Array(size + 1);  // how many a caller has; at `size`, the top
+    for (let row = 0; row < size; row++) {
+      this.failuresBefore[row + 1] = this.failuresBefore[row] + this.hasFailed(row);
+      this.sibling[row] = ++this.siblings[this.caller[row] < 0 ? size : this.caller[row]];
+    }
   }
 
   nameOf(row) { return this.names[this.name[row]]; }
@@ -118,26 +90,23 @@ class Run {
   siblingsOf(row) { return this.siblings[this.caller[row] < 0 ? this.size : this.caller[row]]; }
 
   // How a row looks: its state, or that it failed only because another task did.
-  lookOf(row) { return row in this.cause ? this.stateOf(row) + " because" : this.stateOf(row); }
+  lookOf(row) { return this.stateOf(row) + (row in this.cause ? " because" : ""); }
 
   // The words beside a name, for all that is not simply success.
   notesOf(row) {
-    const notes = [];
     const state = this.stateOf(row);
-    if (row in this.cause) notes.push(`${state} because of #${this.cause[row]}`);
-    else if (state !== "succeeded") notes.push(state);
-    if (row in this.attempts) notes.push(count(this.attempts[row], "attempt"));
-    if (this.is(row, REPLAYED)) notes.push("run again after a crash");
-    if (this.is(row, ASIDE)) notes.push("set aside");
-    return notes;
+    return [
+      row in this.cause ? `${state} because of #${this.cause[row]}` : state !== "succeeded" && state,
+      row in this.attempts && count(this.attempts[row], "attempt"),
+      this.is(row, REPLAYED) && "run again after a crash",
+      this.is(row, ASIDE) && "set aside",
+    ].filter(Boolean);
   }
 
   // Bars of a row: [kind, outcome, start, length], in ms after the run's zero.
   barsOf(row) {
-    const bars = [];
-    const start = this.start[row], queue = this.queue[row];
+    const bars = [], spans = this.spans[row], start = this.start[row], queue = this.queue[row];
     if (start >= 0 && queue > 0) bars.push([QUEUED, this.state[row], start - queue, queue]);
-    const spans = this.spans[row];
     if (spans) for (let i = 0; i < spans.length; i += 4) bars.push(spans.slice(i, i + 4));
     else if (start >= 0) bars.push([RAN, this.state[row], start, this.runtime[row]]);
     return bars;
@@ -153,26 +122,32 @@ class Run {
     return this.opened.get(chunk);
   }
 
+  // Call `visit(row, line)` with the details of each task, as JSON, until that is true.
+  async visitLines(visit) {
+    await whole;  // what comes behind this script may still be on its way
+    for (const [chunk, first] of this.chunks.entries()) {
+      if (chunk % SCANNED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
+      if ((await this.lines(chunk))?.some((line, n) => visit(this.rowAt[first + n], line))) return;
+    }
+  }
+
   // All that is known of a row's task, as in `firexlite flame --json`; null where the file does not say.
   async detailOf(row) {
-    await whole;  // what comes behind this script may still be on its way
-    const at = this.place[row];
-    let chunk = this.chunks.length - 1;
-    while (chunk > 0 && this.chunks[chunk] > at) chunk--;
-    const lines = await this.lines(chunk);
-    return lines ? this.completed(row, JSON.parse(lines[at - this.chunks[chunk]])) : null;
+    await whole;
+    const at = this.place[row], chunk = this.chunks.findLastIndex((first) => first <= at), lines = await this.lines(chunk);
+    return lines && this.completed(row, JSON.parse(lines[at - this.chunks[chunk]]));
   }
 
   // Details leave out what the columns have and, of a task that was simply released, run and ended, what follows from that.
-  completed(row, task) {
-    if (!task) return null;
-    const all = { num: this.num[row], name: this.nameOf(row), state: this.stateOf(row), host: this.hosts[this.host[row]], ...task };
-    if (task.states?.length !== 3 || task.attempts?.length !== 1 || "started" in task.attempts[0]) return all;
-    const [released, started, ended] = task.states.map(([, at]) => at);
-    const seconds = (from, to) => Math.round((to - from) * 1e6) / 1e6;
-    const [attempt] = task.attempts, runtime = seconds(started, ended);
-    return { ...all, started, runtime, queue: seconds(released, started), self: runtime,
-      attempts: [{ ...attempt, started, ended, state: all.state }] };
+  completed(row, details) {
+    if (!details) return null;
+    const [num, name, state, host] = [this.num[row], this.nameOf(row), this.stateOf(row), this.hosts[this.host[row]]];
+    const task = { num, name, state, host, ...details };
+    if (task.states?.length !== 3 || task.attempts?.length !== 1 || "started" in task.attempts[0]) return task;
+    const [released, started, ended] = task.states.map(([, at]) => at), [attempt] = task.attempts;
+    const seconds = (from, to) => Math.round((to - from) * 1e6) / 1e6, runtime = seconds(started, ended);
+    return { ...task, started, runtime, queue: seconds(released, started), self: runtime,
+      attempts: [{ ...attempt, started, ended, state: task.state }] };
   }
 }
 
@@ -190,8 +165,6 @@ function lazily(Class, name, find) {
 }
 
 function runningSum(differences) {
-  const sums = new Float64Array(differences.length);
   let sum = 0;
-  for (let i = 0; i < sums.length; i++) sums[i] = sum += differences[i];
-  return sums;
+  return differences.map((difference) => sum += difference);
 }

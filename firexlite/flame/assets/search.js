@@ -1,108 +1,64 @@
 // Finding tasks: words of a name or of anything said about a task, and `state:failed name:x host:y >5s <1s #17`.
 
-const SCANNED_AT_ONCE = 4;  // chunks of details, between two looks at the keyboard
+const SPECIAL = /^(name|state|host):(.+)$|^([<>])([\d.]+)(ms|s|m|min|h)?$|^#(\d+)$/;  // terms; all others are words
+const UNITS_MS = { ms: 1, s: 1e3, m: 6e4, min: 6e4, h: 36e5 };
 
 class Search {
   constructor(page) {
-    Object.assign(this, { page, run: page.run, rows: [], asked: "" });
-    this.input = byId("search");
-    this.only = byId("only");
-    this.input.addEventListener("input", () => page.go({ q: this.input.value || undefined }, { replace: true }));
-    this.input.addEventListener("keydown", (event) => this.press(event));
-    this.only.addEventListener("change", () => page.go({ only: this.only.checked ? 1 : undefined }));
-    byId("failures-only").addEventListener("click", () => this.toggleFailures());
-    byId("next").addEventListener("click", () => this.step(1));
-    byId("previous").addEventListener("click", () => this.step(-1));
+    Object.assign(this, { page, run: page.run, input: byId("search"), only: byId("only"), rows: [], asked: "" });
+    const on = (element, type, act) => element.addEventListener(type, act);
+    on(this.input, "input", () => page.go({ q: this.input.value || undefined }, { replace: true }));
+    on(this.input, "keydown", (event) => this.press(event));
+    on(this.only, "change", () => page.go({ only: this.only.checked ? 1 : undefined }));
   }
 
   // Find what `query` asks for: page.hits, and page.kept if only that is to be seen.
-  async look(query = "", only = false) {
-    const { page, run } = this;
+  look(query = "", only = false) {
+    const { page } = this;
     if (document.activeElement !== this.input) this.input.value = query;
     this.only.checked = only;
     if (this.asked !== query) {
       this.asked = query;
-      const terms = parseQuery(query);
-      page.hits = terms.length ? this.hitsOf(terms) : null;
-      const words = terms.filter(({ kind }) => kind === "text").map(({ value }) => value);
+      const terms = parseQuery(query), words = terms.filter((term) => !SPECIAL.test(term));
+      page.hits = terms.length ? this.find(terms) : null;
       if (words.length) this.scan(query, terms, words);  // goes on while the names are shown
     }
     this.rows = page.hits ? rowsOf(page.hits) : [];
-    page.kept = only && page.hits ? withCallers(run, page.hits) : null;
+    page.kept = only && page.hits ? withCallers(this.run, page.hits) : null;
   }
 
-  hitsOf(terms) {
-    const { run } = this;
-    const hits = new Uint8Array(run.size).fill(1);
-    for (const term of terms) {
-      const fits = this.testOf(term);
-      for (let row = 0; row < run.size; row++) if (hits[row] && !fits(row)) hits[row] = 0;
-    }
-    return hits;
-  }
-
-  testOf({ kind, value }) {
-    const { run } = this;
-    const has = (texts) => texts.map((text) => text.toLowerCase().includes(value));
-    if (kind === "state") {
-      const states = has(run.states);
-      return (row) => states[run.state[row]];
-    }
-    if (kind === "host") { const hosts = has(run.hosts); return (row) => hosts[run.host[row]]; }
-    if (kind === ">") return (row) => run.runtime[row] > value;
-    if (kind === "<") return (row) => run.runtime[row] >= 0 && run.runtime[row] < value;
-    if (kind === "#") return (row) => run.num[row] === value;
-    const names = has(run.names);
-    if (kind === "name") return (row) => names[run.name[row]];
-    const number = /^\d+$/.test(value) ? Number(value) : -1;
-    return (row) => names[run.name[row]] || run.num[row] === number || this.said?.[row] === 1;
+  // By row, whether all terms fit it. said: by row, whether the words are in its details.
+  find(terms, said) {
+    const tests = terms.map((term) => fitting(this.run, term, said));
+    return new Uint8Array(this.run.size).map((_, row) => tests.every((fits) => fits(row)));
   }
 
   // Look for words in all that is known of each task: arguments, results, tracebacks, logs.
   async scan(query, terms, words) {
-    const { page, run } = this;
-    await whole;
-    const said = new Uint8Array(run.size);
-    for (let chunk = 0; chunk < run.chunks.length; chunk++) {
-      if (chunk % SCANNED_AT_ONCE === 0) await new Promise((resolve) => setTimeout(resolve));
-      if (this.asked !== query) return;
-      const lines = await run.lines(chunk);
-      lines?.forEach((line, n) => {
-        const text = line.toLowerCase();
-        if (words.every((word) => text.includes(word))) said[run.rowAt[run.chunks[chunk] + n]] = 1;
-      });
-    }
-    this.said = said;
-    page.hits = this.hitsOf(terms);
-    this.said = null;
-    await this.look(query, this.only.checked);
+    const { page, run } = this, said = new Uint8Array(run.size), isOver = () => this.asked !== query;
+    await run.visitLines((row, line) => {
+      const text = line.toLowerCase();
+      said[row] = words.every((word) => text.includes(word));
+      return isOver();
+    });
+    if (isOver()) return;
+    page.hits = this.find(terms, said);
+    this.look(query, this.only.checked);
     page.show();
-  }
-
-  // The first row of whose details the text is a part; -1 for none.
-  async rowOfText(text) {
-    await whole;
-    for (let chunk = 0; chunk < this.run.chunks.length; chunk++) {
-      const at = (await this.run.lines(chunk))?.findIndex((line) => line.includes(text)) ?? -1;
-      if (at >= 0) return this.run.rowAt[this.run.chunks[chunk] + at];
-    }
-    return -1;
   }
 
   // To the next row that was found, or to the one before; round the end.
   step(direction) {
-    if (!this.rows.length) return;
-    const { current } = this.page;
-    const inTurn = direction > 0 ? this.rows : [...this.rows].reverse();
-    this.page.select(inTurn.find((row) => (row - current) * direction > 0) ?? inTurn[0]);
+    const { page, rows } = this, inTurn = direction > 0 ? rows : rows.toReversed();
+    if (rows.length) page.select(inTurn.find((row) => (row - page.current) * direction > 0) ?? inTurn[0]);
   }
 
   tell() {
-    const place = this.rows.indexOf(this.page.current);
-    const found = place < 0 ? this.rows.length.toLocaleString("en") : `${place + 1} of ${this.rows.length.toLocaleString("en")}`;
-    byId("hits").textContent = this.page.hits ? (this.rows.length ? found : "none") : "";
-    for (const id of ["next", "previous"]) byId(id).disabled = !this.rows.length;
-    byId("failures-only").setAttribute("aria-pressed", String(this.page.address.q === "state:failed" && this.only.checked));
+    const { page, rows } = this, place = rows.indexOf(page.current);
+    const found = rows.length ? rows.length.toLocaleString("en") : "none";
+    byId("hits").textContent = page.hits && (place < 0 ? found : `${place + 1} of ${found}`);
+    byId("next").disabled = byId("previous").disabled = !rows.length;
+    byId("failures-only").setAttribute("aria-pressed", String(this.isFailuresOnly));
   }
 
   press(event) {
@@ -112,41 +68,38 @@ class Search {
 
   focus() { this.input.focus(); this.input.select(); }
 
-  clear() {
-    this.input.value = "";
-    this.page.go({ q: undefined, only: undefined }, { replace: true });
+  ask(q, only, how) {
+    this.input.value = q ?? "";
+    this.page.go({ q, only }, how);
   }
 
-  toggleFailures() {
-    const isOn = this.page.address.q === "state:failed" && this.only.checked;
-    this.input.value = isOn ? "" : "state:failed";
-    this.page.go(isOn ? { q: undefined, only: undefined } : { q: "state:failed", only: 1 });
-  }
+  clear() { this.ask(undefined, undefined, { replace: true }); }
 
-  // A task that is asked for by its address is shown, whatever the filter says.
-  stopHiding() {
-    this.page.kept = null;
-    this.page.go({ only: undefined }, { replace: true });
-  }
+  get isFailuresOnly() { return this.page.address.q === "state:failed" && this.only.checked; }
+
+  toggleFailures() { if (this.isFailuresOnly) this.ask(); else this.ask("state:failed", 1); }
 }
 
-// [{kind, value}] of a query; several terms must all fit. Words in quotes belong together.
-function parseQuery(query) {
-  return (query.match(/[^\s"]*"[^"]*"?|\S+/g) ?? []).map((given) => {
-    const term = given.replaceAll('"', "").toLowerCase();
-    const [, kind, named] = /^(name|state|host):(.+)$/.exec(term) ?? [];
-    if (kind) return { kind, value: named };
-    const [, sign, amount, unit] = /^([<>])([\d.]+)(ms|s|m|min|h)?$/.exec(term) ?? [];
-    if (sign) return { kind: sign, value: Number(amount) * { ms: 1, s: 1e3, m: 6e4, min: 6e4, h: 36e5 }[unit ?? "s"] };
-    return /^#\d+$/.test(term) ? { kind: "#", value: Number(term.slice(1)) } : { kind: "text", value: term };
-  }).filter(({ value }) => value !== "");
+// The terms of a query, which must all fit. Words in quotes belong together.
+const parseQuery = (query) => (query.match(/[^\s"]*"[^"]*"?|\S+/g) ?? [])
+  .map((term) => term.replaceAll('"', "").toLowerCase()).filter(Boolean);
+
+// Whether a row fits a term, as a function. said: see `find`.
+function fitting(run, term, said) {
+  const [, column, part, sign, amount, unit = "s", num] = SPECIAL.exec(term) ?? [], ms = amount * UNITS_MS[unit];
+  const naming = (which, text) => {
+    const fits = run[`${which}s`].map((one) => one.toLowerCase().includes(text));
+    return (row) => fits[run[which][row]];
+  };
+  if (column) return naming(column, part);
+  if (sign === ">") return (row) => run.runtime[row] > ms;
+  if (sign) return (row) => run.runtime[row] >= 0 && run.runtime[row] < ms;
+  if (num) return (row) => run.num[row] === Number(num);
+  const isNamed = naming("name", term);
+  return (row) => isNamed(row) || run.num[row] === Number(term) || said?.[row];
 }
 
-function rowsOf(marks) {
-  const rows = [];
-  for (let row = 0; row < marks.length; row++) if (marks[row]) rows.push(row);
-  return rows;
-}
+const rowsOf = (marks) => Array.from(marks.keys()).filter((row) => marks[row]);
 
 // The rows that are marked, and their callers.
 function withCallers(run, marks) {

@@ -5,95 +5,71 @@ const FRAMES = 5, LOG_LINES = 40;  // shown at first, of a traceback and of a lo
 
 function drawValue(value) {
   if (typeof value === "string") return foldable(value, "value");
-  if (value === null || typeof value !== "object") return el("span", { class: "literal" }, String(value));
+  const literal = (text) => el("span", { class: "literal" }, String(text));
+  if (value === null || typeof value !== "object") return literal(value);
   if (value.$cut !== undefined) return [el("p", { class: "aside" }, value.$cut), foldable(value.head ?? "", "value")];
-  const marked = value.$int ?? value.$num ?? value.$repr ?? (value.b64 !== undefined ? `${value.$bytes} bytes, base64 ${value.b64}` : undefined);
-  if (marked !== undefined) return el("span", { class: "literal" }, String(marked));
-  const compact = JSON.stringify(value);
+  if (value.b64 !== undefined) return literal(`${value.$bytes} bytes, base64 ${value.b64}`);
+  const said = value.$int ?? value.$num ?? value.$repr, compact = JSON.stringify(value);
+  if (said !== undefined) return literal(said);
   return foldable(compact.length <= 80 ? compact : JSON.stringify(value, null, 2), "value");
 }
 
 // A table of named values; those of `defaults` are marked as such.
 function drawValues(values, defaults = {}) {
-  const row = (name, value, isDefault) =>
-    el("tr", { class: isDefault ? "default" : null },
-      el("th", { scope: "row" }, name, isDefault && el("small", {}, " default")), el("td", {}, drawValue(value)));
+  const drawRow = ([name, value], isDefault) => el("tr", { class: isDefault && "default" },
+    el("th", { scope: "row" }, name, isDefault && el("small", {}, " default")), el("td", {}, drawValue(value)));
   return el("table", { class: "values" }, el("tbody", {},
-    Object.entries(values).map(([name, value]) => row(name, value, false)),
-    Object.entries(defaults).filter(([name]) => !(name in values)).map(([name, value]) => row(name, value, true))));
+    Object.entries(values).map((entry) => drawRow(entry, false)),
+    Object.entries(defaults).filter(([name]) => !(name in values)).map((entry) => drawRow(entry, true))));
 }
 
 // Text in a box; long text shows its beginning and a button for the rest.
 function foldable(text, kind) {
-  const lines = text.split("\n");
-  const head = lines.slice(0, FOLD_LINES).join("\n").slice(0, FOLD_CHARS);
-  const box = el("pre", { class: kind }, head);
+  const head = text.split("\n", FOLD_LINES).join("\n").slice(0, FOLD_CHARS), box = el("pre", { class: kind }, head);
+  const more = `show all ${text.length.toLocaleString("en")} characters`;
   if (head.length < text.length) {
-    const all = `show all ${text.length.toLocaleString("en")} characters`;
-    const more = el("button", { type: "button", class: "more", click: () => box.replaceChildren(visible(text)) }, all);
-    box.append("\u2026\n", more);
+    box.append("\u2026\n", button(more, () => box.replaceChildren(visible(text)), { class: "more" }));
   }
   return box;
 }
 
 // Lines of which the last matter: those before `first` are shown on demand.
 function foldableEnd(lines, first, drawLine = (line) => line + "\n") {
-  const box = el("pre", { class: "end" });
-  const draw = (from) => {
-    const more = el("button", { type: "button", class: "more", click: () => draw(0) }, `show ${count(from, "line")} above`);
-    box.replaceChildren(...(from ? [more, "\n"] : []), ...lines.slice(from).map((line) => {
-      const drawn = drawLine(line);
-      return typeof drawn === "string" ? visible(drawn) : drawn;
-    }));
-  };
-  draw(first);
+  const showAll = () => box.replaceWith(foldableEnd(lines, 0, drawLine));
+  const more = first > 0 && [button(`show ${count(first, "line")} above`, showAll, { class: "more" }), "\n"];
+  const box = el("pre", { class: "end" }, more, lines.slice(first).map(drawLine));
   return box;
 }
 
 // The frame in the user's own code, `context` ("file:line in function"), stands out.
 function drawTraceback(traceback, context) {
-  const place = /^(.*):(\d+) in /.exec(context ?? "");
-  const isMine = (line) => place && line.includes(`${place[1]}", line ${place[2]},`);
-  const lines = traceback.trimEnd().split("\n");
-  const frames = lines.flatMap((line, n) => (line.startsWith("  File ") ? [n] : []));
-  return foldableEnd(lines, frames.length > FRAMES ? frames[frames.length - FRAMES] : 0, (line) =>
-    isMine(line) ? el("span", { class: "mine" }, line + "\n") : line + "\n");
+  const [, file, number] = /^(.*):(\d+) in /.exec(context ?? "") ?? [];
+  const lines = traceback.trimEnd().split("\n"), frames = [...lines.keys()].filter((n) => lines[n].startsWith("  File "));
+  return foldableEnd(lines, frames.length > FRAMES ? frames.at(-FRAMES) : 0, (line) =>
+    file && line.includes(`${file}", line ${number},`) ? el("span", { class: "mine" }, line + "\n") : line + "\n");
 }
 
 const logLines = (log) => (typeof log?.lines === "string" ? log.lines.split("\n") : (log?.lines ?? []).map(String));
 
+// The end of a log, and what is missing of it.
 function drawLog(log) {
-  const lines = logLines(log);
-  return [
-    cutOf(log, lines.length),
-    foldableEnd(lines, lines.length > LOG_LINES * 1.5 ? lines.length - LOG_LINES : 0),
-  ];
+  const lines = logLines(log), there = lines.length, { total, bytes_before: before, truncated } = log;
+  const size = `${(before / 1e6).toFixed(1)} MB`;
+  const more = [total > there && `of ${total.toLocaleString("en")}`, before > 0 && `after ${size} more`];
+  const said = `The last ${count(there, "line")} ${more.filter(Boolean).join(", ")}; the run's directory has the whole log.`;
+  return [(truncated || total > there) && el("p", { class: "aside" }, said),
+    foldableEnd(lines, there > LOG_LINES * 1.5 ? there - LOG_LINES : 0)];
 }
 
-// What is missing of a log, if anything is.
-function cutOf({ total, bytes_before: before, truncated }, there) {
-  if (!truncated && !(total > there)) return null;
-  const missing = [total > there && `of ${total.toLocaleString("en")}`, before > 0 && `after ${fileSize(before)} more`].filter(Boolean);
-  return el("p", { class: "aside" }, `The last ${count(there, "line")} ${missing.join(", ")}; the run's directory has the whole log.`);
-}
-
-const fileSize = (bytes) => (bytes < 1e6 ? `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
-
-// Markup of a service, which the exporter has already reduced to [tag, attributes, children] of allowed tags.
-const TAGS = new Set(("a b br code div em h1 h2 h3 h4 h5 h6 hr i li ol p pre small span strong "
-  + "table tbody td th thead tr u ul").split(" "));
+// Markup of a service, which the exporter has reduced to [tag, attributes, children] of harmless tags.
+const HARMLESS = /^(a|b|br|code|div|em|h[1-6r]|i|li|ol|p|pre|small|span|strong|table|tbody|td|th|thead|tr|u|ul)$/;
 
 function drawMarkup(nodes) {
   return nodes.map((node) => {
     if (typeof node === "string") return node;
-    const [tag, attributes, children] = node;
-    if (!TAGS.has(tag)) return JSON.stringify(node);
-    const element = el(tag, attributes.href ? linkTo(attributes.href) : {}, drawMarkup(children));
-    for (const [name, value] of Object.entries(attributes.style ?? {})) element.style.setProperty(name, value);
-    return element;
+    const [tag, { href, style }, children] = node;
+    if (!HARMLESS.test(tag)) return JSON.stringify(node);
+    const link = /^https?:/i.test(href) && { href, rel: "noopener noreferrer", target: "_blank" };
+    return el(tag, { style, ...link }, drawMarkup(children));
   });
-}
-
-function linkTo(address) {
-  return /^https?:/i.test(address) ? { href: address, rel: "noopener noreferrer", target: "_blank" } : {};
 }
