@@ -29,7 +29,7 @@ LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 _PARTS = ("queue", "self", "child_wait", "backoff", "asleep", "down")
 
-# Times are told to the microsecond.
+# Times are told to the microsecond, all of them, or an end that is also another's beginning would come before or after it.
 _ATTEMPTS = ("SELECT task, number, epoch, worker, round(started, 6), round(ended, 6), outcome, error, log_start, log_end, "
              "peak, round(cpu, 6) FROM attempt WHERE task BETWEEN ? AND ? ORDER BY task, number")
 _MOVES = "SELECT task, state, round(at, 6), move FROM event WHERE task BETWEEN ? AND ? ORDER BY task, id"
@@ -105,8 +105,9 @@ class _Builder:
         """Each life of the run; of one that was killed the end is the last thing it journaled."""
         rows = self.history.incarnations()
         following = [row.started for row in rows[1:]] + [float("inf")]
-        return [{"n": row.epoch, "pid": row.pid, "host": row.host, "started": row.started,
-                 "ended": row.ended or (self.now if self._goes_on(row) else self.history.last_sign(row.started, before)),
+        return [{"n": row.epoch, "pid": row.pid, "host": row.host, "started": _seconds(row.started),
+                 "ended": _seconds(row.ended or (self.now if self._goes_on(row)
+                                                 else self.history.last_sign(row.started, before))),
                  "end": "clean" if row.ended else "open" if self._goes_on(row) else "crash"}
                 for row, before in zip(rows, following, strict=True)]
 
@@ -117,7 +118,8 @@ class _Builder:
         run, options = self.record, self.record.options
         is_over = run.state not in (RUN_RUNNING, RUN_INTERRUPTED)
         return {"id": self.firex_id, "firex_id": self.firex_id, "chain": run.chain, "state": run.state,
-                "started": run.created, "ended": run.ended if is_over else None, "root": 1, "inputs": run.inputs,
+                "started": _seconds(run.created), "ended": _seconds(run.ended) if is_over and run.ended else None,
+                "root": 1, "inputs": run.inputs,
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
                 "options": {name: options.get(name) for name in SHOWN_OPTIONS},
                 "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
@@ -217,9 +219,9 @@ def _shown(rows: Sequence[tuple]) -> dict[str, Any]:
     return {"flame_data": data, "external_commands": commands}
 
 
-def _seconds(span: float) -> float:
-    """A difference of two times, which are told to the microsecond."""
-    return round(span, 6)
+def _seconds(exact: float) -> float:
+    """A time, or the difference of two, as it is told: to the microsecond."""
+    return round(exact, 6)
 
 
 def repr_of(error: dict[str, Any]) -> str:
