@@ -34,6 +34,7 @@ _ATTEMPTS = ("SELECT task, number, epoch, worker, round(started, 6), round(ended
              "peak, round(cpu, 6) FROM attempt WHERE task BETWEEN ? AND ? ORDER BY task, number")
 _MOVES = "SELECT task, state, round(at, 6), move FROM event WHERE task BETWEEN ? AND ? ORDER BY task, id"
 _SHOWN = "SELECT task, key, type, value, position FROM flame WHERE task BETWEEN ? AND ? ORDER BY task, position"
+_SLEEPS = "SELECT task, value FROM noted WHERE name = 'sleeps until' AND task BETWEEN ? AND ? ORDER BY task"
 _ASKERS = "SELECT chain, parent FROM attached WHERE chain BETWEEN ? AND ? ORDER BY chain, parent"
 
 
@@ -130,13 +131,15 @@ class _Builder:
     def tasks(self, first: int = 1, last: int = LAST_TASK) -> Iterator[dict[str, Any]]:
         """The tasks from one number to another; the first is that of a chain."""
         history = self.history
-        attempts, moves, shown, askers = (history.by_task(sql, first, last) for sql in (_ATTEMPTS, _MOVES, _SHOWN, _ASKERS))
+        attempts, moves, sleeps, shown, askers = (
+            history.by_task(sql, first, last) for sql in (_ATTEMPTS, _MOVES, _SLEEPS, _SHOWN, _ASKERS))
         bogs = Bogs(history.services, self.is_portable)
         for task in history.tasks_between(first, last):
             num = task.num
-            yield self._task(task, bogs.follow(task), attempts.of(num), moves.of(num), shown.of(num), askers.of(num))
+            yield self._task(task, bogs.follow(task), attempts.of(num), moves.of(num), sleeps.of(num), shown.of(num),
+                             askers.of(num))
 
-    def _task(self, task: TaskRecord, bound: tuple, attempts: Sequence[tuple], moves: Sequence[tuple],
+    def _task(self, task: TaskRecord, bound: tuple, attempts: Sequence[tuple], moves: Sequence[tuple], sleeps: Sequence[tuple],
               shown: Sequence[tuple], askers: Sequence[tuple]) -> dict[str, Any]:
         service = self.history.services.get(task.service)
         arguments, defaults, result = bound
@@ -150,7 +153,7 @@ class _Builder:
             "host": self.host, "started": started,
             "runtime": None if started is None else _seconds(max(0.0, (self.now if ended is None else ended) - started)),
             "states": [[state, at] for _, state, at, _ in moves], "attempts": [_attempt(*row) for row in attempts],
-            "retries": task.retry, **self._time_split(moves, ended), "replayed_in": [],
+            "retries": task.retry, **self._time_split(moves, ended, sleeps), "replayed_in": [],
             "args": arguments, "defaults": defaults, "result": result,
             "exception": None, "traceback": None, "cause": None, "error_context": None, "flame_data": {},
             "external_commands": {}, "extra_parents": [], "cached_from": task.cached_from, "queue_name": task.queue,
@@ -172,8 +175,11 @@ class _Builder:
         return {"exception": repr_of(error), "traceback": tracebacks(error), "cause": self.history.cause(task),
                 "error_context": place_of(error["where"], service)}
 
-    def _time_split(self, moves: Sequence[tuple], ended: float | None) -> dict[str, float]:
-        """Where a task's time went, from its release to its end (or now): the parts sum to the whole."""
+    def _time_split(self, moves: Sequence[tuple], ended: float | None, sleeps: Sequence[tuple]) -> dict[str, float]:
+        """Where a task's time went, from its release to its end (or now): the parts sum to the whole.
+
+        sleeps: ``(task, when it was to be over as JSON)``; of one that was short no move tells that it was a sleep.
+        """
         if len(moves) == 3 and not self.down and moves[0][1] == READY and moves[1][1] == RUNNING and ended is not None:
             return {"queue": _seconds(moves[1][2] - moves[0][2]), "self": _seconds(ended - moves[1][2]),
                     "child_wait": 0.0, "backoff": 0.0, "asleep": 0.0, "down": 0.0}
@@ -183,6 +189,8 @@ class _Builder:
             if state not in _SPENT_IN or state in FINAL:
                 continue
             spent_in = "backoff" if move == "retry" else "asleep" if next_move == "wake" else _SPENT_IN[state]
+            if state == BLOCKED and any(began <= float(due) and (float(due) <= end or not next_move) for _, due in sleeps):
+                spent_in = "asleep"
             down = sum(max(0.0, min(end, up) - max(began, fell)) for fell, up in self.down)
             split["down"] += down
             split[spent_in] += max(0.0, end - began - down)
