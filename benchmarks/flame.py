@@ -150,7 +150,7 @@ def _look_at(page) -> dict:
     page.wait_for(f"document.querySelector({json.dumps(TREE)}).getClientRects().length")
     page.evaluate(f"document.querySelector({json.dumps(EXPAND)}).click()")
     elements = page.count("*")
-    scroll_ms, zoom_ms = _frames(page, SCROLL), _frames(page, ZOOM)
+    scroll_ms, zoom_ms = frames(page, SCROLL), frames(page, ZOOM)
     if page.errors:
         raise CannotMeasure(f"the page of a report has trouble: {page.errors[0]}")
     return {"paint_s": paint_ms / 1000, "ready_s": ready_ms / 1000, "heap": heap["usedSize"] + heap["backingStorageSize"],
@@ -158,7 +158,7 @@ def _look_at(page) -> dict:
             "scroll_s": [ms / 1000 for ms in scroll_ms], "zoom_s": [ms / 1000 for ms in zoom_ms]}
 
 
-def _frames(page, movement: str) -> list[float]:
+def frames(page, movement: str) -> list[float]:
     """How long each frame took, in milliseconds, when ``movement`` was made in each."""
     took = []
     for first in range(1, FRAMES, AT_ONCE):

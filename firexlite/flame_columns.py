@@ -151,6 +151,7 @@ class Columns:
         moves = [(move[0], _time(move[1])) for move in task.get("states") or () if len(move) == 2]
         attempts = [a for a in task.get("attempts") or () if _time(a.get("started")) is not None]
         bars: list[Bar] = []
+        waited_for_nobody = bool(task.get("asleep")) and not task.get("child_wait")
         ended_before: Mapping = {}   # the attempt that ended when a ready state began
         for at, (state, since) in enumerate(moves):
             following = moves[at + 1] if at + 1 < len(moves) else ("", self.open_end)
@@ -164,7 +165,7 @@ class Columns:
             if outcome == "lost":  # who is killed leaves no move behind, but its attempt and its incarnation know when that was
                 ends = _time(attempt.get("ended")), self.life_ends.get(attempt.get("incarnation"))
                 until = min(until, *(max(since, end) for end in ends if end is not None))
-            if kind == WAITED and following[0] == READY and attempt.get("state") == "suspended":
+            if kind == WAITED and ((following[0] == READY and attempt.get("state") == "suspended") or waited_for_nobody):
                 kind = ASLEEP
             if kind == QUEUED and ended_before.get("state") == "retried":
                 kind, outcome = BACKOFF, "retried"

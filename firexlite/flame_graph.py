@@ -31,11 +31,12 @@ LAST_TASK = 2 ** 63 - 1  # the largest number that SQLite knows
 _SPENT_IN = {WAITING: "queue", READY: "queue", RUNNING: "self", BLOCKED: "child_wait"}
 _PARTS = ("queue", "self", "child_wait", "backoff", "asleep", "down")
 
-# Times are told to the microsecond.
+# Times are told to the microsecond, all of them, or an end that is also another's beginning would come before or after it.
 _ATTEMPTS = ("SELECT task, number, epoch, worker, round(started, 6), round(ended, 6), outcome, error, log_start, log_end, "
              "peak, round(cpu, 6) FROM attempt WHERE task BETWEEN ? AND ? ORDER BY task, number")
 _MOVES = "SELECT task, state, round(at, 6), move FROM event WHERE task BETWEEN ? AND ? ORDER BY task, id"
 _SHOWN = "SELECT task, key, type, value, position FROM flame WHERE task BETWEEN ? AND ? ORDER BY task, position"
+_SLEEPS = "SELECT task, value FROM noted WHERE name = 'sleeps until' AND task BETWEEN ? AND ? ORDER BY task"
 _ASKERS = "SELECT chain, parent FROM attached WHERE chain BETWEEN ? AND ? ORDER BY chain, parent"
 
 
@@ -113,8 +114,9 @@ class _Builder:
         """Each life of the run; of one that was killed the end is the last thing it journaled."""
         rows = self.history.incarnations()
         following = [row.started for row in rows[1:]] + [float("inf")]
-        return [{"n": row.epoch, "pid": row.pid, "host": row.host, "started": row.started,
-                 "ended": row.ended or (self.now if self._goes_on(row) else self.history.last_sign(row.started, before)),
+        return [{"n": row.epoch, "pid": row.pid, "host": row.host, "started": _seconds(row.started),
+                 "ended": _seconds(row.ended or (self.now if self._goes_on(row)
+                                                 else self.history.last_sign(row.started, before))),
                  "end": "clean" if row.ended else "open" if self._goes_on(row) else "crash"}
                 for row, before in zip(rows, following, strict=True)]
 
@@ -125,7 +127,8 @@ class _Builder:
         run, options = self.record, self.record.options
         is_over = run.state not in (RUN_RUNNING, RUN_INTERRUPTED)
         told = {"id": self.firex_id, "firex_id": self.firex_id, "chain": run.chain, "state": run.state,
-                "started": run.created, "ended": run.ended if is_over else None, "root": 1, "inputs": run.inputs,
+                "started": _seconds(run.created), "ended": _seconds(run.ended) if is_over and run.ended else None,
+                "root": 1, "inputs": run.inputs,
                 "argv": options["argv"], "host": options["host"], "user": options["user"], "python": options["python"],
                 "options": {name: options.get(name) for name in SHOWN_OPTIONS},
                 "incarnations": self.incarnations, "counts": self.history.counts(), "snapshot": not is_over,
@@ -139,15 +142,17 @@ class _Builder:
     def tasks(self, first: int = 1, last: int = LAST_TASK) -> Iterator[dict[str, Any]]:
         """The tasks from one number to another; the first is that of a chain."""
         history = self.history
-        attempts, moves, shown, askers = (history.by_task(sql, first, last) for sql in (_ATTEMPTS, _MOVES, _SHOWN, _ASKERS))
+        attempts, moves, sleeps, shown, askers = (
+            history.by_task(sql, first, last) for sql in (_ATTEMPTS, _MOVES, _SLEEPS, _SHOWN, _ASKERS))
         bogs = Bogs(history.services, self.is_portable)
         for task in history.tasks_between(first, last):
             num = task.num
-            told = self._task(task, bogs.follow(task), attempts.of(num), moves.of(num), shown.of(num), askers.of(num))
+            told = self._task(task, bogs.follow(task), attempts.of(num), moves.of(num), sleeps.of(num), shown.of(num),
+                              askers.of(num))
             yield self.redactor.task(told)
         self.shown_run["redacted"] = self.redactor.count
 
-    def _task(self, task: TaskRecord, bound: tuple, attempts: Sequence[tuple], moves: Sequence[tuple],
+    def _task(self, task: TaskRecord, bound: tuple, attempts: Sequence[tuple], moves: Sequence[tuple], sleeps: Sequence[tuple],
               shown: Sequence[tuple], askers: Sequence[tuple]) -> dict[str, Any]:
         service = self.history.services.get(task.service)
         arguments, defaults, result = bound
@@ -161,7 +166,7 @@ class _Builder:
             "host": self.host, "started": started,
             "runtime": None if started is None else _seconds(max(0.0, (self.now if ended is None else ended) - started)),
             "states": [[state, at] for _, state, at, _ in moves], "attempts": [_attempt(*row) for row in attempts],
-            "retries": task.retry, **self._time_split(moves, ended), "replayed_in": [],
+            "retries": task.retry, **self._time_split(moves, ended, sleeps), "replayed_in": [],
             "args": arguments, "defaults": defaults, "result": result,
             "exception": None, "traceback": None, "cause": None, "error_context": None, "flame_data": {},
             "external_commands": {}, "extra_parents": [], "cached_from": task.cached_from, "queue_name": task.queue,
@@ -183,8 +188,11 @@ class _Builder:
         return {"exception": repr_of(error), "traceback": tracebacks(error), "cause": self.history.cause(task),
                 "error_context": place_of(error["where"], service)}
 
-    def _time_split(self, moves: Sequence[tuple], ended: float | None) -> dict[str, float]:
-        """Where a task's time went, from its release to its end (or now): the parts sum to the whole."""
+    def _time_split(self, moves: Sequence[tuple], ended: float | None, sleeps: Sequence[tuple]) -> dict[str, float]:
+        """Where a task's time went, from its release to its end (or now): the parts sum to the whole.
+
+        sleeps: ``(task, when it was to be over as JSON)``; of one that was short no move tells that it was a sleep.
+        """
         if len(moves) == 3 and not self.down and moves[0][1] == READY and moves[1][1] == RUNNING and ended is not None:
             return {"queue": _seconds(moves[1][2] - moves[0][2]), "self": _seconds(ended - moves[1][2]),
                     "child_wait": 0.0, "backoff": 0.0, "asleep": 0.0, "down": 0.0}
@@ -194,6 +202,8 @@ class _Builder:
             if state not in _SPENT_IN or state in FINAL:
                 continue
             spent_in = "backoff" if move == "retry" else "asleep" if next_move == "wake" else _SPENT_IN[state]
+            if state == BLOCKED and any(began <= float(due) and (float(due) <= end or not next_move) for _, due in sleeps):
+                spent_in = "asleep"
             down = sum(max(0.0, min(end, up) - max(began, fell)) for fell, up in self.down)
             split["down"] += down
             split[spent_in] += max(0.0, end - began - down)
@@ -230,9 +240,9 @@ def _shown(rows: Sequence[tuple]) -> dict[str, Any]:
     return {"flame_data": data, "external_commands": commands}
 
 
-def _seconds(span: float) -> float:
-    """A difference of two times, which are told to the microsecond."""
-    return round(span, 6)
+def _seconds(exact: float) -> float:
+    """A time, or the difference of two, as it is told: to the microsecond."""
+    return round(exact, 6)
 
 
 def repr_of(error: dict[str, Any]) -> str:

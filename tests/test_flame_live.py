@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import select
@@ -23,6 +24,7 @@ from conftest import NOTE, Command, Finished, kill_all, states, wait_until
 from firexlite import host, watcher
 from firexlite.cli.jobs import LastReport
 from firexlite.errors import BadInput
+from firexlite.flame_export import Settings
 from firexlite.flame_server import LiveReport
 from firexlite.home import RunDirectory
 from firexlite.watcher import Watcher
@@ -161,7 +163,7 @@ def test_a_watched_file_may_be_json(firexlite, running, go):
 
     assert firexlite("flame", run.firex_id, "--watch", "--json", "-o", "out.json").code == 0
 
-    assert '"state": "succeeded"' in (firexlite.folder / "out.json").read_text()
+    assert json.loads((firexlite.folder / "out.json").read_text())["run"]["state"] == "succeeded"
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"])
@@ -211,7 +213,7 @@ def test_a_run_that_is_watched_is_left_as_a_single_file(firexlite, running, go):
     ("--watch -o gone/out.html", "the report cannot be written to 'gone/out.html': No such file or directory"),
     ("--watch --serve", "--watch rewrites a file and --serve shows a page; give one of them"),
     ("--serve -o out.html", "--serve shows the page in the browser, so it takes no -o FILE"),
-    ("--serve --json", "--serve shows the page in the browser, so it takes no --json"),
+    ("--serve --json", "--serve shows the page in the browser, so it takes no --format json"),
     ("--port 8000", "--port is the port of --serve, which was not given"),
     ("--serve --port x", "--port takes a whole number from 0 to 65535, not 'x'"),
     ("--serve --port 65536", "--port takes a whole number from 0 to 65535, not '65536'"),
@@ -401,7 +403,7 @@ def test_a_served_page_follows_the_run_and_is_the_plain_report_when_it_ends(fire
 
 def test_a_served_page_shows_a_new_task_by_itself(running, go, serve, browser):
     served = serve(running("show"))
-    page = browser.open_url(served.url)
+    page = browser.open_url(served.url + "#/tree")
     page.wait_for("document.querySelectorAll('[role=treeitem]').length === 1")
 
     for made in range(2):
@@ -431,7 +433,7 @@ def test_what_a_reader_did_to_the_page_is_there_after_it_was_renewed(running, go
     served = serve(running("show"))
     for made in range(40):
         go.with_name(f"more {made}").touch()
-    page = browser.open_url(served.url + "#task=3", height=400)
+    page = browser.open_url(served.url + "#/tree?task=3", height=400)
     page.wait_for("document.documentElement.scrollHeight > 900")
     page.wait_for("!document.getElementById('drawer').hidden")
     page.evaluate("(byId('search').focus(), document.execCommand('insertText', false, 'quic'))")
@@ -444,7 +446,7 @@ def test_what_a_reader_did_to_the_page_is_there_after_it_was_renewed(running, go
     page.wait_for("scrollY === 300")
     assert page.evaluate("byId('search').value") == "quic"
     assert page.evaluate("document.activeElement.id") == "search"
-    assert page.evaluate("location.hash") == "#task=3" and page.evaluate("!byId('drawer').hidden")
+    assert page.evaluate("location.hash") == "#/tree?q=quic&task=3" and page.evaluate("!byId('drawer').hidden")
     page.close()
     served.end()
 
@@ -453,7 +455,7 @@ def test_what_was_folded_stays_folded_when_the_page_is_renewed_to_the_last_one_t
     served = serve(running("show"))
     for made in range(3):
         go.with_name(f"more {made}").touch()
-    page = browser.open_url(served.url)
+    page = browser.open_url(served.url + "#/tree")
     page.wait_for("document.querySelectorAll('[role=treeitem]').length === 4")
     page.click("#collapse")
     page.wait_for("document.querySelectorAll('[role=treeitem]').length === 1")
@@ -639,7 +641,7 @@ def test_a_port_that_is_chosen_is_used(firexlite, running, serve):
 def test_a_run_that_is_gone_for_long_ends_its_report(firexlite, running, go, monkeypatch):
     monkeypatch.setenv("FIREXLITE_HOME", str(firexlite.home))
     monkeypatch.setattr(watcher, "PATIENCE_S", 0.5)
-    report = LiveReport(running("hold").firex_id)
+    report = LiveReport(running("hold").firex_id, Settings())
     report.start()
 
     monkeypatch.setenv("FIREXLITE_HOME", str(firexlite.home / "nowhere"))

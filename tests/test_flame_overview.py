@@ -155,7 +155,8 @@ def test_the_curve_says_how_many_ran_at_once(big):
     ran, whole = sum(until - since for since, until in bodies), run["ended"] - run["started"]
 
     assert page.text(".panel:has(.curve) h2") == (
-        f"Time {said(page, ran)} in bodies of tasks, at most {peak} at once, {round(ran / whole / 4 * 100)} % of 4 workers used")
+        f"Time {said(page, ran)} in bodies of tasks, at most {peak} at once, "
+        f"{round(ran / whole / 4 * 100)} % of 4 workers used")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -192,7 +193,8 @@ def test_the_path_tells_its_longest_stretches_in_order_of_time(big):
 
 def test_the_strip_covers_the_whole_path_and_leads_to_its_tasks(big):
     model, page = big
-    ends = page.evaluate("""Array.from(document.querySelectorAll(".strip a"), (piece) => [piece.style.left, piece.style.width])""")
+    ends = page.evaluate(
+        """Array.from(document.querySelectorAll(".strip a"), (piece) => [piece.style.left, piece.style.width])""")
     edges = [(float(left[:-1]), float(left[:-1]) + float(width[:-1])) for left, width in ends]
 
     assert edges[0][0] == 0
@@ -329,7 +331,8 @@ def test_a_single_kind_of_failure_is_unfolded_from_the_first(opened):
 def test_followers_are_listed_below_the_causes(opened):
     page = opened(broken_run(), fragment="#/failures")
 
-    assert page.each(".causes > .panel") == ["Failed because of another task 1 task#1 top", "Skipped behind a failure 1 task#35 after"]
+    assert page.each(".causes > .panel") == ["Failed because of another task 1 task#1 top", 
+                     "Skipped behind a failure 1 task#35 after"]
 
 
 def test_a_run_without_failure_says_so(opened):
