@@ -189,7 +189,7 @@ def test_enter_goes_into_a_task_and_escape_comes_back(opened, view, focusable):
 
 
 def test_a_link_within_a_task_keeps_the_focus_in_it(opened):
-    page = opened(rich_run(), "#/tree")
+    page = opened(rich_run(), "#/overview")
     page.evaluate("document.querySelector('.failure h3 a').focus({ focusVisible: true })")
     press(page, "Enter")
     page.wait_for("document.querySelector('#drawer').innerText.includes('enqueued by')")

@@ -21,7 +21,7 @@ ORDER = [
     "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery", "plugins",
     "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",
     "flame_why", "flame_graph", "flame_cuts", "flame_markup", "flame_words", "flame_columns", "flame_failures",
-    "flame_summary", "flame_page", "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump",
+    "flame_summary", "flame_about", "flame_page", "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump",
     "flame_export", "watcher", "flame_server", "doctor", "importing", "outside", "cli", "compat", "__init__",
     "__main__",
 ]
