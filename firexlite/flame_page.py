@@ -13,14 +13,15 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any, TextIO
 
+from .flame_about import about
 from .flame_columns import Chunks, Columns, packed
 from .flame_failures import failures_of
 from .flame_summary import summary, title
 from .portable import in_ascii
 
-SCRIPTS = ("dom.js", "kept.js", "run.js", "values.js", "timeline.js", "critical.js", "stats.js", "tree.js", "drawer.js",
-           "curve.js", "overview.js", "failures.js", "search.js", "collapse.js", "boxes.js", "graph.js", "table.js", "logs.js",
-           "about.js", "app.js")
+SCRIPTS = ("dom.js", "kept.js", "run.js", "values.js", "timeline.js", "critical.js", "stats.js", "lines.js", "tree.js",
+           "drawer.js", "curve.js", "overview.js", "failures.js", "search.js", "collapse.js", "boxes.js", "graph.js",
+           "table.js", "logs.js", "about.js", "app.js")
 STYLES = ("page.css", "summary.css", "views.css", "graph.css", "overview.css", "table.css")
 MOST_BYTES = 200 * 1024 * 1024  # of the file, about
 
@@ -79,6 +80,7 @@ def write_sheet(model: Mapping[str, Any], sheet: Sheet, out: TextIO, live: int |
         "title": title(run),
         "style": style,
         "summary": summary(run, columns.counts, sheet.failures, model.get("generated_at"), columns.above),
+        "about": about(facts, model.get("schema"), len(columns.columns["num"])),
         "run": _block("fx-run", facts),
         "index": _packed_block("fx-index", packed(in_ascii(columns.index(chunks.firsts)))),
         "script": script,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from .flame_failures import DECISIONS, SHOWN_AT_ALL, SHOWN_IN_FULL, Failures, Group
-from .flame_words import duration, exception_line, in_words, log_lines, moment, quoted_code, short, span, text
+from .flame_words import command, duration, exception_line, in_words, log_lines, moment, quoted_code, short, span, text
 from .states import RUN_INTERRUPTED, RUN_RUNNING, STATES
 
 LOG_LINES = 10
@@ -84,7 +84,7 @@ class _Summary:
         if self.failures.reason and self.state == "revoked":
             parts.append(f"Revoked: {text(self.failures.reason)}.")
         if (resume := self.run.get("resume")) and not self.run.get("stopped"):  # else it takes a decision
-            parts.append(f"Carry on: {_command(resume)}")
+            parts.append(f"Carry on: {command(resume)}")
         return f'<p class="notice">{" ".join(parts)}</p>\n' if parts else ""
 
     # --- what failed -----------------------------------------------------------------------------------
@@ -236,26 +236,14 @@ class _Summary:
 
     def _since(self) -> str:
         """What is other than in the last good run; it is told once."""
-        since = self.run.get("since_last_good")
-        if self.since_is_told or not isinstance(since, Mapping):
-            return ""
-        self.since_is_told = True
-        started, created = self.run.get("started"), since.get("created")
-        ago = f", {span(started - created)} before" if isinstance(started, (int, float)) and isinstance(created, (int, float)) \
-            else ""
-        found = [one for one in since.get("differences") or () if isinstance(one, Mapping)]
-        rows = "".join(f"<li>{_difference(one)}</li>" for one in found[:DIFFERENCES])
-        if len(found) > DIFFERENCES:
-            rows += f'<li class="more">{len(found) - DIFFERENCES} more</li>'
-        nothing = "<p>Nothing that is recorded: the same code, inputs, options, versions and host.</p>"
-        return (f'<div class="since"><h4>since the last good run <code>{text(since.get("firex_id"))}</code>{ago}</h4>'
-                + (f"<ul>{rows}</ul>" if rows else nothing) + "</div>\n")
+        told, self.since_is_told = self.since_is_told, True
+        return "" if told else since_last_good(self.run)
 
     def _commands(self, task: Task) -> str:
         num = task.get("num")
         if not self.run.get("firex_id") or num is None:
             return ""
-        return f'<p>All its output: {_command(f"firexlite logs {self.firex_id} {num}")}</p>\n'
+        return f'<p>All its output: {command(f"firexlite logs {self.firex_id} {num}")}</p>\n'
 
     def _slowest(self) -> str:
         """For readers without script, who have no other list of tasks."""
@@ -268,6 +256,24 @@ class _Summary:
 
 
 # --- parts -----------------------------------------------------------------------------------------------
+
+def since_last_good(run: Mapping) -> str:
+    """What is other than in the last good run, if there was one."""
+    since = run.get("since_last_good")
+    if not isinstance(since, Mapping):
+        return ""
+    started, created = run.get("started"), since.get("created")
+    ago = ""
+    if isinstance(started, (int, float)) and isinstance(created, (int, float)):
+        ago = f", {span(started - created)} before"
+    found = [one for one in since.get("differences") or () if isinstance(one, Mapping)]
+    rows = "".join(f"<li>{_difference(one)}</li>" for one in found[:DIFFERENCES])
+    if len(found) > DIFFERENCES:
+        rows += f'<li class="more">{len(found) - DIFFERENCES} more</li>'
+    nothing = "<p>Nothing that is recorded: the same code, inputs, options, versions and host.</p>"
+    return (f'<div class="since"><h4>since the last good run <code>{text(since.get("firex_id"))}</code>{ago}</h4>'
+            + (f"<ul>{rows}</ul>" if rows else nothing) + "</div>\n")
+
 
 def _link(task: Task, state: str) -> str:
     num, name = text(task.get("num")), text(task.get("name") or "?")
@@ -283,17 +289,13 @@ def _alike(group: Group) -> str:
     return f' <span class="alike">and {group.size - 1} alike</span>' if group.size > 1 else ""
 
 
-def _command(command: object) -> str:
-    return f'<span class="way"><code>{text(command)}</code> <button type="button" class="copy" hidden>copy</button></span>'
-
-
 def _way(line: str) -> str:
     """`If it has not: firexlite resume ...`, or `firexlite resume ...   what that does`, as an item of a list."""
     found = re.match(r"(?P<case>.*?)\s*(?P<command>firexlite resume .*?)(?:\s{2,}(?P<does>.*)|\s(?P<also>runs .*))?\Z", line)
     if not found:
         return f"<li>{text(line.strip())}</li>"
     does = found["does"] or found["also"] or ""
-    return f'<li>{text(found["case"].strip())} {_command(found["command"].strip())} {text(does.strip())}</li>'
+    return f'<li>{text(found["case"].strip())} {command(found["command"].strip())} {text(does.strip())}</li>'
 
 
 def _difference(one: Mapping) -> str:

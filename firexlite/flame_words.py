@@ -34,6 +34,11 @@ def text(value: object) -> str:
     return escape(shown).encode("ascii", "xmlcharrefreplace").decode()
 
 
+def command(line: object) -> str:
+    """A command, and a button that copies it."""
+    return f'<span class="way"><code>{text(line)}</code> <button type="button" class="copy" hidden>copy</button></span>'
+
+
 # --- exceptions ------------------------------------------------------------------------------------------
 
 def exception_line(task: Mapping) -> str:

@@ -114,7 +114,7 @@ def title(page: str) -> str:
 
 
 def but_for_the_time(page: str) -> str:
-    return re.sub(r'"generated_at":[\d.]+', '"generated_at":0', page)
+    return re.sub(r'"generated_at":[\d.]+|made at <time.*?</time>', "", page)
 
 
 def drafts(folder: Path) -> list[str]:

@@ -21,9 +21,9 @@ ORDER = [
     "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery", "plugins",
     "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",
     "secret_names", "named_secrets", "secret_shapes", "flame_markup", "redaction", "flame_why", "flame_graph",
-    "flame_cuts", "flame_words", "flame_columns", "flame_failures", "flame_summary", "flame_page", "flame_trace",
-    "flame_junit", "flame_firex", "flame_recording", "flame_dump", "flame_export", "watcher", "flame_server", "doctor",
-    "importing", "outside", "cli", "compat", "__init__", "__main__",
+    "flame_cuts", "flame_words", "flame_columns", "flame_failures", "flame_summary", "flame_about", "flame_page",
+    "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump", "flame_export", "watcher",
+    "flame_server", "doctor", "importing", "outside", "cli", "compat", "__init__", "__main__",
 ]
 
 # Those that know the database.

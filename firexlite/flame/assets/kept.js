@@ -1,67 +1,39 @@
-// What a reader has done to a page that is served is brought back when it has been loaded anew, with a newer report.
-// In a file that was opened from a disk nothing is ever kept, so nothing is brought back.
+// What a reader did to a page that is served, and what its address does not say, is brought back when it is loaded anew.
 
 const KEPT = `firexlite ${location.pathname}`;
-const SETTLED_MS = 3000;  // by then a page has drawn what it is going to draw
+const SETTLED_MS = 1000;  // by then a page has drawn what it is going to draw
 
-class Kept {
-  constructor() {
-    this.askers = {};
-    this.before = {};
-    try {
-      this.before = JSON.parse(sessionStorage.getItem(KEPT)) || {};
-      sessionStorage.removeItem(KEPT);
-    } catch { /* there is no such storage here */ }
-  }
+const kept = {
+  before: {},
+  askers: {},
 
   // Have a view say what it wants kept, as JSON, when the page is about to be loaded anew; returns what it said the last time.
   of(name, ask) {
-    this.askers[name] = ask;
-    return this.before[name];
-  }
+    kept.askers[name] = ask;
+    return kept.before[name];
+  },
 
-  // Keep what views ask for, how far things are scrolled, and what is written in the fields.
   save() {
-    const kept = { scrolled: {}, written: {}, focus: document.activeElement?.id };
-    for (const [name, ask] of Object.entries(this.askers)) kept[name] = ask();
-    for (const element of document.querySelectorAll("[id]")) {
-      if (element.scrollTop || element.scrollLeft) kept.scrolled[element.id] = [element.scrollLeft, element.scrollTop];
-      if (element.matches("input")) kept.written[element.id] = [element.value, element.checked, element.selectionStart];
-    }
-    kept.scrolled[""] = [scrollX, scrollY];
-    try { sessionStorage.setItem(KEPT, JSON.stringify(kept)); } catch { /* then the page begins at its top */ }
-  }
+    const now = { focus: document.activeElement.id, top: scrollY, drawerTop: byId("drawer").scrollTop };
+    for (const [name, ask] of Object.entries(kept.askers)) now[name] = ask();
+    try { sessionStorage.setItem(KEPT, JSON.stringify(now)); } catch { /* then the page begins at its top */ }
+  },
 
   // To be called when the views are there; they may go on drawing for a while.
   bringBack() {
-    const { scrolled, written, focus } = this.before;
-    for (const [id, [value, checked, caret]] of Object.entries(written || {})) {
-      const field = byId(id);
-      if (!field || (field.value === value && field.checked === checked)) continue;
-      Object.assign(field, { value, checked });
-      field.dispatchEvent(new Event(field.type === "checkbox" ? "change" : "input", { bubbles: true }));
-      if (id === focus && caret !== null) field.setSelectionRange(caret, caret);
-    }
-    if (focus) byId(focus)?.focus({ preventScroll: true });
-    if (scrolled) this.scrollBack(scrolled, performance.now() + SETTLED_MS);
-  }
-
-  // A place may not be there yet. Whoever scrolls meanwhile is left alone.
-  scrollBack(scrolled, until) {
-    const stop = () => { until = 0; };
-    for (const touch of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(touch, stop, { once: true, passive: true });
+    const { focus, top = 0, drawerTop = 0 } = kept.before, drawer = byId("drawer"), until = performance.now() + SETTLED_MS;
     const scroll = () => {
-      let isThere = true;
-      for (const [id, [left, top]] of Object.entries(scrolled)) {
-        const element = id ? byId(id) : document.scrollingElement;
-        if (!element) { isThere = false; continue; }
-        element.scrollTo({ left, top, behavior: "instant" });
-        if (Math.abs(element.scrollTop - top) >= 2) isThere = false;
-      }
+      scrollTo({ top, behavior: "instant" });
+      drawer.scrollTop = drawerTop;
+      const isThere = Math.abs(scrollY - top) < 2 && Math.abs(drawer.scrollTop - drawerTop) < 2;
       if (!isThere && performance.now() < until) requestAnimationFrame(scroll);
     };
-    scroll();
-  }
-}
+    byId(focus)?.focus({ preventScroll: true });
+    if (top || drawerTop) scroll();
+  },
+};
 
-const kept = new Kept();
+try {
+  kept.before = JSON.parse(sessionStorage.getItem(KEPT)) || {};
+  sessionStorage.removeItem(KEPT);
+} catch { /* there is no such storage here */ }

@@ -23,6 +23,13 @@ function drawValues(values, defaults = {}) {
     Object.entries(defaults).filter(([name]) => !(name in values)).map((entry) => drawRow(entry, true))));
 }
 
+// Names and what they stand for, without those that stand for nothing.
+function drawFacts(facts) {
+  const present = Object.entries(facts).filter(([, value]) => ![undefined, null, false, ""].includes(value));
+  return present.length ? el("table", { class: "values" }, el("tbody", {}, present.map(([name, value]) =>
+    el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))) : null;
+}
+
 // Text in a box; long text shows its beginning and a button for the rest.
 function foldable(text, kind) {
   const head = text.split("\n", FOLD_LINES).join("\n").slice(0, FOLD_CHARS), box = el("pre", { class: kind }, head);
