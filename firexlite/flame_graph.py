@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from .bogs import Bogs
 from .codec import display_error
+from .codec_errors import is_machinery
 from .flame_why import place_of, why
 from .history import AttemptRecord, History, IncarnationRecord, ServiceRecord, TaskRecord
 from .home import task_uuid
@@ -255,6 +257,13 @@ def repr_of(error: dict[str, Any]) -> str:
     return f"{error['name']}({', '.join(repr_of(cause) if cause and arg == told else repr(arg) for arg in args)})"
 
 
+def _from_the_users_own(traceback: str) -> str:
+    """A traceback without what called the body, unless nothing else is in it."""
+    head, *frames = re.split(r'^(?=  File ")', traceback, flags=re.MULTILINE)
+    others = list(itertools.dropwhile(lambda frame: is_machinery(frame.split('"')[1]), frames))
+    return head + "".join(others) if others else traceback
+
+
 def tracebacks(error: dict[str, Any] | None) -> str:
     """The tracebacks of an exception and its causes, the innermost first, as Python prints them."""
     parts: list[str] = []
@@ -263,6 +272,6 @@ def tracebacks(error: dict[str, Any] | None) -> str:
         if parts:
             parts.append("\nThe above exception was the direct cause of the following exception:\n\n" if explicit else
                          "\nDuring handling of the above exception, another exception occurred:\n\n")
-        parts.append(error["traceback"])
+        parts.append(_from_the_users_own(error["traceback"]))
         explicit, error = error["explicit"], error["cause"]
     return "".join(reversed(parts))
