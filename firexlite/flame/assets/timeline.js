@@ -167,8 +167,11 @@ class Timeline {
   // Between two incarnations nothing of the run was alive.
   downtimes() {
     const { facts, zero } = this.run, { incarnations: lives = [] } = facts.run;
-    return lives.slice(1).map(({ started }, n) => (
-      { from: (lives[n].ended - zero) * 1000, to: (started - zero) * 1000, look: `down ${lives[n].end}` }));
+    return lives.slice(1).map(({ started }, n) => {
+      const { ended, end } = lives[n], gone = duration((started - ended) * 1000);
+      return { from: (ended - zero) * 1000, to: (started - zero) * 1000, look: `down ${end}`,
+        title: `${end === "crash" ? "killed" : "stopped"}; incarnation ${n + 2} came ${gone} later` };
+    });
   }
 }
 
