@@ -611,7 +611,7 @@ TEXTS = "\ufffd alone \\u0000 \\u001b[2J \\u202e turned \\u2066"  # the first is
 
 
 def drawer(page: Page) -> str:
-    page.wait_for("document.querySelector('#drawer').textContent.includes('States')")
+    page.wait_for("document.querySelector('#drawer').textContent.includes('long name')")
     page.evaluate("document.querySelectorAll('#drawer button.more').forEach((button) => button.click())")
     return page.evaluate("document.querySelector('#drawer').textContent.toWellFormed()")
 
