@@ -58,6 +58,7 @@ class Drawer {
       section("Log", log && [...drawLog(log), el("p", { class: "aside" }, "All of its output: ", ...commandLine(way))]),
       section("Time", drawTimes(task)),
       section("Attempts", row in run.attempts && this.drawAttempts(task.attempts)),
+      section("States", task.states && this.drawStates(task.states)),
       section("Task", drawFacts(this.attributes(row, task))),
     ];
   }
@@ -85,6 +86,12 @@ class Drawer {
     return table(["", "state", "at", "took", "CPU", "memory", "life", "exception"], attempts.map((one) => [
       one.n, one.state, this.offset(one.started), lasted(one.started, one.ended), cpuTime(one), peakMemory(one),
       one.incarnation, one.exc && el("code", {}, one.exc)]));
+  }
+
+  drawStates(states) {
+    return table(["state", "at", "for", "clock"], states.map(([state, at], n) => [
+      el("span", {}, el("i", { class: `dot ${state}` }), ` ${state}`), this.offset(at), lasted(at, states[n + 1]?.[1]),
+      moment(at, false)]));
   }
 
   attributes(row, task) {
