@@ -48,8 +48,7 @@ HELD_BY: dict[int, tuple[str, ...]] = {
          f"{OWN}::test_what_failed_because_of_another_task_is_striped_and_leads_to_it"),
     15: ("test_flame_collapse.py::test_what_collapses",
          "test_flame_graph_view.py::test_what_a_service_wants_collapsed_is_a_stack_that_opens"),
-    16: (f"{OWN}::test_only_failed_of_ten_thousand_leaves_the_failures_and_their_callers",
-         "test_flame_graph_view.py::test_only_failed_among_ten_thousand_leaves_the_failures_and_what_is_above_them"),
+    16: (f"{OWN}::test_only_failed_of_ten_thousand_leaves_the_failures_and_their_callers",),
     # One finds one's way.
     17: (f"{OWN}::test_a_search_finds_tasks_by_all_that_is_known_of_them", f"{OWN}::test_hits_are_walked_and_counted",
          "test_flame_page.py::test_a_hit_inside_a_folded_task_unfolds_it"),
