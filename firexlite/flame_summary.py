@@ -66,8 +66,8 @@ class _Summary:
         yield "started", moment(started)
         if isinstance(started, (int, float)) and isinstance(ended, (int, float)):
             yield "took", duration(ended - started)
-        yield "tasks", f'<span class="count">{sum(counts.values())}</span>' + "".join(
-            f'<span class="count"><i class="dot {state}"></i>{counts[state]}&nbsp;{state}</span>'
+        yield "tasks", f'<span class="count">{sum(counts.values()):,}</span>' + "".join(
+            f'<span class="count"><i class="dot {state}"></i>{counts[state]:,}&nbsp;{state}</span>'
             for state in STATES if counts.get(state))
         yield "by", text("@".join(str(part) for part in (run.get("user"), run.get("host")) if part))
         yield "python", text(run.get("python") or "")
