@@ -338,12 +338,17 @@ def test_every_kind_of_time_is_told_of_the_task_that_spent_it(lives):
 
 
 def test_a_sleep_is_drawn_as_one_however_short(opened, lives):
-    report = lives["whole"]
+    report, zero = lives["whole"], lives["whole"].data["run"]["started"]
     page = opened(report.page)
-    drawn = {num: {name.split()[0] for name, _, _ in bars} for num, _, bars in page.evaluate(BARS)}
 
     for name, kind in (("dozes", "asleep"), ("sleeps", "asleep"), ("suite", "waited"), ("outer", "waited")):
-        assert drawn[report.task(name)["num"]] & {"asleep", "waited"} == {kind}
+        task = report.task(name)
+        begins = task["started"] - zero
+        page.evaluate(f"location.hash = '#/tree?t={begins}-{begins + task['runtime']}'")  # near enough to see it, however short
+        page.wait_for(f"""{BARS}.some(([num, , bars]) =>
+            num === {task["num"]} && bars.some(([name]) => name.startsWith("{kind}")))""")
+        [bars] = [bars for num, _, bars in page.evaluate(BARS) if num == task["num"]]
+        assert {name.split()[0] for name, _, _ in bars} & {"asleep", "waited"} == {kind}
 
 
 def test_a_task_that_was_tried_again_has_a_bar_for_each_attempt_and_each_pause(opened, lives):

@@ -17,9 +17,9 @@ TASK = "#/tree?task={num}"
 DRAWER = "#drawer"
 OPENED = "document.querySelector('#drawer h2')?.textContent.startsWith(`#${num} `) && document.querySelector('#drawer section')"
 MORE = "button.more"  # shows what is folded
-IN_TOOLTIPS = frozenset({"cwd", "output_file"})  # which the browser draws, so that what is invisible remains so
+IN_TOOLTIPS = frozenset({"cwd"})  # which the browser draws, so that what is invisible remains so
 IN_THE_DRAWER = frozenset(texts_of("")) - {
-    "worker", "flame_object", "command_host", "stderr", "cached_from"}
+    "worker", "flame_object", "command_host", "stderr", "cached_from", "output_file"}
 OF_THE_PAGE = "#fx-run, #fx-index, [id^=fx-d], #fx-end"  # scripts that may have an id
 # Nothing on the page is one of these but what a text has made.
 FORBIDDEN = ("img, picture, iframe, frame, object, embed, applet, portal, video, audio, source, track, base, form, math, "

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from browser import Browser
 from conftest import wait_until
-from test_flame_page import START, failing_run, hostile_run, many, model, task
+from hostile import hostile_run
+from test_flame_page import START, failing_run, many, model, task
 
 from firexlite.flame_about import NOTHING
 from firexlite.flame_export import TASK_KEYS, render_html

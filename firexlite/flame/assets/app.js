@@ -84,7 +84,7 @@ class Page {
     }
     const { root, run } = this, entry = this.views.get(this.address.view);
     byId("scope").hidden = root < 0;
-    if (root >= 0) byId("scope").textContent = `only below #${run.num[root]} ${run.nameOf(root)} \u00d7`;
+    if (root >= 0) byId("scope").textContent = `only below #${run.num[root]} ${visible(run.nameOf(root))} \u00d7`;
     entry.view ??= new entry.View(this, entry.element);
     entry.view.draw();
     this.search.tell();

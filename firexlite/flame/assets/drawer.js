@@ -8,13 +8,13 @@ class Drawer {
     const { run } = this, state = run.stateOf(row), notes = run.notesOf(row).filter((note) => note !== state).join(", ");
     const took = run.start[row] < 0 ? "did not run" : `${duration(run.runtime[row])}, started at ${duration(run.start[row])}`;
     if (this.shown === row) return;
-    this.open(row, [el("span", { class: "num" }, `#${run.num[row]} `), run.nameOf(row)],
+    this.open(row, [el("span", { class: "num" }, `#${run.num[row]} `), visible(run.nameOf(row))],
       [el("span", { class: `state ${run.lookOf(row)}` }, state), ` ${notes} `, el("span", { class: "aside" }, took)]);
     const task = await run.detailOf(row);
     if (this.shown === row) byId("task-details").append(...this.drawSections(row, task).filter(Boolean));
   }
 
-  showMissing(task) { this.open(-1, [`There is no task #${task} in this run`], []); }
+  showMissing(task) { this.open(-1, [`There is no task #${visible(task)} in this run`], []); }
 
   // Whoever opens it by a key goes on in it, and comes back when it closes; a pointer leaves the keys where they are.
   open(row, title, said) {
