@@ -44,7 +44,6 @@ HELD_BY: dict[int, tuple[str, ...]] = {
     13: (f"{OWN}::test_an_unfinished_run_is_a_snapshot_that_stands_still", f"{OWN}::test_the_report_of_the_ended_run_is_none"),
     14: ("test_flame_page.py::test_the_failure_panel_names_the_root_cause_first",
          "test_flame_overview.py::test_failures_are_told_by_kind_the_first_in_time_before_the_others",
-         "test_flame_overview.py::test_one_line_of_code_that_failed_with_many_messages_is_one_cause",
          "test_flame_page.py::test_failures_alike_are_told_once",
          f"{OWN}::test_what_failed_because_of_another_task_is_striped_and_leads_to_it"),
     15: ("test_flame_collapse.py::test_what_collapses",
