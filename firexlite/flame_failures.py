@@ -10,7 +10,7 @@ from .flame_words import exception_line
 from .states import BLOCKED, FAILED, READY, RUNNING, SUCCEEDED
 
 SHOWN_IN_FULL = 3   # groups of failures with arguments and log; the others are a line each
-SHOWN_AT_ALL = 50    # a page of 100,000 tasks is to have few elements, whatever is in view
+SHOWN_AT_ALL = 40    # a page of 100,000 tasks is to have few elements, whatever is in view
 UNDER_WAY = 3       # tasks that were cut off, in full
 DECISIONS = 3       # tasks about which a person must decide, in full
 SLOWEST = 10

@@ -1,6 +1,6 @@
 // Lines of one height, of which only those in view and a few more are elements: a tree's rows, a table's.
 
-const SPARE_LINES = 10;  // drawn above and below what is in view
+const SPARE_LINES = 4;  // drawn above and below what is in view
 const PRINTED_LINES = 500;
 const PAGE_LINES = 25;   // of PageUp and PageDown
 
