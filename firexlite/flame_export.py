@@ -5,8 +5,6 @@ import errno
 import functools
 import io
 import multiprocessing
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -39,16 +37,12 @@ PAGE_LOG_BYTES = 16 * 1024  # of each task's output, in the page; other formats 
 
 def write_json(model: Mapping[str, Any], out: TextIO) -> None:
     """The whole model as one JSON object, ``schema`` first, keys in a fixed order, never cut."""
-    with tempfile.TemporaryFile("w+", encoding="ascii") as tasks:  # what stands before them counts what was taken out of them
-        before = "\n  "
-        for task in model.get("tasks") or ():
-            tasks.write(before + in_ascii(_by_keys(task, TASK_KEYS)))
-            before = ",\n  "
-        head = {"schema": SCHEMA, **{key: value for key, value in model.items() if key not in ("run", "tasks")}}
-        head["run"] = _by_keys(model.get("run") or {}, RUN_KEYS)
-        out.write("{\n" + "".join(f" {in_ascii(key)}: {in_ascii(value)},\n" for key, value in head.items()) + ' "tasks": [')
-        tasks.seek(0)
-        shutil.copyfileobj(tasks, out)
+    # What stands before the tasks counts what was taken out of them. No file is made for that: reading writes nothing.
+    tasks = [in_ascii(_by_keys(task, TASK_KEYS)) for task in model.get("tasks") or ()]
+    head = {"schema": SCHEMA, **{key: value for key, value in model.items() if key not in ("run", "tasks")}}
+    head["run"] = _by_keys(model.get("run") or {}, RUN_KEYS)
+    out.write("{\n" + "".join(f" {in_ascii(key)}: {in_ascii(value)},\n" for key, value in head.items()) + ' "tasks": [')
+    out.write("\n  " + ",\n  ".join(tasks) if tasks else "")
     out.write("\n ]\n}")
 
 

@@ -38,6 +38,8 @@ def wait_for_file(path):
     while not os.path.exists(path):
         time.sleep(0.01)
 """
+# Who starts the tests in the background may have SIGINT ignored, and all that they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 LIMIT_S = 60  # for any command, unless a test says otherwise
 
 

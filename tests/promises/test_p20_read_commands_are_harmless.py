@@ -117,7 +117,7 @@ def test_a_killed_run_is_shown_from_where_this_user_cannot_write(killed_run: Run
     ended = looks_at(run, warm, env={"FIREXLITE_HOME": str(shared / "home"), "TMPDIR": tempfile.gettempdir()}, uid=STRANGER)
 
     assert (ended["flame {id}"].code, ended["flame {id}"].err) == (0, "")
-    assert '"state": "running"' in ended["flame --json {id}"].out
+    assert '"state":"running"' in ended["flame --json {id}"].out
     assert "1 of 2 succeeded" in ended["runs"].out
     assert ended["doctor {id}"].err.startswith(f"firexlite: {run.path} belongs to root; ")  # and is only to be looked at
     assert "whole (quick_check)" in ended["doctor {id}"].out
