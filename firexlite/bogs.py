@@ -27,7 +27,7 @@ class Bogs:
 
     def __init__(self, services: Mapping[str, ServiceRecord], is_portable: bool) -> None:
         self._portable = portable if is_portable else lambda value: value
-        self._read = json.JSONDecoder(parse_int=integer if is_portable else int).decode
+        self._decode = json.JSONDecoder(parse_int=integer if is_portable else int).raw_decode  # what we wrote begins at once
         self._services = services
         self._takers = {name: _Taker(service.parameters) for name, service in services.items()}
         self._flow: dict[str, Any] = {}
@@ -46,11 +46,11 @@ class Bogs:
                 or (result_text and _is_marked(result_text)) or (taker and taker.has_references)):
             self._is_marked = True
             return self._follow_with_care(task)
-        read = self._read
-        supplied: dict[str, Any] = {**self._flow, **read(arguments)}
+        decode = self._decode
+        supplied: dict[str, Any] = {**self._flow, **decode(arguments)[0]}
         if changes:
-            supplied.update(read(changes))
-        result = read(result_text) if result_text else None
+            supplied.update(decode(changes)[0])
+        result = decode(result_text)[0] if result_text else None
         if task.num != task.last:
             self._flow = {**supplied, **result} if result else supplied
         if not task.attempt or taker is None or not taker.can_be_called_with(supplied) or _was_not_converted(task):

@@ -32,7 +32,7 @@ FOLLOWING = IN_COLUMNS | {"started", "runtime", "queue", "self"}  # from the sta
 FOLLOWING_ATTEMPT = frozenset(("started", "ended", "state"))
 CHUNK_TASKS = 512
 CHUNK_CHARS = 256 * 1024
-LEVEL = 6             # of compression
+LEVEL = 5             # of compression
 
 Task = Mapping[str, Any]
 Bar = tuple[int, int, float, float]
