@@ -13,7 +13,6 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
-    "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
     "uid", "recorded", "signatures", "files", "codec_errors", "last_words", "codec_standard", "pickled", "codec",
     "soundness", "results", "converters", "binding", "schema", "claims", "journal_file", "journal", "waiting", "once",
     "deadlocks", "limits", "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs",
