@@ -84,7 +84,7 @@ def export(directory: RunDirectory, out: TextIO, settings: Settings) -> None:
         if len(parts) == 1:
             write_page(model, out, settings.most_bytes, settings.live)
         else:
-            write_sheet(model, _gathered_together(parts, settings), out, settings.live)
+            write_sheet(model, _gathered_together(parts, model["run"], settings), out, settings.live)
 
 
 def write_report(directory: RunDirectory, path: Path, settings: Settings) -> None:
@@ -111,21 +111,20 @@ def _model(history: History, settings: Settings, log_bytes: int | None) -> dict[
     return streamed_model(history, log_bytes, settings.moment_s, redaction=settings.redaction)
 
 
-def _gathered_together(parts: Sequence[Stretch], settings: Settings) -> Sheet:
+def _gathered_together(parts: Sequence[Stretch], run: Mapping[str, Any], settings: Settings) -> Sheet:
     """What the page says of all stretches of a run, each of which one of the processes goes along."""
-    gather = functools.partial(_sheet_of, most_bytes=settings.most_bytes // len(parts))
+    gather = functools.partial(_sheet_of, run=run, most_bytes=settings.most_bytes // len(parts))
     if settings.processes == 1:
         return functools.reduce(Sheet.extend, map(gather, parts))
     with ProcessPoolExecutor(settings.processes, mp_context=multiprocessing.get_context("fork")) as others:
         return functools.reduce(Sheet.extend, others.map(gather, parts))
 
 
-def _sheet_of(part: Stretch, most_bytes: int) -> Sheet:
+def _sheet_of(part: Stretch, run: Mapping[str, Any], most_bytes: int) -> Sheet:
     with History(RunDirectory(part.directory)) as history, history.snapshot():
-        model = part.model(history)
-        sheet, before = Sheet(model["run"], model["generated_at"], part.first - 1, most_bytes), model["run"]["redacted"]
-        sheet.gather(model["tasks"])
-        sheet.redacted = model["run"]["redacted"] - before
+        model = part.model(history, run)
+        sheet = Sheet(run, model["generated_at"], part.first - 1, most_bytes).gather(model["tasks"])
+        sheet.redacted = model["run"]["redacted"]
         return sheet
 
 

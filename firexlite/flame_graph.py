@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,14 @@ class Stretch:
     now_s: float
     redaction: Redaction
 
-    def model(self, history: History) -> dict[str, Any]:
-        """As `streamed_model`, with the tasks of this stretch."""
+    def model(self, history: History, run: Mapping[str, Any]) -> dict[str, Any]:
+        """As `streamed_model`, with the tasks of this stretch.
+
+        run: as the whole model has it. In this one, ``redacted`` counts what was taken out of these tasks alone.
+        """
         builder = _Builder(history, self.now_s, self.log_bytes, True, self.redaction)
-        return {"run": builder.run(), "generated_at": self.now_s, "tasks": builder.tasks(self.first, self.last)}
+        builder.shown_run = {**run}
+        return {"run": builder.shown_run, "generated_at": self.now_s, "tasks": builder.tasks(self.first, self.last)}
 
 
 def stretches(history: History, log_bytes: int | None, now_s: float, redaction: Redaction) -> list[Stretch]:
