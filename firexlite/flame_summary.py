@@ -5,7 +5,7 @@ It is all that a reader sees where scripts are forbidden, and the first thing pa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .flame_failures import DECISIONS, SHOWN_AT_ALL, SHOWN_IN_FULL, Failures, Group
 from .flame_words import command, duration, exception_line, in_words, log_lines, moment, quoted_code, short, span, text
@@ -340,19 +340,3 @@ def _traceback(task: Task) -> str:
 def _log_tail(task: Task) -> str:
     lines = log_lines(task)[-LOG_LINES:]
     return f'<div class="tail"><h4>last output</h4><pre><span>{text(chr(10).join(lines))}</span></pre></div>\n' if lines else ""
-
-
-def callers(tasks: Mapping[object, tuple[object, str]]) -> Above:
-    """A function ``above`` over ``{num: (num of who enqueued it, name)}``."""
-    def above(num: object) -> list[tuple[object, str]]:
-        return list(reversed(list(_upwards(tasks, num))))
-    return above
-
-
-def _upwards(tasks: Mapping[object, tuple[object, str]], num: object) -> Iterator[tuple[object, str]]:
-    passed = {num}
-    caller = tasks.get(num, (None, ""))[0]
-    while caller in tasks and caller not in passed:
-        passed.add(caller)
-        yield caller, tasks[caller][1]
-        caller = tasks[caller][0]

@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from firexlite.flame_columns import Columns
 from firexlite.flame_failures import SHOWN_AT_ALL, SHOWN_IN_FULL, UNDER_WAY, failures_of
-from firexlite.flame_summary import IN_SIGHT, callers, summary
+from firexlite.flame_summary import IN_SIGHT, summary
 from firexlite.flame_words import exception_line, in_words, quoted_code, span
 
 START = 1_795_500_000.0
@@ -32,7 +33,10 @@ def told(*tasks: dict, **run: object) -> str:
     for one in tasks:
         failures.add(one)
     counts = Counter(one["state"] for one in tasks)
-    return summary(run, counts, failures, START + 10, callers({one["num"]: (one["enqueued_by"], one["name"]) for one in tasks}))
+    columns = Columns(run, START + 10)
+    for one in tasks:
+        columns.add({"parent": one["enqueued_by"], **one})
+    return summary(run, counts, failures, START + 10, columns.above)
 
 
 class Reader(HTMLParser):
