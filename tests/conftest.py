@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from browser import Browser
 from journals import opened, submit
 
 from firexlite import host
@@ -195,3 +196,10 @@ def new_run(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
             return journal
 
         yield make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one, which the tests of a file share."""
+    with Browser() as browser:
+        yield browser

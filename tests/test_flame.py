@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import pytest
-from browser import Browser
 from conftest import kill_all, states, wait_until
 
 HOSTILE = """
@@ -20,12 +19,6 @@ def top(self):
     self.wait_for_children()
     return [promise.result["text"] for promise in promises]
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
 
 
 def test_the_page_of_a_run_shows_every_task_and_runs_nothing_of_its_data(firexlite, plugin, browser):

@@ -97,12 +97,6 @@ def test_each_of_the_thirty_is_held_by_tests_that_exist():
         assert test in functions, f"{name} has no {test}"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
 @pytest.fixture
 def opened(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """A maker of pages, of a model or of a file: ``opened(model, fragment="#/tree")``; no page may complain."""

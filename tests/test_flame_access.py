@@ -9,7 +9,6 @@ import zlib
 from pathlib import Path
 
 import pytest
-from browser import Browser
 from test_flame_page import START, failing_run, model, task
 
 from firexlite.flame_export import render_html
@@ -71,12 +70,6 @@ FOCUSED = """(() => {
     const { activeElement } = document;
     return activeElement.id || activeElement.className || activeElement.tagName + " " + activeElement.textContent.slice(0, 20);
 })()"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
 
 
 @pytest.fixture

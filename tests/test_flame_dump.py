@@ -147,12 +147,6 @@ def peer() -> Peer:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     """The model of a run that was killed with tasks in every state."""
     place = tmp_path_factory.mktemp("killed")

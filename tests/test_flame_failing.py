@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser
 from conftest import Command
 from failing_runs import AS_ROOT, RUNS, page_of
 
@@ -62,12 +61,6 @@ def no_small_disk() -> str:
                               timeout=20).stderr
     except OSError as error:
         return str(error)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module", params=RUNS)

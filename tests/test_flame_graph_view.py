@@ -41,12 +41,6 @@ def alike(size: int, failed: tuple[int, ...] = ()) -> dict:
         for num in range(2, size + 2)))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
 @pytest.fixture
 def graph(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """A maker of pages that show the graph; none may complain."""

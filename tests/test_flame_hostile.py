@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 
 import pytest
-from browser import Browser, Page
+from browser import Page
 from hostile import PAYLOADS, as_shown, hostile_run, texts_of
 
 from firexlite.flame_export import render_html, render_json
@@ -79,12 +78,6 @@ def page_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("hostile") / "flame.html"
     path.write_text(render_html(hostile_run()), encoding="ascii")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from browser import Browser, Page
+from browser import Page
 from conftest import NOTE, Command, Finished, kill_all, states, wait_until
 
 from firexlite import host, watcher
@@ -367,12 +367,6 @@ def served_by(command: Command, run: RunDirectory, *words: str) -> Served:
 @pytest.fixture
 def serve(firexlite: Command) -> Callable[..., Served]:
     return lambda run, *words: served_by(firexlite, run, *words)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
 
 
 def state_shown(page: Page, state: str) -> None:

@@ -7,17 +7,11 @@ import math
 from itertools import pairwise
 
 import pytest
-from browser import Browser, Page
+from browser import Page
 from simulated import Simulation
 from test_flame_page import START, failing_run, index_of, many, model, task
 
 from firexlite.flame_export import render_html
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -74,12 +74,6 @@ def many(size: int) -> dict:
     return model(*(task(num, f"service_{num % 40}", parent=caller, enqueued_by=caller) for num, caller in callers))
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
-
-
 @pytest.fixture
 def opened(browser, tmp_path):
     """A maker of pages: ``opened(model)``, at its tree; whatever they do, no page may complain or ask the network."""

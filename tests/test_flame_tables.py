@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from browser import Browser
 from conftest import wait_until
 from hostile import hostile_run
 from test_flame_page import START, failing_run, many, model, task
@@ -15,12 +14,6 @@ from firexlite.flame_about import NOTHING
 from firexlite.flame_export import TASK_KEYS, render_html
 
 FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as browser:
-        yield browser
 
 
 @pytest.fixture
