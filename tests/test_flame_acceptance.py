@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -342,8 +343,9 @@ def test_a_sleep_is_drawn_as_one_however_short(opened, lives):
 
     for name, kind in (("dozes", "asleep"), ("sleeps", "asleep"), ("suite", "waited"), ("outer", "waited")):
         task = report.task(name)
-        begins = task["started"] - zero
-        page.evaluate(f"location.hash = '#/tree?t={begins}-{begins + task['runtime']}'")  # near enough to see it, however short
+        begins, ends = next((since - zero, until - zero) for (state, since), (_, until) in pairwise(task["states"])
+                            if state == "blocked")
+        page.evaluate(f"location.hash = '#/tree?t={begins:.6f}-{ends:.6f}'")  # near enough to see it, however short
         page.wait_for(f"""{BARS}.some(([num, , bars]) =>
             num === {task["num"]} && bars.some(([name]) => name.startsWith("{kind}")))""")
         [bars] = [bars for num, _, bars in page.evaluate(BARS) if num == task["num"]]
