@@ -31,8 +31,9 @@ Self = TypeVar("Self", bound="JournalFile")
 FULL_WAIT_S = 60.0  # how long a full disk is waited for
 FULL_LOOK_S = 1.0   # how often it is tried then
 
-# How large, in bytes, the write-ahead log may grow, and how many ms readers are then waited for; the worst first.
-_TRIM = ((64 << 20, 5000), (40 << 20, 1000), (24 << 20, 100))
+# How large, in bytes, the write-ahead log may grow, and how many s readers are then waited for; the worst first.
+_TRIM = ((64 << 20, 5.0), (40 << 20, 1.0), (24 << 20, 0.1))
+_TRY_MS = 20  # of them at a time
 
 # To and from WAL mode SQLite rewrites the file's header, in its first sector, which a disk writes as a whole. A rollback
 # journal beside it would be no help, and if a kill left it there no reader could open the run.
@@ -275,24 +276,27 @@ class JournalFile:
     def trim(self) -> None:
         """Begin the write-ahead log anew where readers, one overlapping the other, have kept SQLite from doing so.
 
-        Nobody writes meanwhile, so readers that come now find all in the database itself and are no hindrance.
+        Nobody writes meanwhile, so readers that come now find all in the database itself and are no hindrance. SQLite is asked
+        again and again, since it waits for a reader's mark as it stood at first, which others may share meanwhile.
         """
         try:
             size = os.stat(f"{self.directory.journal}-wal").st_size
         except FileNotFoundError:
             return
-        wait_ms = next((wait_ms for bytes_, wait_ms in _TRIM if size > bytes_), None)
-        if wait_ms is None:
+        wait_s = next((wait_s for bytes_, wait_s in _TRIM if size > bytes_), None)
+        if wait_s is None:
             return
+        give_up = time.monotonic() + wait_s
         with self.reading():
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
-                self.execute(f"PRAGMA busy_timeout = {wait_ms}")
-                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                self.execute("PRAGMA busy_timeout = 1000")
+                self.execute(f"PRAGMA busy_timeout = {_TRY_MS}")
+                while self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] and time.monotonic() < give_up:
+                    pass
             except schema.ERRORS as error:
                 found = self._unusable(error)
                 if isinstance(found, StorageFailure) and not isinstance(found, DiskFull):
                     raise found from error
             finally:
+                self.execute("PRAGMA busy_timeout = 1000")
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)

@@ -1,6 +1,7 @@
 """A journal of one process, for tests: a run made of a few words, a bell that remembers, and short ways to look."""
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -130,3 +131,15 @@ def turn_clock(journal: Journal, to: float) -> None:
 
 def error_after(deaths: int, unsure: bool = False) -> str:
     return json.dumps(f"died {deaths} times")
+
+
+def is_locked(run: RunDirectory) -> bool:
+    """Whether somebody holds the write lock of a run."""
+    fd = os.open(run.write_lock, os.O_RDWR)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

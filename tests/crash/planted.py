@@ -943,6 +943,12 @@ _in("journal_file.py",
      '        self.execute("PRAGMA trusted_schema = OFF")\n', "", only(RULES, "without_trust")),
     ("the log of a journal never gives space back",
      '        self.execute("PRAGMA journal_size_limit = 16777216")\n', "", only(RULES, "gives_space_back")),
+    ("readers who share a mark are waited for in vain",
+     '                while self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] and time.monotonic() < give_up:\n'
+     '                    pass\n',
+     '                self.execute("PRAGMA busy_timeout = 5000")\n'
+     '                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")\n',
+     only(RULES, "share_a_mark")),
     ("a log that was trimmed leaves its patience behind",
      '                self.execute("PRAGMA busy_timeout = 1000")\n', "", only(RULES, "trimmed")),
     )

@@ -29,6 +29,7 @@ from journals import (
     column,
     enqueue,
     error_after,
+    is_locked,
     moves,
     new_tasks,
     opened,
@@ -244,17 +245,6 @@ def test_a_body_that_must_not_run_twice_begins_when_its_claim_is_sure(firexlite,
 
 # --- one transaction, alone ---------------------------------------------------------------------------------------------
 
-def is_locked(run: RunDirectory) -> bool:
-    fd = os.open(run.write_lock, os.O_RDWR)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
-
-
 class Witness(Chimes):
     """Notes for each call of the bell whether the write lock was held, and how many events others could read."""
 
@@ -301,7 +291,7 @@ WRITES = {
 
 @pytest.mark.parametrize("write", WRITES)
 def test_each_statement_that_writes_is_alone(write, new_run, monkeypatch):
-    monkeypatch.setattr(journal_file, "_TRIM", ((0, 10),))
+    monkeypatch.setattr(journal_file, "_TRIM", ((0, 0.01),))
     journal = new_run("one", "two", slots=2)
     seen: list[tuple[str, bool]] = []
     journal.db.connection().set_trace_callback(lambda sql: seen.append((sql.split()[0], is_locked(journal.directory))))

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import sqlite3
+import threading
+import time
 
 import peewee
 import pytest
-from conftest import FIXTURES
+from conftest import FIXTURES, wait_until
 from journals import (
     BROKEN,
     MAIN,
@@ -19,6 +21,7 @@ from journals import (
     column,
     enqueue,
     error_after,
+    is_locked,
     run_directory,
     settle,
     states,
@@ -472,13 +475,44 @@ def test_the_log_of_a_journal_gives_space_back_when_it_begins_anew(new_run):
 
 
 def test_after_the_log_was_trimmed_a_lock_is_waited_for_as_long_as_before(new_run, monkeypatch):
-    monkeypatch.setattr(journal_file, "_TRIM", ((0, 10),))
+    monkeypatch.setattr(journal_file, "_TRIM", ((0, 0.01),))
     journal = new_run("one")
     before = journal.execute("PRAGMA busy_timeout")
 
     journal.trim()
 
     assert journal.execute("PRAGMA busy_timeout") == before == [(1000,)]
+
+
+def test_the_log_is_trimmed_though_readers_who_overlap_share_a_mark(new_run, monkeypatch):
+    monkeypatch.setattr(journal_file, "_TRIM", ((0, 5.0),))
+    journal = new_run("one", "two")
+    readers = [sqlite3.connect(journal.directory.journal, isolation_level=None) for _ in range(2)]
+
+    def look(reader: sqlite3.Connection) -> None:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM task").fetchall()
+
+    look(readers[0])
+    claimed(journal)  # so that the first reader's mark is an old one
+    trimming = threading.Thread(target=journal.trim)
+    began = time.monotonic()
+    trimming.start()
+    wait_until(lambda: is_locked(journal.directory), what="trim")
+    time.sleep(0.005)  # no condition tells that SQLite waits; if it does not yet, the test only holds less
+    readers[0].execute("COMMIT")
+    look(readers[1])
+    while trimming.is_alive():  # there always is a reader
+        for one, other in (readers, readers[::-1]):
+            look(one)
+            time.sleep(0.01)
+            other.execute("COMMIT")
+    lasted_s = time.monotonic() - began
+
+    assert os.stat(f"{journal.directory.journal}-wal").st_size == 0
+    assert lasted_s < 4
+    for reader in readers:
+        reader.close()
 
 
 def test_who_found_no_room_as_he_connected_writes_when_there_is(new_run):
