@@ -4,13 +4,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import select
 import signal
 import time
 from collections.abc import Collection, Iterator
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
-OF_OTHERS_S = 0.5  # that processes of another user, as `sudo` makes them, have to end when all around them has ended
+OF_OTHERS_S = 0.5  # that processes which cannot be killed, as another user's, have to end when all around them has ended
 
 
 @functools.cache
@@ -138,11 +139,20 @@ def pidfd(pid: int) -> int | None:
 
 
 def kill_session(leader: int) -> None:
-    """SIGKILL what lives below this process in the session of a process that has ended: what that has left to us."""
+    """SIGKILL what lives below this process in the session of a process that has ended: what that has left to us.
+
+    Returns when it is gone, or after `OF_OTHERS_S`.
+    """
+    give_up = time.monotonic() + OF_OTHERS_S
+    doomed = []
     for pid in list(descendants(os.getpid())):
         with contextlib.suppress(OSError):
             if os.getsid(pid) == leader:
+                doomed.append(pidfd(pid))
                 os.kill(pid, signal.SIGKILL)
+    for ended in filter(None, doomed):
+        select.select([ended], [], [], max(0.0, give_up - time.monotonic()))
+        os.close(ended)
 
 
 def punch_hole(fd: int, start: int, length: int) -> bool:
