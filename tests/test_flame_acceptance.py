@@ -339,13 +339,16 @@ def test_every_kind_of_time_is_told_of_the_task_that_spent_it(lives):
 
 def test_a_sleep_is_drawn_as_one_however_short(opened, lives):
     report, zero = lives["whole"], lives["whole"].data["run"]["started"]
+    fell = report.data["run"]["incarnations"][0]["ended"]
     page = opened(report.page)
 
     for name, kind in (("dozes", "asleep"), ("sleeps", "asleep"), ("suite", "waited"), ("outer", "waited")):
         task = report.task(name)
-        begins, ends = next((since - zero, until - zero) for (state, since), (_, until) in pairwise(task["states"])
-                            if state == "blocked")
-        page.evaluate(f"location.hash = '#/tree?t={begins:.6f}-{ends:.6f}'")  # near enough to see it, however short
+        begins, ends = next((since, until) for (state, since), (_, until) in pairwise(task["states"]) if state == "blocked")
+        if begins < fell:
+            ends = min(ends, fell)  # how long the run then lay dead is no part of the wait
+        # Near enough to see it, however short.
+        page.evaluate(f"location.hash = '#/tree?t={begins - zero:.6f}-{ends - zero:.6f}'")
         page.wait_for(f"""{BARS}.some(([num, , bars]) =>
             num === {task["num"]} && bars.some(([name]) => name.startsWith("{kind}")))""")
         [bars] = [bars for num, _, bars in page.evaluate(BARS) if num == task["num"]]
