@@ -10,6 +10,7 @@ import pytest
 from conftest import FIXTURES, Command, kill_all, query
 
 ROUNDS, SHARDS = 50, 10
+QUICK = 3  # shards for `./dev test`; the others are for `./dev large`
 SUBMIT = ("submit", "--plugins", FIXTURES / "sixty.py", "--chain", "plan,assemble,pack,ship", "--workers", "2")
 
 
@@ -40,7 +41,7 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("shard", range(SHARDS))
+@pytest.mark.parametrize("shard", [pytest.param(n, marks=[pytest.mark.long] * (n >= QUICK)) for n in range(SHARDS)])
 def test_a_run_killed_at_random_moments_ends_as_if_undisturbed(shard, tmp_path, undisturbed):
     for seed in range(shard, ROUNDS, SHARDS):
         folder = tmp_path / str(seed)

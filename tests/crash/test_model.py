@@ -18,6 +18,7 @@ def test_the_journal_and_its_model_stay_the_same():
     run_state_machine_as_test(JournalAndModel, settings=QUICK)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("module", "name", "old", "new"), [
     (journal, "_NEXT", "ORDER BY priority, depth DESC, id", "ORDER BY priority, id"),
     (journal, "_FAIL", "IN ('running', 'blocked')", "= 'running'"),

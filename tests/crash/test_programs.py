@@ -25,13 +25,14 @@ def job(told: str, wanted: int, seed: int) -> Tally:
 
 
 @pytest.mark.timeout(300)
-def test_random_programs_that_are_killed_one_to_five_times_end_as_if_undisturbed():
-    tally = job("programs", wanted=72, seed=1)
+@pytest.mark.parametrize(("seed", "wanted"), [(1, 24), pytest.param(2, 72, marks=pytest.mark.long)])
+def test_random_programs_that_are_killed_one_to_five_times_end_as_if_undisturbed(seed, wanted):
+    tally = job("programs", wanted, seed)
 
     assert tally.is_clean, "\n\n".join(tally.failures)
-    assert tally.trials == 72
-    assert {"settle written by all", "settle committed by all"} & tally.points
-    assert len(tally.points) > 60
+    assert tally.trials == wanted
+    assert any(point.startswith("settle ") for point in tally.points)
+    assert len(tally.points) > wanted / 2
 
 
 @pytest.mark.timeout(300)
@@ -54,8 +55,9 @@ def test_small_programs_that_are_killed_at_any_moment_end_as_if_undisturbed():
 
 
 @pytest.mark.timeout(300)
-def test_programs_that_wait_try_again_and_share_end_as_if_undisturbed_though_killed_at_any_moment():
-    wanted = 4 * len(list(programs.patient_programs()))
+@pytest.mark.parametrize("of_each", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_programs_that_wait_try_again_and_share_end_as_if_undisturbed_though_killed_at_any_moment(of_each):
+    wanted = of_each * len(list(programs.patient_programs()))
 
     tally = job("patient programs", wanted, seed=1)
 
