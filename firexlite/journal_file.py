@@ -31,9 +31,11 @@ Self = TypeVar("Self", bound="JournalFile")
 FULL_WAIT_S = 60.0  # how long a full disk is waited for
 FULL_LOOK_S = 1.0   # how often it is tried then
 
-# How large, in bytes, the write-ahead log may grow, and how many s readers are then waited for; the worst first.
-_TRIM = ((64 << 20, 5.0), (40 << 20, 1.0), (24 << 20, 0.1))
-_TRY_MS = 20  # of them at a time
+LOG_KEPT = 16 << 20     # bytes that the file of the write-ahead log keeps at most as it begins anew
+LOG_TRIMMED = 32 << 20  # bytes from which on it is made to begin anew
+LOG_GROWS_S = 0.2       # how often it is looked at while it grows
+_READERS_S = 5.0        # how long readers are waited for so that it can begin anew,
+_TRY_MS = 20            # so many ms at a time
 
 # To and from WAL mode SQLite rewrites the file's header, in its first sector, which a disk writes as a whole. A rollback
 # journal beside it would be no help, and if a kill left it there no reader could open the run.
@@ -133,7 +135,7 @@ class JournalFile:
             self.execute("PRAGMA journal_mode = WAL")
         if not is_new and schema.version(self.db) < schema.SCHEMA:
             self._migrate()
-        self.execute("PRAGMA journal_size_limit = 16777216")
+        self.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
 
     def _migrate(self) -> None:
         """Bring a journal of an older firexlite to the present schema; as it was it stays beside it, for that firexlite."""
@@ -274,19 +276,13 @@ class JournalFile:
             return True
 
     def trim(self) -> None:
-        """Begin the write-ahead log anew where readers, one overlapping the other, have kept SQLite from doing so.
+        """Begin the write-ahead log anew where readers, one overlapping the other, keep SQLite from doing so by itself.
 
-        Nobody writes meanwhile, so readers that come now find all in the database itself and are no hindrance. SQLite is asked
-        again and again, since it waits for a reader's mark as it stood at first, which others may share meanwhile.
+        Nobody writes meanwhile, so those that come now find all in the database itself and are no hindrance. SQLite is asked
+        again and again, since it waits for a reader's mark as it stood at first, which others may share meanwhile. A reader
+        that stays is waited for in vain.
         """
-        try:
-            size = os.stat(f"{self.directory.journal}-wal").st_size
-        except FileNotFoundError:
-            return
-        wait_s = next((wait_s for bytes_, wait_s in _TRIM if size > bytes_), None)
-        if wait_s is None:
-            return
-        give_up = time.monotonic() + wait_s
+        give_up = time.monotonic() + _READERS_S
         with self.reading():
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
             try:
@@ -300,3 +296,31 @@ class JournalFile:
             finally:
                 self.execute("PRAGMA busy_timeout = 1000")
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def log_size(self) -> int:
+        """Bytes of the write-ahead log."""
+        try:
+            return os.stat(f"{self.directory.journal}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+
+class LogWatch:
+    """How long the write-ahead log has become, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._size, self._trim_above = -1, LOG_TRIMMED
+
+    def look(self, journal: JournalFile) -> float | None:
+        """Keep it short. Returns in how many s to look again if it has changed; else None."""
+        size = journal.log_size()
+        has_changed = size != self._size
+        if size > self._trim_above:
+            journal.trim()
+            size = journal.log_size()
+        if size > self._trim_above:  # somebody reads on: it may grow as much again before all wait for that again
+            self._trim_above = size + LOG_TRIMMED
+        elif size <= LOG_TRIMMED:
+            self._trim_above = LOG_TRIMMED
+        self._size = size
+        return LOG_GROWS_S if has_changed else None

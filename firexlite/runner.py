@@ -26,7 +26,7 @@ from .errors import BadInput, DiskFull, RunWaits, StorageFailure, Superseded, Wo
 from .home import storage
 from .incarnation import Incarnation
 from .journal import Journal
-from .journal_file import wait_for_space
+from .journal_file import LogWatch, wait_for_space
 from .limits import expire, expire_run
 from .logs import read_stretch
 from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
@@ -61,6 +61,7 @@ class Runner:
         self.is_quiet = self.has_refused = self.waits = False
         self.held_to: dict[tuple[int, bool], tuple[int, int]] = {}  # (worker, is hard) -> attempt that was held to that limit
         limit = incarnation.soft_time_limit
+        self.log_watch = LogWatch()
         self.run_is_over_at = math.inf if limit is None else time.monotonic() + limit
 
     def supervise(self) -> int:
@@ -169,12 +170,12 @@ class Runner:
         with self._journal() as journal:
             outlook = journal.look(list(self.workers.values()), come_due)
             self._mark_revoked_from_outside(journal)
-            journal.trim()
+            log_grows_s = self.log_watch.look(journal)
         self.waits = outlook.waits
         is_near = outlook.next_due_s is not None and outlook.next_due_s < LINGER_S
         may_end = self.ends_when_waiting and not is_near and not outlook.keeps_process
         self.is_quiet = outlook.is_quiet and (not outlook.waits or may_end)
-        self.next_look = time.monotonic() + min(TICK_S, TICK_S if outlook.next_due_s is None else outlook.next_due_s)
+        self.next_look = time.monotonic() + min(soon for soon in (TICK_S, outlook.next_due_s, log_grows_s) if soon is not None)
 
     def _mark_revoked_from_outside(self, journal: Journal) -> None:
         """Another command may have revoked what workers are at; it cannot write on the board."""

@@ -942,13 +942,17 @@ _in("journal_file.py",
     ("what the schema of a journal calls is trusted",
      '        self.execute("PRAGMA trusted_schema = OFF")\n', "", only(RULES, "without_trust")),
     ("the log of a journal never gives space back",
-     '        self.execute("PRAGMA journal_size_limit = 16777216")\n', "", only(RULES, "gives_space_back")),
+     '        self.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")\n', "", only(RULES, "gives_space_back")),
     ("readers who share a mark are waited for in vain",
      '                while self.execute("PRAGMA wal_checkpoint(TRUNCATE)")[0][0] and time.monotonic() < give_up:\n'
      '                    pass\n',
      '                self.execute("PRAGMA busy_timeout = 5000")\n'
      '                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")\n',
      only(RULES, "share_a_mark")),
+    ("all wait at once again for a reader that stays",
+     "            self._trim_above = size + LOG_TRIMMED\n", "            pass\n", only(RULES, "stays_all_wait_once")),
+    ("a log that grows is looked at as seldom as ever",
+     "        return LOG_GROWS_S if has_changed else None\n", "        return None\n", only(RULES, "log_that_grows")),
     ("a log that was trimmed leaves its patience behind",
      '                self.execute("PRAGMA busy_timeout = 1000")\n', "", only(RULES, "trimmed")),
     )

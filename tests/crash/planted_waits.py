@@ -331,7 +331,7 @@ _in("runner.py",
     ("what was cancelled from outside is not interrupted", "            self._mark_revoked_from_outside(journal)\n", "",
      only("tests/compat/test_revoking.py", "c68 or called_off")),
     ("times are seen at the next tick",
-     "min(TICK_S, TICK_S if outlook.next_due_s is None else outlook.next_due_s)", "TICK_S", only(SHARED_RULES, "next_time")),
+     "(TICK_S, outlook.next_due_s, log_grows_s)", "(TICK_S,)", only(SHARED_RULES, "next_time")),
     )
 _in("worker.py",
     ("the runner is not told of a limit that is near", '            self.address.send(RUNNER, b"limit")\n',

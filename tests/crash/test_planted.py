@@ -291,7 +291,6 @@ WRITES = {
 
 @pytest.mark.parametrize("write", WRITES)
 def test_each_statement_that_writes_is_alone(write, new_run, monkeypatch):
-    monkeypatch.setattr(journal_file, "_TRIM", ((0, 0.01),))
     journal = new_run("one", "two", slots=2)
     seen: list[tuple[str, bool]] = []
     journal.db.connection().set_trace_callback(lambda sql: seen.append((sql.split()[0], is_locked(journal.directory))))

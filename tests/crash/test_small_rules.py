@@ -474,8 +474,7 @@ def test_the_log_of_a_journal_gives_space_back_when_it_begins_anew(new_run):
     assert new_run("one").execute("PRAGMA journal_size_limit") == [(16 << 20,)]
 
 
-def test_after_the_log_was_trimmed_a_lock_is_waited_for_as_long_as_before(new_run, monkeypatch):
-    monkeypatch.setattr(journal_file, "_TRIM", ((0, 0.01),))
+def test_after_the_log_was_trimmed_a_lock_is_waited_for_as_long_as_before(new_run):
     journal = new_run("one")
     before = journal.execute("PRAGMA busy_timeout")
 
@@ -484,8 +483,7 @@ def test_after_the_log_was_trimmed_a_lock_is_waited_for_as_long_as_before(new_ru
     assert journal.execute("PRAGMA busy_timeout") == before == [(1000,)]
 
 
-def test_the_log_is_trimmed_though_readers_who_overlap_share_a_mark(new_run, monkeypatch):
-    monkeypatch.setattr(journal_file, "_TRIM", ((0, 5.0),))
+def test_the_log_is_trimmed_though_readers_who_overlap_share_a_mark(new_run):
     journal = new_run("one", "two")
     readers = [sqlite3.connect(journal.directory.journal, isolation_level=None) for _ in range(2)]
 
@@ -513,6 +511,37 @@ def test_the_log_is_trimmed_though_readers_who_overlap_share_a_mark(new_run, mon
     assert lasted_s < 4
     for reader in readers:
         reader.close()
+
+
+def test_for_a_reader_that_stays_all_wait_once_and_then_not_before_the_log_has_grown_as_much_again(new_run, monkeypatch):
+    monkeypatch.setattr(journal_file, "_READERS_S", 0.3)
+    monkeypatch.setattr(journal_file, "LOG_TRIMMED", 0)
+    journal, watch = new_run("one", "two"), journal_file.LogWatch()
+    monkeypatch.setattr(journal_file, "LOG_TRIMMED", 1 << 20)
+    reader = sqlite3.connect(journal.directory.journal, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM task").fetchall()
+    claimed(journal)
+
+    def looks_for() -> float:
+        began = time.monotonic()
+        watch.look(journal)
+        return time.monotonic() - began
+
+    assert looks_for() >= 0.3
+    assert looks_for() < 0.2
+    reader.execute("COMMIT")
+    assert looks_for() < 0.2 and os.stat(f"{journal.directory.journal}-wal").st_size > 0  # it is short, and may be
+    reader.close()
+
+
+def test_a_log_that_grows_is_looked_at_more_often(new_run):
+    journal, watch = new_run("one", "two"), journal_file.LogWatch()
+
+    assert watch.look(journal) == journal_file.LOG_GROWS_S
+    assert watch.look(journal) is None
+    claimed(journal)
+    assert watch.look(journal) == journal_file.LOG_GROWS_S
 
 
 def test_who_found_no_room_as_he_connected_writes_when_there_is(new_run):
