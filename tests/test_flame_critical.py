@@ -198,7 +198,7 @@ def second(x):
     time.sleep(0.1)
     return x
 
-@app.task(bind=True, max_retries=1, default_retry_delay=0.1)
+@app.task(bind=True, max_retries=1, default_retry_delay=0.4)  # so that it is sure to end last
 def again(self):
     time.sleep(0.02)
     if not self.request.retries:
