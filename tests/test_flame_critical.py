@@ -54,7 +54,8 @@ def path_of(model: dict) -> list[Stretch]:
         for (state, since), _ in reversed(list(pairwise(task["states"]))):
             if since >= at:
                 continue
-            ended = [child for child in tasks.values() if child["enqueued_by"] == task["num"] and since < end_of(child) <= at]
+            ended = [child for child in tasks.values()  # a start and a runtime make no more than nearly the end
+                     if child["enqueued_by"] == task["num"] and since < end_of(child) <= at + 1e-5]
             if state == "blocked" and ended:
                 last = max(ended, key=end_of)
                 take(task, end_of(last), at, "waited")
