@@ -374,8 +374,8 @@ def test_lower_priorities_go_first(guide):
 
 def peak(tasks: list[dict]) -> int:
     """How many of these tasks ran at the same time, at the most."""
-    moments = sorted((at, change) for task in tasks
-                     for at, change in ((task["started"], 1), (task["started"] + task["runtime"], -1)))
+    moments = sorted((at, change) for task in tasks  # the sum may be a trifle more than the end, at which another begins
+                     for at, change in ((task["started"], 1), (task["started"] + task["runtime"] - 1e-5, -1)))
     return max(itertools.accumulate(change for _, change in moments))
 
 
