@@ -1,6 +1,6 @@
 // The call tree: rows of equal height, of which only those in view are elements.
 
-const SPARE_ROWS = 10;     // drawn above and below what is in view
+const SPARE_ROWS = 5;      // drawn above and below what is in view
 const PRINTED_ROWS = 500;
 
 class TreeView {
