@@ -13,7 +13,7 @@ WORK = """
 @app.task
 def slow(number=0):
     touch(f"slow {number} began")
-    wait_for_file("go")
+    wait_for_file(f"go {number}")
     note(f"slow {number} ended")
 
 @app.task
@@ -57,7 +57,7 @@ def test_c68_a_run_is_revoked_with_all_that_runs_and_all_that_waits(cancelled: F
 
 
 def test_resuming_a_revoked_run_runs_what_was_revoked(cancelled: Flow, flow: Flows) -> None:
-    (flow.folder / "go").touch()
+    (flow.folder / "go 0").touch()
 
     resumed = flow.firexlite("resume", cancelled.run.firex_id)
 
@@ -83,7 +83,7 @@ def top(self):
 
     assert cancel.code == 0, cancel.err
     wait_until(lambda: states(run).get("revoked") == 1, what="revoked task")
-    (firexlite.folder / "go").touch()
+    (firexlite.folder / "go 2").touch()
     assert process.wait(timeout=20) == 0
     assert json.loads(run.run_json.read_text())["results"]["chain_results"]["seen"] == [
         "ChainRevokedException", ["REVOKED", "SUCCESS"]]
@@ -129,7 +129,7 @@ def top(self):
     wait_for_file("slow 1 began"), wait_for_file("slow 2 began")
     self.revoke_child(promise)
     seen = [promise.state, other.ready()]
-    touch("go")
+    touch("go 2")
     self.wait_for_specific_children([other])
     return [*seen, other.state]
 """, "top", "--workers", 3)
