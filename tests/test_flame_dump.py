@@ -113,24 +113,24 @@ GREY_STRIPES = [(136, 136, 136), (136, 136, 136), (68, 68, 68), (68, 68, 68)]
 RED_STRIPES = [(136, 136, 136), (136, 136, 136), (137, 60, 60), (247, 24, 24)]
 # What each task of the run that was killed looks like: number, name, colour, whether it is chained and from a plugin, retries.
 LOOKS = [
-    (1, "RootTask", GREY_STRIPES, False, False, 0),       # running
+    (1, "RootTask", GREY_STRIPES, False, False, 0),         # running
     (2, "weigh", GREEN, False, False, 0),
-    (3, "bakery", GREY_STRIPES, True, False, 0),          # blocked
-    (4, "serve", GREY_STRIPES, True, False, 0),           # waiting
+    (3, "bakery", GREY_STRIPES, True, False, 0),            # blocked
+    (4, "serve", GREY_STRIPES, True, False, 0),             # waiting
     (5, "knead", GREEN, False, False, 0),
     (6, "rise", GREEN, True, False, 0),
-    (7, "oven", RED_STRIPES, False, False, 0),            # failed because of another
-    (8, "serve", GREY_STRIPES, True, False, 0),           # skipped
-    (9, "hesitate", GREEN, False, False, 2),
-    (10, "decorate", GREEN, False, True, 0),
-    (11, "postpone", GREY_STRIPES, False, False, 1),      # ready
-    (12, "wait_for_ever", ORANGE, False, False, 0),       # revoked
+    ("?", "oven", RED_STRIPES, False, False, 0),            # failed because of another
+    ("?", "serve", GREY_STRIPES, True, False, 0),           # skipped
+    ("?", "hesitate", GREEN, False, False, 2),
+    ("?", "decorate", GREEN, False, True, 0),
+    ("?", "postpone", GREY_STRIPES, False, False, 1),       # ready
+    ("?", "wait_for_ever", ORANGE, False, False, 0),        # revoked
     ("?", "wash", GREEN, False, False, 0),
     ("?", "heat", RED, False, False, 0),
     ("?", "decorate", GREEN, False, False, 0),
-    ("?", "hold", GREY_STRIPES, False, False, 0),         # blocked
+    ("?", "hold", GREY_STRIPES, False, False, 0),           # blocked
     ("?", "wait_for_ever", GREY_STRIPES, False, False, 0),  # running
-    ("?", "serve", GREY_STRIPES, True, False, 0),         # waiting
+    ("?", "serve", GREY_STRIPES, True, False, 0),           # waiting
     ("?", "wait_for_ever", GREY_STRIPES, False, False, 0),  # running
 ]
 EVERY_STATE = {"succeeded": 7, "failed": 2, "skipped": 1, "revoked": 1, "running": 2, "blocked": 2, "ready": 1, "waiting": 2}
@@ -225,10 +225,10 @@ def full_of(dump: Path, which: str) -> dict:
 
 
 def assert_looks(found: list[tuple]) -> None:
-    """Those of the last six tasks may have come in another order."""
-    assert found[:12] == LOOKS[:12]
+    """What is enqueued at the same time in several tasks may come in any order."""
+    assert found[:6] == LOOKS[:6]
     assert [look[0] for look in found] == list(range(1, len(LOOKS) + 1))
-    assert sorted(look[1:] for look in found[12:]) == sorted(look[1:] for look in LOOKS[12:])
+    assert sorted(look[1:] for look in found[6:]) == sorted(look[1:] for look in LOOKS[6:])
 
 
 # --- its page -------------------------------------------------------------------------------------------------------
