@@ -256,8 +256,8 @@ def test_a_search_through_everything_finds_the_one_task_that_has_a_word(opened, 
     tell(f"found within {time.monotonic() - began:.1f} s")
     page.press("Enter")
 
-    assert page.each(".row[aria-selected=true] .num") == [str(wanted["num"])]
-    assert page.evaluate(SELECTED_IN_VIEW)
+    page.wait_for(f"document.querySelector('.row[aria-selected=true] .num')?.textContent === '{wanted['num']}'")
+    page.wait_for(SELECTED_IN_VIEW)
 
 
 def test_an_address_by_uuid_opens_its_task(opened, journaled):
