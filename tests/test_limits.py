@@ -1,7 +1,6 @@
 """Limits and cancelling, in the journal: what is ended, what stays, and who is told."""
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 
@@ -18,6 +17,7 @@ from journals import (
     column,
     enqueue,
     error_after,
+    is_locked,
     run_directory,
     settle,
     state,
@@ -74,20 +74,9 @@ def test_the_worker_is_killed_after_the_commit_and_under_the_lock(limited):
     seen: list[tuple] = []
 
     expire(journal, claim.task, claim.attempt,
-           lambda: seen.append((state(journal, 1), journal.db.connection().in_transaction, _is_locked(journal))))
+           lambda: seen.append((state(journal, 1), journal.db.connection().in_transaction, is_locked(journal.directory))))
 
     assert seen == [("failed", False, True)]
-
-
-def _is_locked(journal) -> bool:
-    fd = os.open(journal.directory.write_lock, os.O_RDWR)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 @pytest.mark.parametrize("end", [
