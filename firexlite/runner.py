@@ -60,8 +60,8 @@ class Runner:
         self.queues, self.ends_when_waiting = incarnation.queues, incarnation.ends_when_waiting
         self.is_quiet = self.has_refused = self.waits = False
         self.held_to: dict[tuple[int, bool], tuple[int, int]] = {}  # (worker, is hard) -> attempt that was held to that limit
-        limit = incarnation.soft_time_limit
         self.log_watch = LogWatch()
+        limit = incarnation.soft_time_limit
         self.run_is_over_at = math.inf if limit is None else time.monotonic() + limit
 
     def supervise(self) -> int:
