@@ -228,7 +228,7 @@ def test_the_path_of_a_real_run_is_the_same_and_its_tasks_are_underlined(firexli
 
     assert sum(found.values()) == pytest.approx(sum(expected.values()), abs=MS)
     for part in found | expected:
-        assert found[part] == pytest.approx(expected[part], abs=5 * MS), part
+        assert found[part] == pytest.approx(expected[part], abs=2 * MS), part
     path = firexlite.folder / "flame.html"
     path.write_text(firexlite("flame", done.firex_id).out)
     tree = page.browser.open(path, fragment="#/tree")
