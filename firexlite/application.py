@@ -52,7 +52,7 @@ class Service:
         self.head = tuple(_head(self.file, self.line))
         functools.update_wrapper(self, function)
 
-    @property
+    @functools.cached_property
     def short_name(self) -> str:
         return self.name.rpartition(".")[2]
 

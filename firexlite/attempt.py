@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from . import once, waiting
 from .application import Service, app
 from .binding import Bog, as_argument, as_flow
-from .claims import Failure, Retry, Stop, Success
+from .claims import Failure, NewChain, Retry, Stop, Success
 from .codec import canonical, decode, decode_error, digest, encode, encode_error, encode_named
 from .codec_errors import traceback_of, where_of
 from .converters import ConverterRegister
@@ -40,7 +40,7 @@ from .errors import Retry as AskedToRetry
 from .flow import merge_flow
 from .home import task_uuid
 from .limits import HARD, SOFT
-from .promises import CallBacks, MemberView, Request, WaitLoopCallBack
+from .promises import CallBacks, MemberView, Place, Request, WaitLoopCallBack, known, last_of
 from .replay import Replay, ReplayStopped
 from .results import name_values
 from .secrets import Secret, masked_data, vault
@@ -52,7 +52,8 @@ from .task_options import ValidateArgs
 from .validation import validated
 
 if TYPE_CHECKING:
-    from .claims import Claim
+    from .claims import Claim, Enqueued
+    from .journal import Journal
     from .worker import Worker
 
 LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
@@ -66,25 +67,32 @@ class Attempt:
     """One attempt at a task."""
 
     def __init__(self, worker: Worker, claim: Claim) -> None:
-        self.worker, self.journal, self.claim = worker, worker.journal, claim
+        self.worker, self.claim, self.directory = worker, claim, worker.directory
         self._thread, self._pid = threading.current_thread(), os.getpid()
         self._waits = itertools.count(1)
-        self._replay = Replay(self.journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
-        self._noted = self.journal.notes(claim) if claim.attempt > 1 else {}
+        journal = worker.journal
+        self._replay = Replay(journal.recorded_calls(claim) if claim.attempt > 1 else [], strict=not claim.relaxed)
+        self._noted = journal.notes(claim) if claim.attempt > 1 else {}
         self._note_numbers: collections.Counter[str] = collections.Counter()
         self._received: collections.Counter[str] = collections.Counter()  # events, by name
-        self._tails: list[int] = []  # of the chains this attempt asked for
+        self._chains: list[Place] = []  # that this attempt asked for
         self._given_up: set[int] = set()  # those of them for which a wait ran out of time
         self._cannot_go_on = False        # a thread of the body was told so
         self._threads = threading.active_count()
         self.started = time.time()
         self.task: Task | None = None
-        self._options: dict[str, Any] = json.loads(claim.options or "{}")
+        self._options: dict[str, Any] = json.loads(claim.options) if claim.options else {}
+
+    @property
+    def journal(self) -> Journal:
+        """The journal, which knows by then all that the worker has in hand."""
+        self.worker.batch.catch_up()
+        return self.worker.journal
 
     @property
     def is_parent(self) -> bool:
         """Whether the task enqueued anything, in this try or in one before."""
-        return bool(self._tails or self._replay.total or self.claim.retry)
+        return bool(self._chains or self._replay.total or self.claim.retry)
 
     def limits(self) -> tuple[float | None, float | None]:
         """The soft and the hard limit of the attempt, in seconds; None: it has none."""
@@ -117,7 +125,7 @@ class Attempt:
         if raised is not None:
             return self._next_try(raised) or Failure(encode_error(raised), self._replay.unasked())
         assert success is not None
-        return replace(success, aside=self._replay.unasked())
+        return replace(success, aside=aside) if (aside := self._replay.unasked()) else success
 
     def _next_try(self, raised: BaseException) -> Retry | None:
         """How the task is tried again after what it raised; None if it is not."""
@@ -140,7 +148,9 @@ class Attempt:
         """Run the service, or take over the result of another task, and wait for its children."""
         bog = self._bind(service)
         task = self.task = service.base(service, self, bog)
-        task.send_flame(bog.abog)
+        shows = bool(service.flame) or type(task).send_flame is not Task.send_flame
+        if shows:
+            task.send_flame(bog.abog)
         is_cached = self._options.get("use_cache", service.options.use_cache) and self.claim.redoes is None
         if is_cached and (cached := self._cached(service, bog)):
             return cached
@@ -150,7 +160,7 @@ class Attempt:
         if inspect.iscoroutine(value):
             import asyncio  # here: it takes longer to import than a short run takes to run
             value = asyncio.run(value)
-        left = [tail for tail in self._tails if tail not in self._given_up]
+        left = [last for _, last in map(known, self._chains) if last not in self._given_up]
         if left and not service.options.keeps_children:
             self.wait(left, any_is_enough=False, max_wait_s=None)  # FireX: a task ends after its children
         names = service.names_for(value)
@@ -158,20 +168,25 @@ class Attempt:
         if names is None and value is not None and not isinstance(value, dict):
             logger.warning("%s returned a value without a name; declare returns= to keep it", service.short_name)
         changed = {**bog.supplied, **returned}
-        changed = {**changed, **self._converted(service, changed, before=False)}
-        returned = {name: changed[name] for name in returned}
+        if converted := self._converted(service, changed, before=False):
+            changed.update(converted)
+            returned = {name: changed[name] for name in returned}
         success = Success(encode_named(returned, f"what {service.short_name} returned as "),
                           _changes(service, bog, {name: value for name, value in changed.items() if name not in returned}))
-        task.send_flame({**bog.abog, **returned})
+        if shows:
+            task.send_flame({**bog.abog, **returned})
         return success
 
     def _bind(self, service: Service) -> Bog:
-        own = decode(self.journal.directory.unspill(self.claim.arguments))
+        own = decode(self.directory.unspill(self.claim.arguments))
         bog = Bog(service.parameters, own, self.worker.flow_before(self.claim))
         if service.validate is not ValidateArgs.DISABLED:
             bog.supplied.update(validated(service.undecorated, bog.accepted, service.validate))
-        bog.supply(self._converted(service, bog.supplied, before=True))
-        bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value for name, value in bog.defaults.items()}
+        if converted := self._converted(service, bog.supplied, before=True):
+            bog.supply(converted)
+        if bog.defaults:
+            bog.defaults = {name: value.reveal() if isinstance(value, Secret) else value
+                            for name, value in bog.defaults.items()}
         return bog
 
     def _cached(self, service: Service, bog: Bog) -> Success | None:
@@ -206,18 +221,20 @@ class Attempt:
             name = f"{self.claim.attempt}.{number}"
             self.show([row(f"{COMMANDS_KEY}.{name}", OBJECT, {name: about}, number)])
 
-    def enqueue(self, chain: Chain, key: str | None = None) -> tuple[int, int]:
+    def enqueue(self, chain: Chain, key: str | None = None, is_awaited: bool = False) -> Place:
         members, digest = new_tasks(chain)
+        place: Place
         if key is not None:  # whichever attempt asks gets the same, so a replay has no part in it
-            head, last = self._own(lambda: self.journal.enqueue(self.claim, digest, members, once=once.ENQUEUED + key))
-            self._tails.append(last)
-            return head, last
-        head, last = self._replay.enqueue(
-            digest, may_hold=threading.current_thread() is self._thread,
-            journal_chain=lambda held: self._own(lambda: self.journal.enqueue(self.claim, digest, members, held)),
-            release=self.journal.release_held)
-        self._tails.append(last)
-        return head, last
+            place = self._own(lambda: self.journal.enqueue(self.claim, digest, members, once=once.ENQUEUED + key))
+        elif not self._replay.total and os.getpid() == self._pid:
+            place = self._own(lambda: self.worker.batch.enqueue(NewChain(digest, members), is_awaited))
+        else:
+            place = self._replay.enqueue(
+                digest, may_hold=threading.current_thread() is self._thread,
+                journal_chain=lambda held: self._own(lambda: self.journal.enqueue(self.claim, digest, members, held)),
+                release=self.journal.release_held)
+        self._chains.append(place)
+        return place
 
     def is_recorded(self, chain: Chain) -> bool:
         if not self._replay.total:
@@ -228,7 +245,7 @@ class Attempt:
             return False  # it is none that can be enqueued, and who tries is told so
         return self._replay.expects(digest)
 
-    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None,
+    def wait(self, tails: Iterable[int | Enqueued], any_is_enough: bool, max_wait_s: float | None,
              callbacks: Iterable[WaitLoopCallBack] = ()) -> bool:
         """Wait for chains without a slot. Of several threads each may wait for its own."""
         tails = list(tails)
@@ -238,17 +255,17 @@ class Attempt:
         number = self._number_of(_RAN_OUT) if max_wait_s is not None else 0
         given_up = () if any_is_enough else tails
         if (_RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
-            self._given_up.update(given_up)  # as in the attempt before, which took its way from there
+            self._given_up.update(map(last_of, given_up))  # as in the attempt before, which took its way from there
             return False
         give_up = math.inf if max_wait_s is None else time.monotonic() + max_wait_s
         wait = next(self._waits)
-        if not self._own(lambda: self.journal.block(self.claim, tails, wait, any_is_enough, refuse_deadlock)):
+        if not self._own(lambda: self.worker.batch.block(self.claim, tails, wait, any_is_enough, refuse_deadlock)):
             return True
         if self._rest_until_over(wait, give_up, CallBacks(callbacks)):
             return True
         self.journal.end_wait(self.claim, wait)
         self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
-        self._given_up.update(given_up)
+        self._given_up.update(map(last_of, given_up))
         return False
 
     def _rest_until_over(self, wait: int, give_up: float, calls: CallBacks | None = None) -> bool:
@@ -340,6 +357,9 @@ class Attempt:
     def ended(self, tails: Iterable[int]) -> list[int]:
         return self.journal.ended(list(tails))
 
+    def have_succeeded(self, tails: Iterable[int]) -> bool:
+        return self.journal.have_succeeded(list(tails))
+
     def returned(self, head: int, last: int) -> list[tuple[int, dict[str, object], dict[str, object]]]:
         steps = self.journal.flow_steps(head, last)
         return [(head + i, merge_flow([(arguments, changes, None)]), as_flow(decode(result)))
@@ -353,7 +373,7 @@ class Attempt:
 
     @property
     def log_file(self) -> str:
-        return str(self.journal.directory.log_file(self.claim.epoch, self.worker.number))
+        return str(self.directory.log_file(self.claim.epoch, self.worker.number))
 
     @property
     def num(self) -> int:
@@ -372,10 +392,10 @@ class Attempt:
 
     @property
     def task_key(self) -> str:
-        return f"{self.journal.directory.firex_id}.{self.claim.task}"
+        return f"{self.directory.firex_id}.{self.claim.task}"
 
     def uuid(self, num: int) -> str:
-        return task_uuid(self.journal.directory.firex_id, num)
+        return task_uuid(self.directory.firex_id, num)
 
 
 def _changes(service: Service, bog: Bog, values: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from .errors import InvalidChainArgsException
@@ -66,11 +67,11 @@ class Parameters:
         beyond = (overridden.positional + overridden.beyond)[len(self.positional):]
         return replace(self, defaults={**self.defaults, **adopted}, beyond=beyond)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return self.positional + self.keyword_only
 
-    @property
+    @cached_property
     def required(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if name not in self.defaults)
 
@@ -105,11 +106,11 @@ class Bog:
         self.extra: tuple = tuple(own.get(EXTRA, ()))  # type: ignore[arg-type]
         supplied = {**flow, **{name: value for name, value in own.items() if name != EXTRA}}
         for name, value in own.items():
-            if _target(value) == name and name in flow:
+            if type(value) is str and _target(value) == name and name in flow:
                 supplied[name] = flow[name]  # x='@x' asks for the x that flows
         self.given = supplied
-        self.supplied = {name: self._resolve(name, value, supplied) if parameters.accepts(name) else value
-                         for name, value in supplied.items()}
+        self.supplied = {name: self._resolve(name, value, supplied) if type(value) is str and parameters.accepts(name)
+                         else value for name, value in supplied.items()}
         self.defaults: dict[str, object] = {name: value for name, value in parameters.defaults.items() if name not in supplied}
         for name, value in parameters.defaults.items():
             if name in self.defaults and _target(value) in supplied:  # as in FireX it then counts as supplied
@@ -220,7 +221,8 @@ def verify(members: Iterable[Member], flow: Iterable[str] = ()) -> None:
         lacking = {name for name in member.parameters.required if name not in supplied}
         if lacking:
             missing.setdefault(member.service, set()).update(lacking)
-        _verify_references(member, reachable)
+        if any(type(value) is str and value[:1] == "@" for value in supplied.values()):
+            _verify_references(member, reachable)
         reachable = {**supplied, **dict.fromkeys(member.returns or ())}
         if DYNAMIC_RETURN in (member.returns or ()):
             break

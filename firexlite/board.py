@@ -22,9 +22,10 @@ INTACT, NO_SPACE, DISK_FAILED = range(3)
 _COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
 _HEADER = 16
 # Of each worker: what it is, the attempt that was revoked under it, whether it has imported the services, the attempt that it
-# makes, when that reaches its limits, in ms of the monotonic clock, and the attempt that has reached its soft one.
+# makes, when that reaches its limits, in ms of the monotonic clock, the attempt that has reached its soft one, and whether
+# something of what it has reserved was revoked.
 (_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _IMPORTED, _TASK, _ATTEMPT, _SOFT_AT, _HARD_AT, _SPENT_TASK, _SPENT_ATTEMPT,
- _WIDTH) = range(11)
+ _WITHDRAWN, _WIDTH) = range(12)
 NOBODY, COMES, RESTS, WORKS = range(4)
 CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
 
@@ -76,6 +77,11 @@ class Board:
         cells[COMING] += (status == COMES) - (cells[at] == COMES)
         cells[at] = status
 
+    @property
+    def somebody_is_idle(self) -> bool:
+        """Whether a worker rests, or is on its way."""
+        return bool(self.cells[IDLE] or self.cells[COMING])
+
     def call_resting(self, wanted: int) -> list[int]:
         """Up to ``wanted`` resting workers, the lowest first, now as coming."""
         called: list[int] = []
@@ -116,6 +122,12 @@ class Board:
         """The ``(task, attempt)`` that was revoked under a worker; ``(0, 0)``: none."""
         return self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)]
 
+    def withdraw(self, worker: int, is_withdrawn: bool = True) -> None:
+        """Something of what a worker has reserved was revoked, so it begins none of it any more."""
+        self.cells[self._at(worker, _WITHDRAWN)] = is_withdrawn
+
+    def withdrawn(self, worker: int) -> bool:
+        return bool(self.cells[self._at(worker, _WITHDRAWN)])
 
     def began(self, worker: int, task: int, attempt: int) -> None:
         """This worker makes this attempt from now on, and nothing limits it."""
@@ -227,6 +239,7 @@ class Doorbell(Counter):
     def work(self, worker: int, task: int, attempt: int) -> None:
         self.board.mark_revoked(worker, 0, 0)  # here, where nobody can mark it: it was for the attempt before
         self.board.began(worker, task, attempt)
+        self.board.withdraw(worker, False)
         self.board.set_status(worker, WORKS)
 
     def gone(self, worker: int) -> None:
@@ -253,6 +266,10 @@ class Doorbell(Counter):
         for worker, task, attempt in attempts:
             self.board.mark_revoked(worker, task, attempt)
         self.address.send(RUNNER, b"revoke")
+
+    def withdraw(self, workers: Sequence[int]) -> None:
+        for worker in workers:
+            self.board.withdraw(worker)
 
     def comes_due(self, in_s: float) -> None:
         if in_s < NEAR_S:

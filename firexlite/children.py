@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .gathering import Promises
-from .promises import Engine, Injected, Promise, WaitLoopCallBack, as_ended, raise_interruption, wait_for_all
+from .promises import Engine, Injected, Place, Promise, WaitLoopCallBack, as_ended, raise_interruption, wait_for_all
 from .results import pick
 from .signatures import AUTO_QUEUE, Chain, InjectArgs, Signature, as_chain
 
@@ -29,8 +29,8 @@ class Parent:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._children: dict[int, Promise] = {}  # that are kept track of, by last task
-        self._pending: dict[int, Promise] = {}   # those of them that were not yet waited for
+        self._children: dict[Place, Promise] = {}  # that are kept track of
+        self._pending: dict[Place, Promise] = {}   # those of them that were not yet waited for
 
     # --- enqueuing -----------------------------------------------------------------------------------------------
 
@@ -58,10 +58,10 @@ class Parent:
                    "soft_time_limit": soft_time_limit, "time_limit": time_limit}
         given = {name: value for name, value in options.items() if value is not None}
         work = as_chain(chain).with_options(**given) if given else as_chain(chain)
-        head, last = self._engine.enqueue(work, enqueue_once_key or None)
-        promise = Promise(self._engine, head, last)
+        place = self._engine.enqueue(work, enqueue_once_key or None, is_awaited=block)
+        promise = Promise(self._engine, place)
         if add_to_enqueued_children:
-            self._children[last] = self._pending[last] = promise
+            self._children[place] = self._pending[place] = promise
         if block:
             self.wait_for_specific_children([promise], raise_exception_on_failure=raise_exception_on_failure is not False,
                                             max_wait=max_wait, callbacks=callbacks)
@@ -204,8 +204,11 @@ class Parent:
             yield promise
 
     def _was_waited_for(self, promise: Promise) -> None:
-        if not isinstance(promise, Injected):
-            self._pending.pop(promise._last, None)
+        if isinstance(promise, Injected) or self._pending.pop(promise.place, None) is not None:
+            return
+        # One of the task by another way, as `promise.chain` gives them.
+        for place in [place for place, other in self._pending.items() if other == promise]:
+            del self._pending[place]
 
     def forget_specific_children_results(self, child_results: Iterable[Promise]) -> None:
         """Have these promises forget their results, as FireX frees the broker's memory; the journal keeps them for a resume."""

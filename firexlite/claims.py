@@ -1,13 +1,16 @@
 """What passes between the journal and those who work with it: claims, outcomes, new tasks, and whom to wake."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A worker's right to one attempt at a task; every later write names it."""
+class Claim(NamedTuple):
+    """A worker's right to one attempt at a task; every later write names it.
+
+    reserved: claims that the worker may make true without asking again, one after the other, if nobody withdraws them.
+    """
 
     task: int
     attempt: int
@@ -23,6 +26,7 @@ class Claim:
     on_interrupt: str
     redoes: int | None
     options: str | None = None  # JSON: what the signature set
+    reserved: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,42 @@ class Use:
 UNKNOWN = Use(None, None)
 
 
+class Begun(NamedTuple):
+    """That a reserved task was begun, which the journal has not been told. started: seconds since the epoch.
+
+    log_start: bytes, where its output begins in the log of its worker.
+    """
+
+    started: float
+    log_start: int
+
+
+class Ended(NamedTuple):
+    """An attempt that ended, to be settled. log_end: bytes, where its output ends. is_parent: the task enqueued children, so
+    some may be open still: they are revoked.
+
+    begun, ended: of one that was reserved, and when it ended, in seconds since the epoch; None: now.
+    """
+
+    claim: Claim
+    outcome: Success | Failure | Retry
+    log_end: int
+    is_parent: bool
+    use: Use = UNKNOWN
+    begun: Begun | None = None
+    ended: float | None = None
+
+
+class Appetite(NamedTuple):
+    """How many tasks a worker may reserve with the one that it claims, and for which services that pays."""
+
+    most: int
+    services: Container[str]
+
+
+NO_APPETITE = Appetite(0, ())
+
+
 @dataclass(frozen=True)
 class Outlook:
     """How a run stands. is_quiet: nothing runs and nothing can start. waits: something waits for a time or an event.
@@ -86,8 +126,7 @@ class Stop:
     mismatch: str | None
 
 
-@dataclass(frozen=True)
-class NewTask:
+class NewTask(NamedTuple):
     """One member of a chain to be enqueued. about, digest: of the service."""
 
     service: str
@@ -101,6 +140,44 @@ class NewTask:
     priority: int = 0
     keeps_children: bool = False
     options: str | None = None  # JSON: what the signature sets other than its service
+
+
+class NewChain(NamedTuple):
+    """A chain to be enqueued. digest: of its signatures."""
+
+    digest: str
+    members: Sequence[NewTask]
+
+
+class Enqueued:
+    """A chain that a body has enqueued; its tasks have numbers as soon as it is journaled."""
+
+    def __init__(self, chain: NewChain, catch_up: Callable[[], None]) -> None:
+        """catch_up: has it journaled, which sets `place`."""
+        self.chain, self._catch_up = chain, catch_up
+        self.place: tuple[int, int] | None = None
+
+    def known(self) -> tuple[int, int]:
+        """The first and the last task of the chain; it is journaled if it was not."""
+        if self.place is None:
+            self._catch_up()
+            assert self.place is not None
+        return self.place
+
+
+class Hand(NamedTuple):
+    """What a worker has in hand while a body of it runs: attempts that ended, what it had reserved and does not begin after
+    all, that it is at its present task, and the chains which that has enqueued.
+
+    begun: if the present task was reserved.
+    """
+
+    worker: int
+    ended: Sequence[Ended]
+    left: Sequence[Claim]
+    present: Claim
+    begun: Begun | None
+    enqueued: Sequence[Enqueued]
 
 
 @dataclass(frozen=True)
@@ -144,6 +221,9 @@ class Bell:
 
     def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
         """These ``(worker, task, attempt)`` were revoked."""
+
+    def withdraw(self, workers: Sequence[int]) -> None:
+        """Of what these workers have reserved something was revoked."""
 
     def comes_due(self, in_s: float) -> None:
         """Something is to be done in so many seconds, that nobody may have reckoned with."""

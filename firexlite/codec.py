@@ -77,6 +77,8 @@ def encode(value: object, path: str = "value", may_pickle: bool = True) -> str:
 def encode_named(values: Mapping[str, object], where: str) -> str:
     """A dict of values by name, as `encode` writes it; an error calls each value ``where`` and its name."""
     known = vault.known
+    if known is None and (whole := _plain_text(values, _dumps)) is not None and len(whole) <= LARGEST_VALUE:
+        return whole
     if known is not None and any(known.are_in(name) for name in values):
         return encode(dict(values), where.rstrip(": "))
     text = "{" + ",".join(f"{encode(name)}:{encode(value, where + name)}" for name, value in values.items()) + "}"
@@ -96,6 +98,14 @@ def canonical(value: object, path: str = "value") -> str:
         if vault.expected is not expected:
             return canonical(value, path)
     return text
+
+
+def canonical_of_named(values: Mapping[str, object], text: str) -> str:
+    """`canonical` of values by name. text: as `encode_named` has just written them, which is often the same."""
+    if vault.expected is None and "$type" not in text and all(type(value) in ATOMS for value in values.values()) \
+            and (len(values) < 2 or list(values) == sorted(values)):
+        return text
+    return canonical(values, "signature")
 
 
 def digest(text: str) -> str:

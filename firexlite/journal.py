@@ -1,9 +1,9 @@
 """The journal: all writing to a run's SQLite file. Reading for people is in `history`.
 
-A worker's whole traffic with it is `claim` once and then `settle`, which ends one task and claims the next in ONE
-transaction: settle the task -> release or skip the rest of its chain -> unblock who waited for it -> claim. One move is one
-UPDATE that names the states it may start from and the attempt that makes it; triggers refuse any other move and write the
-event. How the file is opened, locked and left stands in `journal_file`.
+A worker's whole traffic with it is `claim` once and then `settle_all`, which ends one task, or some short ones, and claims
+the next in ONE transaction: settle the task -> release or skip the rest of its chain -> unblock who waited for it -> claim.
+One move is one UPDATE that names the states it may start from and the attempt that makes it; triggers refuse any other move
+and write the event. How the file is opened, locked and left stands in `journal_file`; who settles several, in `batch`.
 """
 from __future__ import annotations
 
@@ -14,7 +14,25 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from . import schema
-from .claims import UNKNOWN, Bell, Claim, Failure, NewTask, Outlook, Recorded, Retry, Success, Use
+from .claims import (
+    NO_APPETITE,
+    UNKNOWN,
+    Appetite,
+    Begun,
+    Bell,
+    Claim,
+    Ended,
+    Enqueued,
+    Failure,
+    Hand,
+    NewChain,
+    NewTask,
+    Outlook,
+    Recorded,
+    Retry,
+    Success,
+    Use,
+)
 from .errors import ClaimLost
 from .home import RunDirectory
 from .journal_file import FULL_WAIT_S, JournalFile, patient
@@ -26,24 +44,36 @@ NOBODY_LEFT = "nobody is left who asked for it"
 
 # --- the hot statements ------------------------------------------------------------------------------------
 
-_STARTABLE = "state = 'ready' AND stopped IS NULL AND due IS NULL AND limited = ?"
+_STARTABLE = "state = 'ready' AND stopped IS NULL AND due IS NULL AND reserved IS NULL AND limited = ?"
 _IN_ORDER = "ORDER BY priority, depth DESC, id LIMIT"
 _WOKEN = "AND move = 'wake' AND limited <> ''"  # of those in a limited queue: a task keeps its place while it waits
-_NEXT = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} {_IN_ORDER} 1"
-_NEXT_WOKEN = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} {_WOKEN} {_IN_ORDER} 1"
-_CLAIM = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1,
-    epoch = (SELECT epoch FROM run), worker = ? WHERE id = ? AND min(slots, ?) <= ?
-    RETURNING id, attempt, epoch, service, arguments, parent, chain, last, depth, retry, relaxed,
-    on_interrupt, redoes, options"""
+_NEXT = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} {_IN_ORDER} ?"
+_NEXT_WOKEN = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} {_WOKEN} {_IN_ORDER} ?"
+_OF_CLAIM = "service, arguments, parent, chain, last, depth, retry, relaxed, on_interrupt, redoes, options"
+_CLAIM = f"""UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1,
+    epoch = (SELECT epoch FROM run), worker = ? WHERE id = ? RETURNING id, attempt, epoch, {_OF_CLAIM}"""
+# In the order in which they would be claimed; one that is not to be reserved is overtaken by none.
+_RESERVABLE = f"""SELECT slots = 1 AND NOT attempt AND NOT deaths AND on_interrupt = 'retry' AND redoes IS NULL
+    AND options IS NULL, id, attempt + 1, ?, {_OF_CLAIM} FROM task WHERE {_STARTABLE} {_IN_ORDER} ?"""
+_RESERVE = "UPDATE task SET reserved = ? WHERE id = ?"
+_GIVE_BACK = "UPDATE task SET reserved = NULL WHERE id = ? AND reserved = ?"
+_BEGIN = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1, epoch = ?, worker = reserved,
+    reserved = NULL WHERE id = ? AND reserved = ? AND state = 'ready'"""
 IN_QUEUE = """SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state IN ('running', 'blocked')
     UNION ALL SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state = 'ready' AND move = 'wake'"""
 _BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start) VALUES (?, ?, ?, ?, ?, ?)"
+_WHOLE_ATTEMPT = """INSERT INTO attempt
+    (task, number, epoch, worker, started, log_start, ended, outcome, error, log_end, peak, cpu)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_LOG_BEGAN_AT = "(SELECT coalesce(max(log_end), 0) FROM attempt WHERE epoch = ? AND worker = ?)"
 _END_ATTEMPT = """UPDATE attempt SET ended = ?, outcome = ?, error = ?, log_end = ?, peak = ?, cpu = ?
     WHERE task = ? AND number = ? AND ended IS NULL"""
 # A task that waits without a process has no worker, and nobody who could still write for it.
 _FENCE = "id = ? AND attempt = ? AND worker IS NOT NULL AND epoch = ? AND epoch = (SELECT epoch FROM run)"
 _SUCCEED = f"""UPDATE task SET state = 'succeeded', move = 'succeed', moved = ?, result = ?, changes = ?, cached_from = ?
     WHERE {_FENCE} AND state = 'running' RETURNING keeps_children"""
+_SUCCEED_AT_ONCE = """UPDATE task SET state = 'succeeded', move = 'succeed', moved = ?, result = ?, changes = ?
+    WHERE id = ? AND state = 'running'"""
 _FAIL = f"""UPDATE task SET state = 'failed', move = 'fail', moved = ?, wakeable = 0
     WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING keeps_children"""
 _RETRY = f"""UPDATE task SET state = 'ready', move = 'retry', moved = ?, retry = retry + 1, due = ?, wakeable = 0
@@ -51,7 +81,7 @@ _RETRY = f"""UPDATE task SET state = 'ready', move = 'retry', moved = ?, retry =
 _STOP = f"""UPDATE task SET state = 'ready', move = 'stop', moved = ?, stopped = ?, wakeable = 0
     WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING id"""
 _RELEASE = """UPDATE task SET state = 'ready', move = 'release', moved = ?, held = 0
-    WHERE id = ? AND state = 'waiting' RETURNING id"""
+    WHERE id = ? AND state = 'waiting'"""
 _SKIP = """UPDATE task SET state = 'skipped', move = 'skip', moved = ?
     WHERE id BETWEEN ? AND ? AND state = 'waiting' RETURNING id"""
 _BLOCK = f"UPDATE task SET state = 'blocked', move = 'block', moved = ? WHERE {_FENCE} AND state = 'running' RETURNING id"
@@ -59,6 +89,7 @@ _AWAIT = f"""INSERT OR IGNORE INTO awaited (tail, waiter, wait, any)
     SELECT task.id, ?, ?, ? FROM json_each(?) JOIN task ON task.id = json_each.value AND task.state IN {SQL_OPEN}
     RETURNING tail"""
 _ENDED = "DELETE FROM awaited WHERE tail BETWEEN ? AND ? RETURNING waiter, wait, any"
+_ENDED_TOGETHER = "DELETE FROM awaited WHERE tail IN (SELECT value FROM json_each(?)) RETURNING waiter, wait, any"
 _MARK_WAKEABLE = "UPDATE task SET wakeable = 1 WHERE id = ? AND state = 'blocked' AND worker IS NOT NULL RETURNING id"
 # While lost files are made again, what is woken stands still like all else.
 _IS_REDOING = "EXISTS (SELECT 1 FROM task WHERE redoes IS NOT NULL AND NOT aside AND (epoch IS NULL OR epoch = run.epoch))"
@@ -75,9 +106,8 @@ _KEEPS_PROCESS = """SELECT EXISTS (SELECT 1 FROM task WHERE state = 'blocked' AN
 _KEEP_WAITING = "UPDATE task SET wakeable = 0 WHERE id = ? AND wakeable RETURNING worker"
 _UNBLOCK_ONE = f"""UPDATE task SET state = 'running', move = 'unblock', moved = ?, wakeable = 0
     WHERE {_FENCE} AND state = 'blocked'"""
-_TAKEN = "SELECT coalesce(sum(min(slots, ?)), 0) FROM task WHERE state = 'running'"
-_READY = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} {_IN_ORDER} ?"
-_READY_WOKEN = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} {_WOKEN} {_IN_ORDER} ?"
+_TAKEN = """SELECT coalesce(sum(min(slots, ?)), 0), EXISTS (SELECT 1 FROM task WHERE state = 'blocked' AND wakeable)
+    FROM task WHERE state = 'running'"""
 _OWNED = f"SELECT depth, retry FROM task WHERE {_FENCE} AND state IN ('running', 'blocked')"
 _ENQUEUE = """INSERT INTO task (id, parent, parent_retry, chain, last, depth, service, arguments, digest, worker_deaths,
     on_interrupt, state, move, moved, attempt, retry, deaths, wakeable, held, relaxed, aside, queue, limited, slots, priority,
@@ -92,10 +122,12 @@ _SET_ASIDE = "UPDATE task SET aside = 1 WHERE chain IN (SELECT value FROM json_e
 _HAS_SUCCESS = "EXISTS (SELECT 1 FROM task AS one WHERE one.id BETWEEN task.chain AND task.last AND one.state = 'succeeded')"
 _NOTE = "INSERT OR IGNORE INTO noted (task, retry, name, number, value) VALUES (?, ?, ?, ?, ?)"
 _SHOW = "INSERT OR REPLACE INTO flame (task, key, type, value, position) VALUES (?, ?, ?, ?, ?)"
-_OPEN_CHILDREN = f"SELECT id FROM task WHERE parent = ? AND state IN {SQL_OPEN} AND NOT shared"
-_OPEN_ASIDE = f"SELECT id FROM task WHERE parent = ? AND state IN {SQL_OPEN} AND aside"
+# By the first tasks of chains, which have an index: one of all open tasks would have to be written with each move.
+_CHILD = "head JOIN task AS child ON child.id BETWEEN head.id AND head.last WHERE head.digest IS NOT NULL AND head.parent ="
+_OPEN_CHILDREN = f"SELECT child.id FROM task AS {_CHILD} ? AND child.state IN {SQL_OPEN} AND NOT child.shared"
+_OPEN_ASIDE = f"SELECT child.id FROM task AS {_CHILD} ? AND child.state IN {SQL_OPEN} AND child.aside"
 _BELOW = f"""WITH RECURSIVE doomed (id) AS (SELECT value FROM json_each(?) UNION
-    SELECT task.id FROM task JOIN doomed ON task.parent = doomed.id WHERE task.state IN {SQL_OPEN} AND NOT task.shared)
+    SELECT child.id FROM doomed JOIN task AS {_CHILD} doomed.id AND child.state IN {SQL_OPEN} AND NOT child.shared)
     SELECT id FROM doomed"""
 # What was enqueued once for several, of whom none is left that could want it.
 _ABANDONED = f"""SELECT task.id FROM attached JOIN task ON task.chain = attached.chain
@@ -103,9 +135,12 @@ _ABANDONED = f"""SELECT task.id FROM attached JOIN task ON task.chain = attached
     SELECT 1 FROM attached AS other JOIN task AS asker ON asker.id = other.parent
     WHERE other.chain = attached.chain
     AND (asker.state IN {SQL_OPEN} OR (asker.keeps_children AND asker.state IN ('succeeded', 'failed'))))"""
-_REVOKE = f"""UPDATE task SET state = 'revoked', move = 'revoke', moved = ?, wakeable = 0, held = 0, due = NULL, reason = ?,
+_REVOKE = f"""UPDATE task SET state = 'revoked', move = 'revoke', moved = ?, wakeable = 0, held = 0, due = NULL,
+    reserved = NULL, reason = ?,
     unsure = unsure OR (on_interrupt <> 'retry' AND state IN ('running', 'blocked'))
     WHERE id IN (SELECT value FROM json_each(?)) AND state IN {SQL_OPEN} RETURNING id"""
+_RESERVED_BY = """SELECT DISTINCT reserved FROM task
+    WHERE reserved IS NOT NULL AND id IN (SELECT value FROM json_each(?))"""
 _CUT_ATTEMPTS = """UPDATE attempt SET ended = ?, outcome = ?
     WHERE task IN (SELECT value FROM json_each(?)) AND ended IS NULL RETURNING worker, task, number"""
 
@@ -135,39 +170,47 @@ class Journal(JournalFile):
             self.execute("INSERT INTO run (id, firex_id, state, epoch, chain, inputs, options, created) "
                          "VALUES (1, ?, ?, 1, ?, ?, ?, ?)", firex_id, RUN_RUNNING, chain, inputs, options, now)
             self.execute("INSERT INTO incarnation (epoch, pid, host, started) VALUES (1, ?, ?, ?)", pid, host, now)
-            self._insert_chain(now, None, 0, 0, digest, members)
+            self._insert_chains(now, None, 0, 0, [NewChain(digest, members)])
 
     def _put_away_arguments(self, members: Sequence[NewTask]) -> list[NewTask]:
         """Large arguments in blob files, durable before the rows that name them, and before the lock is taken."""
-        return [replace(member, arguments=self.directory.spill(member.arguments)) for member in members]
+        return [member if (text := self.directory.spill(member.arguments)) is member.arguments
+                else member._replace(arguments=text) for member in members]
 
-    def _insert_chain(self, now: float, parent: int | None, parent_retry: int, depth: int, digest: str,
-                      members: Sequence[NewTask], held: bool = False, shared: bool = False) -> tuple[int, int]:
-        for member in members:
+    def _insert_chains(self, now: float, parent: int | None, parent_retry: int, depth: int, chains: Sequence[NewChain],
+                       held: bool = False, shared: bool = False) -> list[tuple[int, int]]:
+        """Insert chains below a task; the first and last task of each."""
+        for member in itertools.chain.from_iterable(chain.members for chain in chains):
             if member.service not in self._known_services:
                 self.execute(KNOWN_SERVICE, member.service, member.about, member.digest)
         [(head,)] = self.execute("SELECT coalesce(max(id), 0) + 1 FROM task")
-        last = head + len(members) - 1
-        for i, member in enumerate(members):
-            released = i == 0 and not held
-            self.execute(_ENQUEUE, head + i, parent, parent_retry, head, last, depth, member.service,
-                          member.arguments, digest if i == 0 else None, member.worker_deaths, member.on_interrupt,
-                          "ready" if released else "waiting", "release" if released else None, now,
-                          int(held and i == 0), member.queue, member.queue if member.queue in self.queues else "",
-                          member.slots, member.priority, int(member.keeps_children), int(shared), member.options)
-        self.tell(self.bell.count, known=len(members))
-        return head, last
+        rows, places = [], []
+        for digest, members in chains:
+            last = head + len(members) - 1
+            places.append((head, last))
+            for i, member in enumerate(members):
+                released = i == 0 and not held
+                rows.append((head + i, parent, parent_retry, head, last, depth, member.service,
+                             member.arguments, digest if i == 0 else None, member.worker_deaths, member.on_interrupt,
+                             "ready" if released else "waiting", "release" if released else None, now,
+                             int(held and i == 0), member.queue, member.queue if member.queue in self.queues else "",
+                             member.slots, member.priority, int(member.keeps_children), int(shared), member.options))
+            head = last + 1
+        self.execute_many(_ENQUEUE, rows)
+        self.tell(self.bell.count, known=len(rows))
+        return places
 
     # --- claim -> settle -> next ---------------------------------------------------------------------------------
 
     @patient
-    def claim(self, worker: int, log_at: int) -> Claim | None:
+    def claim(self, worker: int, log_at: int, appetite: Appetite = NO_APPETITE) -> Claim | None:
         """Claim the next task for ``worker``; None if there is none for it, which the bell then knows.
 
-        log_at: size in bytes of the worker's log file, where the output of the attempt will begin.
+        log_at: size in bytes of the worker's log file, where the output of the attempt will begin. appetite: what may be
+        reserved with it.
         """
         with self.transaction(durable=False, operation="claim") as now:
-            return self._claim_next(now, worker, log_at)
+            return self._claim_next(now, worker, log_at, appetite)
 
     @patient
     def be_sure(self, claim: Claim) -> None:
@@ -177,32 +220,51 @@ class Journal(JournalFile):
             self.execute("UPDATE attempt SET started = ? WHERE task = ? AND number = ? AND ended IS NULL",
                          now, claim.task, claim.attempt)
 
-    def _claim_next(self, now: float, worker: int, log_at: int) -> Claim | None:
+    def _claim_next(self, now: float, worker: int, log_at: int, appetite: Appetite = NO_APPETITE) -> Claim | None:
         if self.bell.stopping:
             return None
         free = self.unblock_who_can_go_on(now)
-        if free > 0 and (task := self._next_task()) is not None \
-                and (rows := self.execute(_CLAIM, now, worker, task, self.slots, free)):
-            claim = Claim(*rows[0])
+        if startable := self._startable_in(free):
+            (task, slots), *others = startable
+            claim = Claim(*self.execute(_CLAIM, now, worker, task)[0])
             self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at)
             self.tell(self.bell.work, worker, claim.task, claim.attempt)
-            self.note_startable(self._free_slots())
+            if appetite.most:
+                claim = claim._replace(reserved=self._reserve(claim.epoch, worker, appetite))
+                others = self._startable_in(free - slots)
+            self._startable = len(others)
             return claim
         self.tell(self.bell.rest, worker, quiet=free == self.slots)
         return None
 
-    def _free_slots(self) -> int:
-        [(taken,)] = self.execute(_TAKEN, self.slots)
-        return self.slots - taken
+    def _reserve(self, epoch: int, worker: int, appetite: Appetite) -> tuple[Claim, ...]:
+        """Reserve the tasks that come next, if they are such as may be. They stay ready, and take no slot: theirs is that of
+        the task with which they are reserved."""
+        found = []
+        for may_be, *row in self.execute(_RESERVABLE, epoch, "", appetite.most):
+            claim = Claim(*row)
+            if not may_be or claim.service not in appetite.services:
+                break
+            found.append(claim)
+        self.execute_many(_RESERVE, [(worker, claim.task) for claim in found])
+        return tuple(found)
 
-    def _next_task(self) -> int | None:
-        """Which task is to be claimed: of those whose queue has a place, by priority, then the deepest, then the oldest.
+    def _startable_in(self, free: int) -> list[tuple[int, int]]:
+        """The ready tasks that could start in so many slots, in the order in which they are to be claimed, with their slots.
 
-        One that takes more slots than are free is not overtaken by smaller ones, which could keep it waiting for ever.
+        Of those whose queue has a place, by priority, then the deepest, then the oldest. One that takes more slots than are
+        free is not overtaken by smaller ones, which could keep it waiting for ever.
         """
-        first = [rows[0] for queue, places in self._places_left().items()
-                 if (rows := self.execute(_NEXT if places > 0 else _NEXT_WOKEN, queue))]
-        return min(first)[-1] if first else None
+        if free <= 0:
+            return []
+        rows: set[tuple] = set()
+        for queue, places in self._places_left().items():
+            rows.update(self.execute(_NEXT, self.slots, queue, min(max(places, 0), free)))
+            if queue:
+                rows.update(self.execute(_NEXT_WOKEN, self.slots, queue, free))
+        in_order = sorted(rows)
+        taken = itertools.accumulate(slots for *_, slots in in_order)
+        return [(task, slots) for (*_, task, slots), total in zip(in_order, taken, strict=True) if total <= free]
 
     def _places_left(self) -> dict[str, int]:
         """``{queue: places}`` that are left in it; ``""`` stands for all tasks without a limited queue."""
@@ -218,8 +280,9 @@ class Journal(JournalFile):
         A settling worker thereby hands its slot to the parent it woke, and does not claim: no more tasks
         run at once than there are slots.
         """
-        free = self._free_slots()
-        if free <= 0:
+        [(taken, somebody_can)] = self.execute(_TAKEN, self.slots)
+        free = self.slots - taken
+        if free <= 0 or not somebody_can:
             return free
         going_on = []
         for task, slots in self.execute(_WAKEABLE, self.slots, free):
@@ -233,39 +296,121 @@ class Journal(JournalFile):
 
     def note_startable(self, free: int) -> None:
         """Let the bell find workers for ready tasks that could start in ``free`` slots."""
-        if free <= 0:
-            return
-        in_order = sorted({row for queue, places in self._places_left().items()
-                           for sql, most in ((_READY, max(0, places)), (_READY_WOKEN, free))
-                           for row in self.execute(sql, self.slots, queue, min(most, free)) if most})
-        self._startable = sum(1 for total in itertools.accumulate(slots for *_, slots in in_order) if total <= free)
+        if free > 0:
+            self._startable = len(self._startable_in(free))
 
-    @patient
     def settle(self, claim: Claim, outcome: Success | Failure | Retry, worker: int, log_end: int,
                is_parent: bool, claims_next: bool = True, use: Use = UNKNOWN) -> Claim | None:
-        """End an attempt and claim the next task, in one durable transaction.
+        """End one attempt and claim the next task, as `settle_all`. use: what the attempt used."""
+        return self.settle_all([Ended(claim, outcome, log_end, is_parent, use)], worker, log_end, claims_next)
 
-        is_parent: the task enqueued children, so some may be open still: they are revoked.
-        claims_next: False for a worker that is to end. use: what the attempt used.
-        An outcome whose claim was lost meanwhile is dropped; the next task is claimed all the same.
+    @patient
+    def settle_all(self, ended: Sequence[Ended], worker: int, log_at: int, claims_next: bool = True,
+                   left: Sequence[Claim] = (), appetite: Appetite = NO_APPETITE) -> Claim | None:
+        """End attempts of a worker and claim the next task, in one durable transaction.
+
+        claims_next: False for a worker that is to end. left: what it had reserved and does not begin. log_at, appetite: as of
+        `claim`. An outcome whose claim was lost meanwhile is dropped; the next task is claimed all the same.
         """
-        outcome = self._put_away(outcome)  # durable before the row that names it
+        ended = self._put_away(ended)  # durable before the row that names it
         with self.transaction(durable=True, operation="settle") as now:
-            if self._settle(now, claim, outcome, log_end, is_parent, use) and not isinstance(outcome, Retry):
-                self.tell(self.bell.count, **{"succeeded" if isinstance(outcome, Success) else "failed": 1})
+            self._settle_each(now, worker, ended)
+            self.execute_many(_GIVE_BACK, [(claim.task, worker) for claim in left])
             if claims_next:
-                return self._claim_next(now, worker, log_end)
+                return self._claim_next(now, worker, log_at, appetite)
             self.note_startable(self.unblock_who_can_go_on(now))
             return None
 
-    def _put_away(self, outcome: Success | Failure | Retry) -> Success | Failure | Retry:
-        spill = self.directory.spill
-        if isinstance(outcome, Success):
-            return replace(outcome, result=spill(outcome.result), changes=spill(outcome.changes))
-        return replace(outcome, error=spill(outcome.error))
+    @patient
+    def catch_up(self, hand: Hand) -> None:
+        """Journal what a worker has in hand. Raises ClaimLost if its present claim was lost meanwhile; all the rest is
+        journaled then."""
+        hand = self._put_away_hand(hand)
+        with self.transaction(durable=bool(hand.ended), operation="catch up") as now:
+            places = self._catch_up(now, hand)
+            self.note_startable(self.unblock_who_can_go_on(now))
+        self._caught_up(hand, places)
+        if places is None:
+            raise ClaimLost(hand.present.task, hand.present.attempt, "go on")
 
-    def _settle(self, now: float, claim: Claim, outcome: Success | Failure | Retry, log_end: int, is_parent: bool,
-                use: Use) -> bool:
+    def _catch_up(self, now: float, hand: Hand) -> list[tuple[int, int]] | None:
+        """As `catch_up`, inside a transaction: the first and last tasks of the chains; None if the present claim was lost."""
+        self._settle_each(now, hand.worker, hand.ended)
+        self.execute_many(_GIVE_BACK, [(claim.task, hand.worker) for claim in hand.left])
+        present, begun = hand.present, hand.begun
+        if begun is not None:
+            if not self._begin(hand.worker, [(present, begun)]):
+                return None
+            self.execute(_BEGIN_ATTEMPT, present.task, present.attempt, present.epoch, hand.worker, *begun)
+        if not hand.enqueued:
+            return []
+        if not self._owns(present):
+            return None
+        return self._insert_chains(now, present.task, present.retry, present.depth + 1, [one.chain for one in hand.enqueued])
+
+    def _caught_up(self, hand: Hand, places: Sequence[tuple[int, int]] | None) -> None:
+        """The transaction has committed."""
+        for one, place in zip(hand.enqueued, places or (), strict=False):
+            one.place = place
+            self._known_services.update(member.service for member in one.chain.members)
+
+    def _put_away_hand(self, hand: Hand) -> Hand:
+        for one in hand.enqueued:
+            one.chain = one.chain._replace(members=self._put_away_arguments(one.chain.members))
+        return hand._replace(ended=self._put_away(hand.ended))
+
+    def _put_away(self, ended: Sequence[Ended]) -> list[Ended]:
+        """Large results in blob files, and large errors."""
+        spill = self.directory.spill
+        found = []
+        for one in ended:
+            outcome = one.outcome
+            if isinstance(outcome, Success):
+                result, changes = spill(outcome.result), spill(outcome.changes)
+                if result is not outcome.result or changes is not outcome.changes:
+                    one = one._replace(outcome=replace(outcome, result=result, changes=changes))
+            elif (error := spill(outcome.error)) is not outcome.error:
+                one = one._replace(outcome=replace(outcome, error=error))
+            found.append(one)
+        return found
+
+    def _settle_each(self, now: float, worker: int, ended: Sequence[Ended]) -> None:
+        begun = [(one.claim, one.begun) for one in ended if one.begun is not None]
+        ours = self._begin(worker, begun) if begun else ()
+        together = []
+        counts = {Success: 0, Failure: 0, Retry: 0}
+        for one in ended:
+            if one.begun is not None and one.claim.task not in ours:
+                continue  # it was withdrawn
+            if one.begun is not None and isinstance(one.outcome, Success) and not one.is_parent:
+                together.append(one)
+            elif self._settle(now, worker, one):
+                counts[type(one.outcome)] += 1
+        if together:
+            self._succeed_together(now, worker, together)
+        counts[Success] += len(together)
+        if counts[Success] or counts[Failure]:
+            self.tell(self.bell.count, succeeded=counts[Success], failed=counts[Failure])
+
+    def _begin(self, worker: int, claims: Sequence[tuple[Claim, Begun]]) -> set[int]:
+        """Make reservations true, but for those that were withdrawn; returns the tasks."""
+        ours = {task for (task,) in self.execute("SELECT id FROM task WHERE reserved = ?", worker)}
+        found = [(claim, begun) for claim, begun in claims if claim.task in ours]
+        self.execute_many(_BEGIN, [(begun.started, claim.epoch, claim.task, worker) for claim, begun in found])
+        return {claim.task for claim, _ in found}
+
+    def _succeed_together(self, now: float, worker: int, ended: Sequence[Ended]) -> None:
+        """Settle tasks that have just begun in the journal: what `_settle` does for each, in four statements for all."""
+        self.execute_many(_SUCCEED_AT_ONCE, [(now, one.outcome.result, one.outcome.changes, one.claim.task)  # type: ignore
+                                             for one in ended])
+        self.execute_many(_WHOLE_ATTEMPT, [
+            (one.claim.task, one.claim.attempt, one.claim.epoch, worker, *one.begun,  # type: ignore[misc]
+             one.ended or now, "succeeded", None, one.log_end, one.use.peak, one.use.cpu) for one in ended])
+        self._let_waiters_go_on(now, self.execute(_ENDED_TOGETHER, json.dumps([one.claim.task for one in ended])))
+        self.execute_many(_RELEASE, [(now, one.claim.task + 1) for one in ended if one.claim.task < one.claim.last])
+
+    def _settle(self, now: float, worker: int, ended: Ended) -> bool:
+        claim, outcome, begun = ended.claim, ended.outcome, ended.begun
         fence = (claim.task, claim.attempt, claim.epoch)
         if isinstance(outcome, Failure):
             moved, how = self.execute(_FAIL, now, *fence), "failed"
@@ -284,9 +429,13 @@ class Journal(JournalFile):
             return False
         [(keeps_children,)] = moved
         error = None if isinstance(outcome, Success) else outcome.error
-        self.execute(_END_ATTEMPT, now, how, error, log_end, use.peak, use.cpu, claim.task, claim.attempt)
-        self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)  # of a thread that still waits, for a time perhaps
-        if is_parent:
+        end = (ended.ended or now, how, error, ended.log_end, ended.use.peak, ended.use.cpu)
+        if begun is not None:
+            self.execute(_WHOLE_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, *begun, *end)
+        else:
+            self.execute(_END_ATTEMPT, *end, claim.task, claim.attempt)
+            self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)  # of a thread that still waits, for a time perhaps
+        if ended.is_parent:
             if not isinstance(outcome, Retry):
                 self.set_aside(outcome.aside, finished_too=how == "succeeded")
             if keeps_children:
@@ -311,7 +460,11 @@ class Journal(JournalFile):
 
     def _ended(self, now: float, first: int, last: int) -> None:
         """Whoever waited for these tasks of one chain, and for no others, may go on."""
-        for waiter, wait, any_is_enough in self.execute(_ENDED, first, last):
+        self._let_waiters_go_on(now, self.execute(_ENDED, first, last))
+
+    def _let_waiters_go_on(self, now: float, over: Iterable[tuple]) -> None:
+        """over: ``(waiter, wait, any)`` of what is waited for no more."""
+        for waiter, wait, any_is_enough in dict.fromkeys(over):
             if any_is_enough:
                 self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", waiter, wait)
             elif self.execute("SELECT 1 FROM awaited WHERE waiter = ? AND wait = ? LIMIT 1", waiter, wait):
@@ -352,8 +505,8 @@ class Journal(JournalFile):
             self.must_own(claim, "enqueue")
             chain = None if once is None else self._shared_chain(once, claim)
             if chain is None:
-                chain = self._insert_chain(now, claim.task, claim.retry, claim.depth + 1, digest, members, held,
-                                           shared=once is not None)
+                [chain] = self._insert_chains(now, claim.task, claim.retry, claim.depth + 1, [NewChain(digest, members)],
+                                              held, shared=once is not None)
             if once is not None:
                 self.execute("INSERT OR REPLACE INTO once (key, task) VALUES (?, ?)", once, chain[0])
                 self.execute("INSERT OR IGNORE INTO attached (chain, parent) VALUES (?, ?)", chain[0], claim.task)
@@ -363,8 +516,11 @@ class Journal(JournalFile):
 
     def must_own(self, claim: Claim, move: str) -> None:
         """Raise ClaimLost if the attempt no longer owns its task. Inside a transaction."""
-        if not self.execute(_OWNED, claim.task, claim.attempt, claim.epoch):
+        if not self._owns(claim):
             raise ClaimLost(claim.task, claim.attempt, move)
+
+    def _owns(self, claim: Claim) -> bool:
+        return bool(self.execute(_OWNED, claim.task, claim.attempt, claim.epoch))
 
     def _shared_chain(self, key: str, claim: Claim) -> tuple[int, int] | None:
         """The first and last task of the chain that was enqueued under a key; None if there is none to be had."""
@@ -389,24 +545,45 @@ class Journal(JournalFile):
             self.note_startable(self.unblock_who_can_go_on(now))
 
     @patient
-    def block(self, claim: Claim, tails: Iterable[int], wait: int, any_is_enough: bool = False,
-              may_wait: Callable[[Journal, int], None] | None = None) -> bool:
+    def block(self, claim: Claim, tails: Iterable[int | Enqueued], wait: int, any_is_enough: bool = False,
+              may_wait: Callable[[Journal, int], None] | None = None, hand: Hand | None = None) -> bool:
         """Wait for chains, giving up the slot; False if there is nothing to wait for, they (or one of them) ended.
 
         wait: tells waits of several threads of one task apart. may_wait: told the task, with the wait journaled; raises if it
-        could never end. Raises ClaimLost if the task was revoked meanwhile.
+        could never end. hand: what the worker of the claim has in hand, which is journaled first. Raises ClaimLost if the
+        task was revoked meanwhile.
         """
-        asked = list(tails)
-        with self.transaction(durable=False, operation="block") as now:
-            self.must_own(claim, "block")
-            still_open = self.execute(_AWAIT, claim.task, wait, int(any_is_enough), json.dumps(asked))
-            if not still_open or (any_is_enough and len(still_open) < len(asked)):
-                self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", claim.task, wait)
-                return False
-            self.give_up_slot(now, claim)
-            if may_wait is not None:
-                may_wait(self, claim.task)
-            return True
+        if hand is not None:
+            hand = self._put_away_hand(hand)
+        with self.transaction(durable=hand is not None and bool(hand.ended), operation="block") as now:
+            places = [] if hand is None else self._catch_up(now, hand)
+            if hand is not None:
+                self.tell(self._caught_up, hand, places)
+            is_ours = places is not None and self._owns(claim)
+            has_to_wait = is_ours and self._wait_for(
+                now, claim, [self._tail(one, hand, places) for one in tails], wait, any_is_enough, may_wait)
+        if not is_ours:
+            raise ClaimLost(claim.task, claim.attempt, "block")
+        return has_to_wait
+
+    def _tail(self, tail: int | Enqueued, hand: Hand | None, places: Sequence[tuple[int, int]] | None) -> int:
+        """The last task of a chain, which may be one of those whose places are not known to others yet."""
+        if isinstance(tail, int):
+            return tail
+        if tail.place is None and hand is not None and places:
+            return places[hand.enqueued.index(tail)][1]
+        return tail.known()[1]
+
+    def _wait_for(self, now: float, claim: Claim, tails: Sequence[int], wait: int, any_is_enough: bool,
+                  may_wait: Callable[[Journal, int], None] | None) -> bool:
+        still_open = self.execute(_AWAIT, claim.task, wait, int(any_is_enough), json.dumps(tails))
+        if not still_open or (any_is_enough and len(still_open) < len(tails)):
+            self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", claim.task, wait)
+            return False
+        self.give_up_slot(now, claim)
+        if may_wait is not None:
+            may_wait(self, claim.task)
+        return True
 
     def give_up_slot(self, now: float, claim: Claim) -> None:
         """Give up the slot. Inside a transaction."""
@@ -419,7 +596,7 @@ class Journal(JournalFile):
         """Whether a wait still goes on. Raises ClaimLost if the task was revoked meanwhile."""
         with self.reading():
             rows = self.execute(
-                f"SELECT state, (SELECT count(*) FROM awaited WHERE waiter = task.id AND wait = ?), "
+                f"SELECT state, EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id AND wait = ?), "
                 f"EXISTS (SELECT 1 FROM awaited WHERE waiter = task.id) FROM task WHERE {_FENCE}",
                 wait, claim.task, claim.attempt, claim.epoch)
         if not rows or rows[0][0] not in ("running", "blocked"):
@@ -439,7 +616,7 @@ class Journal(JournalFile):
     def show(self, claim: Claim, data: Iterable[tuple[str, str, str, int]]) -> None:
         """Journal flame data ``(key, type, value, position)``; a key shown again is replaced."""
         with self.transaction(durable=False, operation="show"):
-            if self.execute(_OWNED, claim.task, claim.attempt, claim.epoch):
+            if self._owns(claim):
                 for row in data:
                     self.execute(_SHOW, claim.task, *row)
 
@@ -456,8 +633,7 @@ class Journal(JournalFile):
     def note(self, claim: Claim, name: str, number: int, value: str) -> None:
         """Journal, durably, what a body got from the world. value: JSON text. Raises ClaimLost as `enqueue`."""
         with self.transaction(durable=True, operation="note"):
-            if not self.execute(_OWNED, claim.task, claim.attempt, claim.epoch):
-                raise ClaimLost(claim.task, claim.attempt, "note")
+            self.must_own(claim, "note")
             self.execute(_NOTE, claim.task, claim.retry, name, number, value)
 
     def notes(self, claim: Claim) -> dict[tuple[str, int], str]:
@@ -507,6 +683,8 @@ class Journal(JournalFile):
         all_revoked: list[int] = []
         while tasks:
             doomed = json.dumps([row[0] for row in self.execute(_BELOW, json.dumps(tasks))])
+            if reserved := [worker for (worker,) in self.execute(_RESERVED_BY, doomed)]:
+                self.tell(self.bell.withdraw, reserved)
             revoked = [row[0] for row in self.execute(_REVOKE, now, reason, doomed)]
             self._interrupted += self.execute(_CUT_ATTEMPTS, now, "revoked", doomed)
             self.execute("DELETE FROM awaited WHERE waiter IN (SELECT value FROM json_each(?))", doomed)
@@ -520,14 +698,22 @@ class Journal(JournalFile):
     # --- workers that died -------------------------------------------------------------------------------------------
 
     @patient
-    def lose(self, worker: int, error_after: Callable[[int, bool], str]) -> list[int]:
+    def lose(self, worker: int, error_after: Callable[[int, bool], str], present: int = 0) -> list[int]:
         """Give back what a dead worker held; returns the tasks that failed by it.
 
         error_after: from a number of deaths, and whether the body may have done its work, to the JSON text of a `WorkerLost`.
+        present: the task that it was last seen at; of one that it had reserved the journal does not know that it began.
         """
         failed = []
         with self.transaction(durable=True, operation="lose") as now:
             self.tell(self.bell.gone, worker)
+            for claim in self._reserved_by(worker):
+                if claim.task == present:
+                    [(log_start,)] = self.execute(f"SELECT {_LOG_BEGAN_AT}", claim.epoch, worker)
+                    self._begin(worker, [(claim, Begun(now, log_start))])
+                    self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_start)
+                else:
+                    self.execute(_GIVE_BACK, claim.task, worker)
             held = self.execute("SELECT id, deaths + 1, worker_deaths, on_interrupt FROM task WHERE worker = ? "
                                 "AND epoch = (SELECT epoch FROM run) AND state IN ('running', 'blocked')", worker)
             for task, deaths, allowed, on_interrupt in held:
@@ -537,6 +723,10 @@ class Journal(JournalFile):
                 self.give_back(now, task, deaths, error_after(deaths, unsure), unsure, fails=task in failed)
             self.note_startable(self.unblock_who_can_go_on(now))
         return failed
+
+    def _reserved_by(self, worker: int) -> list[Claim]:
+        return [Claim(*row) for row in self.execute(
+            f"SELECT id, attempt + 1, (SELECT epoch FROM run), {_OF_CLAIM} FROM task WHERE reserved = ?", worker)]
 
     def give_back(self, now: float, task: int, deaths: int, error: str | None, unsure: bool, fails: bool) -> None:
         """Take a running or blocked task from a dead worker: it is ready again, or it fails. Inside a transaction.
@@ -636,6 +826,12 @@ class Journal(JournalFile):
             rows = self.execute("SELECT task.id FROM json_each(?) JOIN task ON task.id = json_each.value "
                                 f"WHERE task.state NOT IN {SQL_OPEN} ORDER BY task.moved, task.id", json.dumps(tails))
         return [task for (task,) in rows]
+
+    def have_succeeded(self, tasks: Sequence[int]) -> bool:
+        """Whether all of these tasks have."""
+        with self.reading():
+            return not self.execute("SELECT 1 FROM json_each(?) JOIN task ON task.id = json_each.value "
+                                    "WHERE task.state <> 'succeeded' LIMIT 1", json.dumps(tasks))
 
     def children_of(self, task: int) -> list[tuple[int, int]]:
         """``(first, last)`` of the chains that a task enqueued in its present try, in order."""

@@ -1,8 +1,9 @@
 """What an attempt takes: its peak of memory and its CPU time, for a few microseconds.
 
-Linux can forget the peak of a process, so that what is read at the end is that of the attempt. Elsewhere, or where that
-is forbidden, a peak that an earlier attempt of the same worker has reached hides a lower one: then it is what the process
-holds at the end. Of shell commands and other children the largest one counts, if it was larger than all before it.
+Linux can forget the peak of a process, so that what is read at the end is that of the attempt; it is asked to when an
+attempt before has raised the peak. Elsewhere, or where that is forbidden, a peak that an earlier attempt of the same worker
+has reached hides a lower one: then it is what the process holds at the end. Of shell commands and other children the largest
+one counts, if it was larger than all before it.
 """
 from __future__ import annotations
 
@@ -36,10 +37,17 @@ class Measurement:
         return peak, max(0.0, _cpu_s(ours) + _cpu_s(theirs) - self.cpu_s)
 
 
+_lowest: tuple[int, int] | None = None  # (process, its peak when it was last forgotten)
+
+
 def begin() -> Measurement:
     """Begin to measure this process; of two that overlap the later one makes the earlier forget its peak."""
-    is_fresh = _forget_peak()
+    global _lowest
     ours, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    is_fresh = _lowest == (os.getpid(), ours.ru_maxrss)
+    if not is_fresh and (is_fresh := _forget_peak()):
+        ours = resource.getrusage(resource.RUSAGE_SELF)
+        _lowest = os.getpid(), ours.ru_maxrss
     return Measurement(is_fresh, ours.ru_maxrss * _UNIT, theirs.ru_maxrss, _cpu_s(ours) + _cpu_s(theirs))
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from .claims import Enqueued
 from .errors import (
     ChainInterruptedException,
     ChainRevokedException,
@@ -85,11 +86,24 @@ class Request:
     called_directly: bool = False
 
 
+Place: TypeAlias = "tuple[int, int] | Enqueued"  # the first and the last task of a chain; or one that has yet to be numbered
+
+
+def known(place: Place) -> tuple[int, int]:
+    """The first and the last task of a chain."""
+    return place if isinstance(place, tuple) else place.known()
+
+
+def last_of(tail: int | Enqueued) -> int:
+    """The last task of a chain that is waited for."""
+    return tail if isinstance(tail, int) else tail.known()[1]
+
+
 class Engine(Protocol):
     """What a body's `self` and promises need of whoever runs the task."""
 
-    def enqueue(self, chain: Chain, key: str | None = None) -> tuple[int, int]:
-        """Journal a chain as a child; its first and last task. key: under which it is enqueued once in the run."""
+    def enqueue(self, chain: Chain, key: str | None = None, is_awaited: bool = False) -> Place:
+        """Enqueue a chain as a child. key: under which it is enqueued once in the run. is_awaited: at once."""
 
     def sleep(self, seconds: float) -> None:
         """Wait for a time, without a slot."""
@@ -114,12 +128,15 @@ class Engine(Protocol):
     def is_recorded(self, chain: Chain) -> bool:
         """Whether an earlier attempt enqueued this chain and the present one has not asked for it yet."""
 
-    def wait(self, tails: Iterable[int], any_is_enough: bool, max_wait_s: float | None,
+    def wait(self, tails: Iterable[int | Enqueued], any_is_enough: bool, max_wait_s: float | None,
              callbacks: Iterable[WaitLoopCallBack] = ()) -> bool:
         """Wait for the ends of chains; False if time ran out."""
 
     def ended(self, tails: Iterable[int]) -> list[int]:
         """Those of the last tasks of chains that have ended, in the order in which they did."""
+
+    def have_succeeded(self, tails: Iterable[int]) -> bool:
+        """Whether all chains with these last tasks have."""
 
     def members(self, head: int, last: int) -> list[MemberView]:
         """How the tasks of a chain stand."""
@@ -162,10 +179,22 @@ class Engine(Protocol):
 class Promise:
     """The future end of an enqueued chain; it stands for the chain's last task. Promises of one task are equal."""
 
-    def __init__(self, engine: Engine, head: int, last: int) -> None:
-        self._engine, self._head, self._last = engine, head, last
+    def __init__(self, engine: Engine, place: Place) -> None:
+        self._engine, self.place = engine, place
         self._final: list[MemberView] | None = None
         self._is_forgotten = False
+
+    @property
+    def _head(self) -> int:
+        return known(self.place)[0]
+
+    @property
+    def _last(self) -> int:
+        return known(self.place)[1]
+
+    @property
+    def _tail(self) -> int | Enqueued:
+        return self.place[1] if isinstance(self.place, tuple) else self.place
 
     def forget(self) -> None:
         """Have `result` be None from now on, unless others may ask for it too. The journal keeps it all the same."""
@@ -183,17 +212,17 @@ class Promise:
     @property
     def parent(self) -> Promise | None:
         """The promise of the task before this one in its chain."""
-        return Promise(self._engine, self._head, self._last - 1) if self._last > self._head else None
+        return Promise(self._engine, (self._head, self._last - 1)) if self._last > self._head else None
 
     @property
     def children(self) -> list[Promise]:
         """The promises of the chains that the task enqueued so far."""
-        return [Promise(self._engine, head, last) for head, last in self._engine.children_of(self._last)]
+        return [Promise(self._engine, place) for place in self._engine.children_of(self._last)]
 
     @property
     def chain(self) -> list[Promise]:
         """The promises of the tasks of the chain, from its first to this one."""
-        return [Promise(self._engine, self._head, num) for num in range(self._head, self._last + 1)]
+        return [Promise(self._engine, (self._head, num)) for num in range(self._head, self._last + 1)]
 
     def _members(self) -> list[MemberView]:
         if self._final is not None:
@@ -291,8 +320,8 @@ class Promise:
                 if self._last > self._head:
                     merged["chain_depth"] = num - self._head  # an argument in FireX; here only who asks for arguments sees it
             if children:
-                for head, last in self._engine.children_of(num):
-                    merged.update(Promise(self._engine, head, last).results(keys_only, children, parents=True))
+                for place in self._engine.children_of(num):
+                    merged.update(Promise(self._engine, place).results(keys_only, children, parents=True))
             merged.update(returned)
             if after is not None and after == self._engine.uuid(num):
                 merged = {}
@@ -375,10 +404,12 @@ def wait_for_all(promises: Iterable[Promise], raise_exception_on_failure: bool =
     real = [p for p in promises if not isinstance(p, Injected)]
     if not real:
         return
-    if not real[0]._engine.wait([p._last for p in real], False, max_wait or None, callbacks):
+    engine = real[0]._engine
+    if not engine.wait([p._tail for p in real], False, max_wait or None, callbacks):
         late = next((p for p in real if not p.ready()), real[0])
         raise WaitOnChainTimeoutError(f"Result ID {logging_name(late)} was not ready in {max_wait} seconds")
-    raise_interruption(real, raise_exception_on_failure)
+    if not engine.have_succeeded([p._last for p in real]):
+        raise_interruption(real, raise_exception_on_failure)
 
 
 def as_ended(promises: Iterable[Promise], max_wait: float | None = None,

@@ -57,7 +57,7 @@ class Replay:
         with self._lock:
             return bool(self._left.get(digest))
 
-    def holds_any(self, tails: Sequence[int]) -> bool:
+    def holds_any(self, tails: Sequence[object]) -> bool:
         return any(tail in self._held for tail in tails)
 
     def must_stop(self) -> bool:
@@ -66,7 +66,7 @@ class Replay:
 
     def unasked(self) -> tuple[int, ...]:
         """The first tasks of the recorded chains that the body left out."""
-        return tuple(call.head for calls in self._left.values() for call in calls)
+        return tuple(call.head for calls in self._left.values() for call in calls) if self.total else ()
 
     def mismatch(self, journal: Journal, raised: BaseException | None) -> str:
         """What is to be told of a replay that stopped, as JSON: the calls recorded and not asked for, and the new ones."""

@@ -289,7 +289,7 @@ class Runner:
             stack = last_words.take(last_words.path_of(self.directory.wake, number))
             with self._journal() as journal:
                 journal.lose(number, lambda deaths, unsure, how=how, stack=stack: encode_error(
-                    last_words.at(stack, WorkerLost(deaths, how, unsure))))
+                    last_words.at(stack, WorkerLost(deaths, how, unsure))), present=self.board.attempt(number)[0])
             if self.barren == BARREN:
                 self._say_why_workers_end(number, how)
         return somebody_died

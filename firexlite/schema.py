@@ -20,7 +20,7 @@ from .errors import DiskFull, FirexliteError, JournalUnusable, StorageFailure
 from .states import MOVES, OPEN
 
 APPLICATION_ID = 0x46586C74  # "FXlt"
-SCHEMA = 3
+SCHEMA = 4
 
 
 class Run(Model):
@@ -91,6 +91,7 @@ class Task(Model):
     slots = IntegerField(constraints=[SQL("DEFAULT 1")])  # how many of the slots it takes while it runs
     priority = IntegerField(constraints=[SQL("DEFAULT 0")])  # lower ones are claimed first
     due = FloatField(null=True)                    # ready, and not to be claimed before
+    reserved = IntegerField(null=True)             # ready, and one of those that this worker is to begin next
     keeps_children = IntegerField(constraints=[SQL("DEFAULT 0")])  # its end neither waits for its children nor revokes them
     shared = IntegerField(constraints=[SQL("DEFAULT 0")])  # enqueued once for all who ask for its key
     cached_from = IntegerField(null=True)          # the task whose result it took over
@@ -226,21 +227,20 @@ _FIXED = ", ".join(name for name in Task._meta.fields if name != "aside")
 
 STATEMENTS = (
     "CREATE INDEX task_ready ON task (limited, priority, depth DESC, id) "
-    "WHERE state = 'ready' AND stopped IS NULL AND due IS NULL",
+    "WHERE state = 'ready' AND stopped IS NULL AND due IS NULL AND reserved IS NULL",
+    "CREATE INDEX task_reserved ON task (reserved) WHERE reserved IS NOT NULL",
     "CREATE INDEX task_due ON task (due) WHERE due IS NOT NULL",
     "CREATE INDEX task_running ON task (worker, slots) WHERE state = 'running'",
     "CREATE INDEX task_in_queue ON task (limited) WHERE limited <> '' AND state IN ('running', 'blocked')",
     "CREATE INDEX task_woken ON task (limited) WHERE limited <> '' AND state = 'ready' AND move = 'wake'",
     "CREATE INDEX task_wakeable ON task (depth DESC, id) WHERE state = 'blocked' AND wakeable",
     "CREATE INDEX task_blocked ON task (worker) WHERE state = 'blocked'",
-    f"CREATE INDEX task_open_child ON task (parent) WHERE state IN {SQL_OPEN}",
     "CREATE INDEX task_call ON task (parent, parent_retry) WHERE digest IS NOT NULL",
     "CREATE INDEX awaited_by ON awaited (waiter, wait)",
     "CREATE INDEX awaited_due ON awaited (due) WHERE due IS NOT NULL",
     "CREATE INDEX awaited_event ON awaited (event, nth) WHERE event IS NOT NULL",
     "CREATE INDEX sent_nth ON sent (name, nth)",
     "CREATE INDEX attached_by ON attached (parent)",
-    "CREATE INDEX attempt_under_way ON attempt (worker) WHERE ended IS NULL",
     "CREATE INDEX task_redo ON task (redoes) WHERE redoes IS NOT NULL",
     """CREATE TRIGGER only_legal_moves BEFORE UPDATE OF state ON task
        WHEN NOT EXISTS (SELECT 1 FROM legal WHERE move = NEW.move AND source = OLD.state AND target = NEW.state)
@@ -307,7 +307,9 @@ _ADDED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
     3: {"task": ("queue", "limited", "slots", "priority", "due", "keeps_children", "shared", "cached_from", "options",
                  "reason"),
         "attempt": ("peak", "cpu"), "awaited": ("due", "event", "nth"), "once": (), "attached": (), "sent": ()},
+    4: {"task": ("reserved",)},
 }
+_FORMER = frozenset(("attempt_under_way", "task_open_child"))  # indices of earlier schemas
 _COLUMN_TYPES = {IntegerField: "INTEGER", FloatField: "REAL", TextField: "TEXT"}
 
 
@@ -350,7 +352,9 @@ def what_is_strange(db: SqliteDatabase, version: int) -> str | None:
                 return f"its table {name} is defined with {', '.join(sorted(strange)[:3])}"
         elif kind == "index" and sql is None and table in tables and name == f"sqlite_autoindex_{table}_1":
             continue  # SQLite's own, of a primary key
-        elif name not in ours or (version == SCHEMA and sql != ours[name]):  # older ones are dropped before anything is written
+        elif version < SCHEMA and name in _FORMER:
+            continue  # it is dropped, as all of these, before anything is written
+        elif name not in ours or (version == SCHEMA and sql != ours[name]):
             return f"it has the {kind} {str(name)[:80]!r}" + (", which is none of ours" if name not in ours else
                                                               " in another form")
     expected = {*tables, *(ours if version == SCHEMA else ())}

@@ -10,7 +10,7 @@ from typing import Any, cast
 from .application import Service, app
 from .binding import Member, as_argument, verify
 from .claims import NewTask
-from .codec import canonical, digest, encode_named
+from .codec import canonical, canonical_of_named, digest, encode_named
 from .converters import InputConverter
 from .errors import (
     ArgumentConversionException,
@@ -254,13 +254,13 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
         for value in mine.values():
             if isinstance(value, Secret):
                 value.reveal()  # first of all: its value may stand in other arguments too
-    members, signatures = [], []
+    members, canonicals = [], []
     for (service, signature), mine in zip(found, own, strict=True):
         written = {name: as_argument(value) for name, value in mine.items()}
         text = encode_named(written, f"arguments of {service.short_name}: ")
         members.append(_new_task(service, text, of_signature(signature.options)))
-        signatures.append([service.short_name, written])
-    return members, digest(canonical(signatures, "signature"))
+        canonicals.append(f"[{canonical(service.short_name)},{canonical_of_named(written, text)}]")
+    return members, digest(f"[{','.join(canonicals)}]")
 
 
 def _new_task(service: Service, arguments: str, own: Mapping[str, Any]) -> NewTask:

@@ -71,6 +71,7 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         journal.execute("UPDATE run SET epoch = ?, state = ?, ended = NULL", epoch, RUN_RUNNING)
         journal.execute(f"DELETE FROM awaited WHERE waiter NOT IN (SELECT id FROM task WHERE {_SUSPENDED})")
         journal.execute("UPDATE task SET stopped = NULL WHERE stopped IS NOT NULL AND NOT unsure")
+        journal.execute("UPDATE task SET reserved = NULL WHERE reserved IS NOT NULL")
         lost = _give_back(journal, now, killed)
         changed = _note_changed_services(journal, digests)
         journal.execute("INSERT INTO incarnation (epoch, pid, host, started, about) VALUES (?, ?, ?, ?, ?)",

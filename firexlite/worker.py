@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from . import faults, host, last_words, measure, recorded, uid
 from .attempt import LOOK_AGAIN_S, Attempt
+from .batch import Batch
 from .board import NEAR_S, RUNNER, Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
@@ -44,6 +45,7 @@ class Worker:
         last_words.write_at_last(last_words.path_of(directory.wake, number))
         self.journal = Journal(directory, incarnation.slots, Doorbell(board, self.address), self.interrupts, full_wait_s,
                                epoch, incarnation.queues)
+        self.batch = Batch(self.journal, board, number, self.interrupts, self.log.size)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
         self._listening = False
@@ -57,16 +59,18 @@ class Worker:
                             after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}),
                             after_in_child=self._leave_to_service)
         self.journal.open()
-        claim = self.journal.claim(self.number, self.log.size())
+        claim = self.batch.claim()
         while not self.board.stopping:
-            self._end_with_runner()
+            if not self.batch.goes_on:
+                self._end_with_runner()
             if claim is None:
                 self.address.wait(LOOK_AGAIN_S)
                 self._end_with_runner()
                 if not self.board.stopping:
-                    claim = self.journal.claim(self.number, self.log.size())
+                    claim = self.batch.claim()
             else:
                 claim = self.attempt(claim)
+        self.batch.close()
 
     def _end_with_runner(self) -> None:
         """End if the runner is dead, and with it from now on: a service that changes its user has the kernel forget that."""
@@ -83,6 +87,7 @@ class Worker:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self.journal.forget()
+        self.batch.forget()
         self.log.leave_to_service()
         last_words.leave_to_service()
 
@@ -120,8 +125,11 @@ class Worker:
             with suppress(OSError):
                 os.fchdir(self._folder)
         if isinstance(outcome, Stop):
-            return self.journal.stop(claim, outcome.mismatch, self.number, self.log.size())
-        return self.journal.settle(claim, outcome, self.number, self.log.size(), attempt.is_parent, use=Use(*measurement.end()))
+            mismatch = outcome.mismatch
+            return self.batch.stopped(lambda: self.journal.stop(claim, mismatch, self.number, self.log.size()))
+        if isinstance(outcome, Success):
+            self._note_step(claim, outcome)
+        return self.batch.end(claim, outcome, attempt.is_parent, Use(*measurement.end()))
 
     def _limit(self, attempt: Attempt) -> None:
         """Have the runner keep the limits of an attempt."""
@@ -153,6 +161,15 @@ class Worker:
         if self._flow.chain != claim.chain or self._flow.next > claim.task:
             self._flow = ChainFlow(claim.chain)
         return self._flow.before(claim.task, self.journal)
+
+    def _note_step(self, claim: Claim, outcome: Success) -> None:
+        """Remember what flows to the task after this one; it will hardly be claimed by another worker."""
+        if claim.task == claim.last or claim.redoes is not None:
+            return
+        if claim.task == claim.chain:
+            self._flow = ChainFlow(claim.chain)
+        if self._flow.chain == claim.chain and self._flow.next == claim.task:
+            self._flow.add((self.directory.unspill(claim.arguments), outcome.changes, outcome.result))
 
     def rest(self, heard: int, timeout_s: float) -> None:
         """Sleep until this worker is woken. Of several threads one listens, and passes on what it hears.

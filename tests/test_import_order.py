@@ -16,7 +16,7 @@ ORDER = [
     "uid", "recorded", "signatures", "files", "codec_errors", "last_words", "codec_standard", "pickled", "codec",
     "soundness", "results", "converters", "binding", "schema", "claims", "journal_file", "journal", "waiting", "once",
     "deadlocks", "limits", "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs",
-    "history", "stopped", "last_good", "missing", "board", "interrupts", "commands", "retries", "task_options",
+    "history", "stopped", "last_good", "missing", "board", "batch", "interrupts", "commands", "retries", "task_options",
     "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery", "plugins",
     "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",
     "secret_names", "named_secrets", "secret_shapes", "flame_markup", "redaction", "flame_why", "flame_graph",

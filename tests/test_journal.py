@@ -92,7 +92,7 @@ def test_a_settling_that_cannot_claim_changes_nothing_at_all(new_run):
     def broken(free: int) -> None:
         raise Broken
 
-    journal.note_startable = broken
+    journal._startable_in = broken
     before = moves(journal)
     with pytest.raises(Broken):
         settle(journal, claim)

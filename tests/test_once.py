@@ -1,8 +1,6 @@
 """What is done once in a run, in the journal: chains enqueued under a key, and results that one task computes for all."""
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from journals import BROKEN, MAIN, SECOND, THIRD, claimed, column, enqueue, error_after, settle, states
 
@@ -174,7 +172,7 @@ def test_a_shared_chain_that_failed_is_reopened_with_anyone_who_asked_for_it(fai
     journal, left, right, chain = failed_for_both
     settle(journal, left, worker=SECOND, is_parent=True, claims_next=False)  # it could do without
     settle(journal, right, BROKEN, THIRD, is_parent=True, claims_next=False)
-    settle(journal, replace(left, task=1, last=1), BROKEN, MAIN, is_parent=True, claims_next=False)
+    settle(journal, left._replace(task=1, last=1), BROKEN, MAIN, is_parent=True, claims_next=False)
     assert states(journal) == ["failed", "succeeded", "failed", "failed"]
 
     take_over(journal, 1, "here", {})

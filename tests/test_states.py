@@ -1,9 +1,9 @@
 """The table of moves, and that a real journal holds to it, whoever writes."""
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 
-import peewee
 import pytest
 from journals import moves, new_tasks, opened, submit
 
@@ -84,14 +84,14 @@ def tried(journal):
 
     def attempt(move: str, source: str, target: str) -> list[tuple]:
         [(before,)] = journal.execute("SELECT max(id) FROM event")
-        with journal.transaction(durable=False), journal.db.atomic() as transaction:
+        with journal.transaction(durable=False), journal.db.savepoint() as savepoint:
             try:
                 moved = journal.execute("UPDATE task SET state = ?, move = ?, moved = 77, attempt = 5 WHERE id = ? "
                                         "RETURNING id", target, move, STATES.index(source) + 1)
                 assert moved == [(STATES.index(source) + 1,)]
                 return journal.execute("SELECT at, task, attempt, move, state FROM event WHERE id > ?", before)
             finally:
-                transaction.rollback()
+                savepoint.rollback()
 
     return attempt
 
@@ -103,7 +103,7 @@ def test_moves_outside_the_table_are_refused(journal, tried, source):
         try:
             tried(move, source, target)
             allowed.append((move, source, target))
-        except peewee.IntegrityError as error:
+        except sqlite3.IntegrityError as error:
             assert str(error) == ("a succeeded task never changes" if source == "succeeded" else "no such move")
 
     assert allowed == sorted(one for one in EXPECTED if one[1] == source)
@@ -115,7 +115,7 @@ def test_a_move_of_the_table_writes_exactly_one_event(tried, move, source, targe
 
 
 def test_a_move_that_has_no_name_is_refused(tried):
-    with pytest.raises(peewee.IntegrityError, match=r"^no such move$"):
+    with pytest.raises(sqlite3.IntegrityError, match=r"^no such move$"):
         tried(None, "ready", "running")
 
 
@@ -130,7 +130,7 @@ def test_a_new_task_writes_an_event_only_if_it_is_ready(tmp_path):
 
 @pytest.mark.parametrize("field", sorted(set(schema.Task._meta.fields) - {"aside", "id"}))
 def test_a_succeeded_task_never_changes(journal, field):
-    with (pytest.raises(peewee.IntegrityError, match=r"^a succeeded task never changes$"),
+    with (pytest.raises(sqlite3.IntegrityError, match=r"^a succeeded task never changes$"),
           journal.transaction(durable=False)):
         journal.execute(f"UPDATE task SET {field} = {field} WHERE state = 'succeeded'")
 
@@ -142,7 +142,7 @@ def test_a_succeeded_task_may_be_set_aside(journal):
 
 @pytest.mark.parametrize("state", STATES)
 def test_no_task_is_ever_deleted(journal, state):
-    with pytest.raises(peewee.IntegrityError, match=r"^no task is ever deleted$"), journal.transaction(durable=False):
+    with pytest.raises(sqlite3.IntegrityError, match=r"^no task is ever deleted$"), journal.transaction(durable=False):
         journal.execute("DELETE FROM task WHERE state = ?", state)
 
 
@@ -153,7 +153,7 @@ def test_an_ended_attempt_never_changes(tmp_path):
     with journal.transaction(durable=True):
         journal.execute("UPDATE attempt SET ended = 1, outcome = 'lost'")
 
-    with (pytest.raises(peewee.IntegrityError, match=r"^an ended attempt never changes$"),
+    with (pytest.raises(sqlite3.IntegrityError, match=r"^an ended attempt never changes$"),
           journal.transaction(durable=True)):
         journal.execute("UPDATE attempt SET outcome = 'succeeded'")
     assert journal.execute("SELECT outcome FROM attempt") == [("lost",)]

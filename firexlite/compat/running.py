@@ -33,7 +33,7 @@ def attempt_for(purpose: str) -> Attempt:
 def run_directory() -> RunDirectory | None:
     """The directory of the run that a task of this process belongs to."""
     attempt = running_attempt()
-    return None if attempt is None else attempt.journal.directory
+    return None if attempt is None else attempt.directory
 
 
 def promise_of(task_id: str, purpose: str = "AsyncResult") -> Promise:
@@ -42,10 +42,10 @@ def promise_of(task_id: str, purpose: str = "AsyncResult") -> Promise:
     Raises RuntimeError outside of a task, LookupError if the run has no task of this id.
     """
     attempt = attempt_for(purpose)
-    directory = attempt.journal.directory
+    directory = attempt.directory
     for num, head in attempt.journal.tasks_and_chains():
         if task_uuid(directory.firex_id, num) == task_id:
-            return Promise(attempt, head, num)
+            return Promise(attempt, (head, num))
     raise LookupError(f"{directory.firex_id} has no task with the id '{task_id}'")
 
 

@@ -47,7 +47,7 @@ def replaced(monkeypatch, name: str, old: str, new: str, module=journal) -> None
 
 
 def test_a_claim_beyond_the_slots_is_noticed(monkeypatch):
-    monkeypatch.setattr(journal, "_TAKEN", "SELECT 0 FROM (SELECT ?)")
+    monkeypatch.setattr(journal, "_TAKEN", "SELECT 0, 1 FROM (SELECT ?)")
 
     assert "tasks run in 1 slots" in problems(PROGRAMS["a child, in one slot"], deaths=0)
 

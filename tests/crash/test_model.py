@@ -1,8 +1,9 @@
 """A journal stays what a plain model of it says, whatever happens in whatever order."""
 from __future__ import annotations
 
+import sqlite3
+
 import hypothesis
-import peewee
 import pytest
 from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
@@ -42,5 +43,5 @@ def test_a_planted_bug_is_noticed(monkeypatch, module, name, old, new):
         if isinstance(text, str) and statement in text:
             monkeypatch.setattr(module, one, text.replace(statement, statement.replace(old, new)))
 
-    with pytest.raises((AssertionError, peewee.IntegrityError)):
+    with pytest.raises((AssertionError, sqlite3.IntegrityError)):
         run_state_machine_as_test(JournalAndModel, settings=TO_THE_FIRST_FAULT)

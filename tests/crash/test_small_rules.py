@@ -9,7 +9,6 @@ import sqlite3
 import threading
 import time
 
-import peewee
 import pytest
 from conftest import FIXTURES, wait_until
 from journals import (
@@ -201,7 +200,7 @@ def test_what_happened_is_never_deleted(table, what, new_run):
     claimed(journal)
     send(journal, "approved", "1")
 
-    with pytest.raises(peewee.IntegrityError, match=f"{what} is ever deleted"), journal.transaction(durable=False):
+    with pytest.raises(sqlite3.IntegrityError, match=f"{what} is ever deleted"), journal.transaction(durable=False):
         journal.execute(f"DELETE FROM {table}")
 
 
