@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .contest import Sample
 from .journals import reading
-from .ours import SERVICES
+from .ours import submit_words
 from .references import WORKERS
 from .scratch import CannotMeasure, Scratch, firexlite_command
 
@@ -29,8 +29,7 @@ def hold(scratch: Scratch, children: int) -> Sample:
     """
     others = 2 * (children - 1)
     with scratch.spare_file("sleeper") as note:
-        words = [*firexlite_command(), "submit", "--plugins", SERVICES, "--workers", str(WORKERS), "--chain", "fan_out_pairs",
-                 "--children", str(children), "--note", str(note)]
+        words = [*firexlite_command(), "submit", *submit_words("fan_out_pairs", WORKERS, children=children, note=note)]
         try:
             with scratch.started(*words, keeps_home=True) as process:
                 delays, waits = _watch(scratch, process, others)

@@ -18,6 +18,7 @@ from .work import LINE, LOG_LINES
 
 SERVICES = str(Path(__file__).with_name("services.py"))
 NAP_S = 0.02           # of the service `nap`
+NAPPERS = 8            # workers, for services that mostly sleep
 SETTLE_S = 1.0         # until a run that waits is at rest
 
 
@@ -32,14 +33,15 @@ def import_click_and_peewee(scratch: Scratch) -> Sample:
 def submit_parent(scratch: Scratch, service: str, workers: int = WORKERS, look: Callable[[Path], Sample] = lambda _: {},
                   settings: dict[str, str] | None = None, **arguments: int) -> Sample:
     """Submit a service that measures itself. look: at the directory of the run when it has ended."""
-    ended, values = scratch.returned(*_words(service, workers, **arguments), keeps_home=True, **(settings or {}))
+    ended, values = scratch.returned(*submit_words(service, workers, **arguments), keeps_home=True, **(settings or {}))
     try:
         return {**values["figures"], "command": ended.seconds, "command_cpu": ended.cpu_s, **look(scratch.run_directory())}
     finally:
         scratch.empty_home()
 
 
-def _words(service: str, workers: int, **arguments: object) -> list[str]:
+def submit_words(service: str, workers: int, **arguments: object) -> list[str]:
+    """The words after `firexlite submit` that have a service of ours called with these arguments."""
     given = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
     return ["--plugins", SERVICES, "--workers", str(workers), "--chain", service, *given]
 
@@ -64,12 +66,12 @@ def nap(scratch: Scratch, children: int, workers: int) -> Sample:
 
 
 def round_trip(scratch: Scratch, times: int) -> Sample:
-    _, values = scratch.returned(*_words("call_idle", WORKERS, times=times))
+    _, values = scratch.returned(*submit_words("call_idle", WORKERS, times=times))
     return {"seconds": statistics.median(values["round_trips"])}
 
 
 def resume_finished(scratch: Scratch, done: int) -> Sample:
-    scratch.run(*firexlite_command(), "submit", *_words("fan_out_and_die", WORKERS, children=done),
+    scratch.run(*firexlite_command(), "submit", *submit_words("fan_out_and_die", WORKERS, children=done),
                 ends_with=-signal.SIGKILL, keeps_home=True)
     [firex_id] = scratch.runs()
     return {"seconds": scratch.run(*firexlite_command(), "resume", firex_id).seconds}
@@ -79,7 +81,7 @@ def resume_killed(scratch: Scratch, steps: int) -> Sample:
     """The resume of a run that was killed when half of its steps had been taken."""
     with scratch.spare_file("steps") as traces:
         kill_at(steps // 2, traces, scratch, *firexlite_command(), "submit",
-                *_words("take_steps", WORKERS, steps=steps, path=traces))
+                *submit_words("take_steps", WORKERS, steps=steps, path=traces))
         flying = in_flight(scratch.run_directory(), "step")
         [firex_id] = scratch.runs()
         ended = scratch.run(*firexlite_command(), "resume", firex_id)
@@ -89,7 +91,7 @@ def resume_killed(scratch: Scratch, steps: int) -> Sample:
 
 def wait_idle(scratch: Scratch, workers: int, span_s: float) -> Sample:
     """All processes of a run that waits for a time, with all its workers idle: what they use of a processor, and memory."""
-    words = [*firexlite_command(), "submit", *_words("wait_with_all_workers", workers, seconds=600, children=workers)]
+    words = [*firexlite_command(), "submit", *submit_words("wait_with_all_workers", workers, seconds=600, children=workers)]
     with scratch.started(*words) as process:
         _until_suspended(scratch)
         time.sleep(SETTLE_S)

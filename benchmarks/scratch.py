@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -105,10 +105,15 @@ class Scratch:
     def empty_home(self) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
 
-    def returned(self, *words: str, keeps_home: bool = False, **environment: str) -> tuple[Ended, dict]:
-        """Run `firexlite submit` with ``words``; also gives what the services of its chain returned, by name."""
+    def returned(self, *words: str, command: Sequence[str] = (), keeps_home: bool = False,
+                 **environment: str) -> tuple[Ended, dict]:
+        """Run `firexlite submit` with ``words``; also gives what the services of its chain returned, by name.
+
+        command: what runs firexlite, if not the command as a user starts it.
+        """
         copy = self.folder / "run.json"
-        ended = self.run(*firexlite_command(), "submit", *words, "--json_file", str(copy), keeps_home=keeps_home, **environment)
+        ended = self.run(*(command or firexlite_command()), "submit", *words, "--json_file", str(copy), keeps_home=keeps_home,
+                         **environment)
         return ended, json.loads(copy.read_text(encoding="utf-8"))["results"]["chain_results"]
 
     def fdatasync_s(self, is_growing: bool, times: int = 200) -> float:

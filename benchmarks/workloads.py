@@ -43,7 +43,6 @@ FULL = Sizes()
 QUICK = Sizes(fanouts=(20, 40), grown=(80,), chains=(10, 20), called=10, levels=(3, 6), steps=40, done=20, turns=4, pairs=10,
               naps=40, round_trips=5, idle_s=1.0)
 FANOUT_WORKERS = (2, 4)
-NAPPERS = 8            # workers, for work that mostly sleeps
 IDLERS = 4             # workers
 
 
@@ -101,8 +100,8 @@ def workloads(sizes: Sizes, peers: Mapping[str, Sequence[Contender]] | None = No
                           Shown("waited", "from the return of a service to the start of its successor, the longest", shown_s),
                           Shown("held", "other results that could not be read while it slept", shown_count),
                           Shown("repeated", "other tasks that ran again", shown_count)]),
-        Workload(EVERYDAY, f"{sizes.naps:,} children that sleep for 20 ms and print 2 KB, on {NAPPERS} workers",
-                 [Contender(OURS, _of(ours.nap, children=sizes.naps, workers=NAPPERS))], sizes.naps, "child",
+        Workload(EVERYDAY, f"{sizes.naps:,} children that sleep for 20 ms and print 2 KB, on {ours.NAPPERS} workers",
+                 [Contender(OURS, _of(ours.nap, children=sizes.naps, workers=ours.NAPPERS))], sizes.naps, "child",
                  besides=[Shown("share", "of the ideal rate", shown_share),
                           Shown("room", "the run's directory", shown_bytes),
                           Shown("room_ratio", "the same, over what was printed", shown_times),

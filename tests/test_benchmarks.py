@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 
-from benchmarks import contest, flame, goals, report, scratch, text, workloads
+from benchmarks import contest, flame, goals, profiling, report, scratch, text, workloads
 from benchmarks.document import BEGIN, END, split_document
 
 PROJECT = Path(__file__).parent.parent
@@ -196,6 +196,44 @@ def test_the_memory_of_a_command_is_its_own(tmp_path):
         peaks.append(json.loads(ended.stdout)["peak"])
 
     assert 2_000_000 < peaks[0] < 40_000_000 and 100_000_000 < peaks[1] < 140_000_000
+
+
+@pytest.mark.slow
+def test_a_profile_says_what_each_kind_of_process_did(tmp_path):
+    if scratch.filesystem_of(tmp_path) in scratch.MEMORY:
+        pytest.skip("temporary files lie in memory here")
+
+    ended = subprocess.run([sys.executable, "-m", "benchmarks.profiling", "sequential", "--size", "20", "--top", "40",
+                            "--scratch", tmp_path], cwd=PROJECT, text=True, capture_output=True, timeout=100)
+
+    assert ended.returncode == 0, ended.stderr
+    cpu, statements, front, runner, parent, others = ended.stdout.split("\n\n|")[1:]
+    assert {first: cells[0] for first, *cells in table_of(cpu)}.keys() == {
+        "front", "runner", "the parent's worker", "the other workers", "all"}
+    counts = {first: float(cells[0]) for first, *cells in table_of(statements)}
+    assert counts["commits"] >= counts["durable commits, an fsync each"] > 0
+    assert counts["all statements"] > counts["BEGIN IMMEDIATE"] > 0
+    assert any("'poll'" in first for first, *_ in table_of(front))
+    for found in (runner, parent, others):
+        assert any(first.startswith("firexlite/") for first, *_ in table_of(found))
+    assert list(tmp_path.iterdir()) == []
+
+
+def table_of(text: str) -> list[list[str]]:
+    """The rows of a table that begins the text."""
+    lines = text.split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+
+
+def test_a_profile_tells_the_processes_apart_by_who_forked_whom():
+    processes = [{"pid": pid, "parent": parent, "cpu": pid / 10, "commits": 0, "durable_commits": 0, "statements": {},
+                  "functions": [["f", 1, 0.5]]} for pid, parent in ((2, 1), (3, 2), (4, 3), (5, 3), (6, 3))]
+
+    kinds = profiling.gather(processes, parent=5)
+
+    assert {name: (kind.processes, round(kind.cpu_s, 1)) for name, kind in kinds.items()} == {
+        "front": (1, 0.2), "runner": (1, 0.3), "the parent's worker": (1, 0.5), "the other workers": (2, 1.0)}
+    assert kinds["the other workers"].functions == {"f": [2, 1.0]}
 
 
 def test_few_rounds_are_for_quick_runs_only():
