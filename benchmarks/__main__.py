@@ -13,6 +13,7 @@ from .document import FIGURES, split_document, write_document
 from .flame import FULL as FULL_REPORTS
 from .flame import MARKS, browser_version, measure_reports, report_figures
 from .flame import QUICK as QUICK_REPORTS
+from .peers.contenders import contenders, make_environments, settings
 from .report import figures
 from .scratch import LIMIT_S, PROJECT, CannotMeasure, Scratch, scratch_folder
 from .workloads import FULL, QUICK, workloads
@@ -24,6 +25,8 @@ MILLION = 1_000_000
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--reports", is_flag=True, help="Measure reports of runs instead, and how they do in a browser.")
+@click.option("--peers", "with_peers", is_flag=True,
+              help="Measure other workflow systems beside ours; each is installed into an environment of its own.")
 @click.option("--only", "chosen", multiple=True, metavar="WORKLOAD",
               help="Only the workloads whose names begin so; may be repeated. Prints, and writes only to --output.")
 @click.option("--million", is_flag=True, help="Also 1,000,000 children, once.")
@@ -38,8 +41,8 @@ MILLION = 1_000_000
               help="A folder on the disk to measure on.  [default: a usual one for temporary files, if not in memory]")
 @click.option("--limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help=f"How long one command may take.  [default: {LIMIT_S:g}; with --reports {REPORTS_LIMIT_S:g}]")
-def bench(reports: bool, chosen: tuple[str, ...], million: bool, tasks: tuple[int, ...], quick: bool, rounds: int | None,
-          output: Path | None, scratch: Path | None, limit: float | None) -> None:
+def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: bool, tasks: tuple[int, ...], quick: bool,
+          rounds: int | None, output: Path | None, scratch: Path | None, limit: float | None) -> None:
     """Measure firexlite against what is there without it, in turn, and write down medians and ratios."""
     if tasks and not (reports and quick):
         raise click.UsageError("--tasks goes with --reports and --quick only")
@@ -61,7 +64,7 @@ def bench(reports: bool, chosen: tuple[str, ...], million: bool, tasks: tuple[in
                 sizes = tasks or (QUICK_REPORTS if quick else FULL_REPORTS)
                 found = report_figures(measure_reports(sizes, place, rounds, say), version, place, rounds, load)
             else:
-                found = speed_figures(quick, million, chosen, place, rounds, load)
+                found = speed_figures(quick, million, with_peers, chosen, place, rounds, load)
     except CannotMeasure as error:
         click.echo(f"benchmarks: {error}", err=True)
         sys.exit(1)
@@ -71,16 +74,20 @@ def bench(reports: bool, chosen: tuple[str, ...], million: bool, tasks: tuple[in
         click.echo(f"\nThese figures now stand in {output}.", err=True)
 
 
-def speed_figures(quick: bool, million: bool, chosen: tuple[str, ...], place: Scratch, rounds: int, load: float) -> str:
+def speed_figures(quick: bool, million: bool, with_peers: bool, chosen: tuple[str, ...], place: Scratch, rounds: int,
+                  load: float) -> str:
     """Measure all workloads, or those that were chosen; the tables of what was found."""
+    if with_peers:
+        make_environments(say)
     sizes = QUICK if quick else replace(FULL, most=MILLION) if million else FULL
-    wanted = [workload for workload in workloads(sizes) if workload.name.startswith(chosen or "")]
+    every, small = (workloads(each, contenders(each) if with_peers else {}) for each in (sizes, QUICK))
+    wanted = [workload for workload in every if workload.name.startswith(chosen or "")]
     if not wanted:
         raise CannotMeasure(f"no workload begins with {' or '.join(chosen)}; there are "
-                            + ", ".join(workload.name for workload in workloads(sizes)))
-    warm_up = alike(wanted, workloads(QUICK))
+                            + ", ".join(workload.name for workload in every))
+    warm_up = alike(wanted, small)
     rounds_found = measure(wanted, warm_up[:1] if quick else warm_up, place, rounds, say)
-    return figures(wanted, sizes, rounds_found, place, load)
+    return figures(wanted, sizes, rounds_found, place, load, settings() if with_peers else ())
 
 
 def say(sentence: str) -> None:

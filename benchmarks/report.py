@@ -20,7 +20,9 @@ SETTINGS = (f"- Settings: `--workers {WORKERS}` unless said otherwise, and a poo
             "mode; the end of each task is committed with `synchronous=FULL`, claims and enqueues with NORMAL, as firexlite "
             "does by default. Raw sqlite3: WAL, `synchronous=FULL`.")
 
-ALSO = {"cpu": "processor time", "command": "whole command"}  # medians that stand beside the seconds where they were measured
+# Medians that stand beside the seconds where they were measured of firexlite.
+ALSO = {"cpu": ("processor time", shown_s), "command": ("whole command", shown_s),
+        "lost": ("never ran", shown_count), "repeated": ("ran again", shown_count)}
 
 
 def figures(workloads: Sequence[Workload], sizes: Sizes, rounds: Sequence[Round], scratch: Scratch, load: float,
@@ -65,12 +67,12 @@ def _section(workload: Workload, rounds: Sequence[Round]) -> str:
 
 def _compared(workload: Workload, rounds: Sequence[Round]) -> str:
     rounds = [found for found in rounds if (workload.name, OURS) in found.samples]
-    also = {figure: head for figure, head in ALSO.items() if _values(rounds, workload, OURS, figure)}
+    also = [figure for figure in ALSO if _values(rounds, workload, OURS, figure)]
     unit = [f"a {workload.unit}"] if workload.unit else []
-    head = ["", "median", "least", "most", *unit, *also.values(), "firexlite takes"]
+    head = ["", "median", "least", "most", *unit, *(ALSO[figure][0] for figure in also), "firexlite takes"]
     rows = []
     for contender in workload.contenders:
-        rows.append(_row(workload, contender, rounds, list(also)))
+        rows.append(_row(workload, contender, rounds, also))
         if workload.waits_for_disk and contender.name == POOL:
             rows.append(_with_disk(workload, rounds, len(also)))
     return table(head, rows)
@@ -85,7 +87,7 @@ def _row(workload: Workload, contender: Contender, rounds: Sequence[Round], also
     row += [shown_s(statistics.median(seconds) / workload.units)] if workload.unit else []
     for figure in also:
         values = _values(measured, workload, contender.name, figure)
-        row.append(shown_s(statistics.median(values)) if values else "")
+        row.append(ALSO[figure][1](statistics.median(values)) if values else "")
     row.append("" if contender.name == OURS else ratio(_values(measured, workload, OURS), seconds))
     return row
 

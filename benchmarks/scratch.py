@@ -90,6 +90,8 @@ class Scratch:
             yield process
         finally:
             _end(process)
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
             if not keeps_home:
                 self.empty_home()
 
@@ -158,6 +160,10 @@ def _shown(words: tuple[str, ...]) -> str:
 
 def _end(process: subprocess.Popen) -> None:
     """Stop what a command left running. A firexlite that is asked to stop ends its own workers."""
+    # Others may be in its process group still when it has ended itself.
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is not None:
+            os.killpg(process.pid, signal.SIGKILL)
     for how in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             break
