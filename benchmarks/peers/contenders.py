@@ -45,11 +45,11 @@ PEERS = (
     Peer(HUEY, "huey", "huey==3.5.4",
          "`SqliteHuey`, WAL and SQLite's default of `synchronous=FULL`: each change of its queue and each result is durable; "
          "a task that runs when its consumer is killed is lost. One consumer of 3 processes, one of them for the parent that "
-         "waits; it looks every 5 to 20 ms, by default every 0.1 to 10 s"),
+         "waits; all look every millisecond, with which it is fastest, by default every 0.1 to 10 s"),
     Peer(DBOS, "dbos", "dbos==3.4.0",
          "on SQLite as it opens it, a rollback journal and `synchronous=FULL`: each step and each workflow is durable. Fanned "
-         "out children run in 2 processes off a queue, which is looked at every 10 ms, by default every second; steps and "
-         "nested workflows are calls within one process"),
+         "out children run in 2 processes off a queue, which is looked at every second, the default, with which it is fastest; "
+         "steps and nested workflows are calls within one process"),
     Peer("redun", "redun", "redun==0.44.1",
          "an SQLite repository, a rollback journal and `synchronous=FULL`: what a task returned is durable some time after it "
          "ended. 2 forked processes"),
