@@ -14,12 +14,13 @@ from .flame import FULL as FULL_REPORTS
 from .flame import MARKS, browser_version, measure_reports, report_figures
 from .flame import QUICK as QUICK_REPORTS
 from .peers.contenders import contenders, make_environments, settings
+from .plots import draw_plots, pyplot
 from .report import figures
 from .scratch import LIMIT_S, PROJECT, CannotMeasure, Scratch, scratch_folder
 from .workloads import FULL, QUICK, workloads
 
 LEAST_ROUNDS = 5       # behind a published figure
-REPORTS_LIMIT_S = 900.0
+REPORTS_LIMIT_S, MILLION_LIMIT_S = 900.0, 3600.0
 MILLION = 1_000_000
 
 
@@ -40,7 +41,8 @@ MILLION = 1_000_000
 @click.option("--scratch", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
               help="A folder on the disk to measure on.  [default: a usual one for temporary files, if not in memory]")
 @click.option("--limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help=f"How long one command may take.  [default: {LIMIT_S:g}; with --reports {REPORTS_LIMIT_S:g}]")
+              help=f"How long one command may take.  [default: {LIMIT_S:g}; with --reports {REPORTS_LIMIT_S:g}, with --million "
+                   f"{MILLION_LIMIT_S:g}]")
 def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: bool, tasks: tuple[int, ...], quick: bool,
           rounds: int | None, output: Path | None, scratch: Path | None, limit: float | None) -> None:
     """Measure firexlite against what is there without it, in turn, and write down medians and ratios."""
@@ -56,15 +58,19 @@ def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: boo
     try:
         if output is not None:
             split_document(output, marks)  # now, and not after some minutes
+        if not is_partial and not reports:
+            pyplot()  # as well
         load = os.getloadavg()[0]
-        with scratch_folder(scratch, limit or (REPORTS_LIMIT_S if reports else LIMIT_S)) as place:
+        usual_s = REPORTS_LIMIT_S if reports else MILLION_LIMIT_S if million else LIMIT_S
+        with scratch_folder(scratch, limit or usual_s) as place:
             click.echo(f"Measuring on {place.filesystem}.", err=True)
             if reports:
                 version = browser_version()
                 sizes = tasks or (QUICK_REPORTS if quick else FULL_REPORTS)
                 found = report_figures(measure_reports(sizes, place, rounds, say), version, place, rounds, load)
             else:
-                found = speed_figures(quick, million, with_peers, chosen, place, rounds, load)
+                pictures = None if is_partial or output is None else output.parent / "img"
+                found = speed_figures(quick, million, with_peers, chosen, place, rounds, load, pictures)
     except CannotMeasure as error:
         click.echo(f"benchmarks: {error}", err=True)
         sys.exit(1)
@@ -75,8 +81,8 @@ def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: boo
 
 
 def speed_figures(quick: bool, million: bool, with_peers: bool, chosen: tuple[str, ...], place: Scratch, rounds: int,
-                  load: float) -> str:
-    """Measure all workloads, or those that were chosen; the tables of what was found."""
+                  load: float, pictures: Path | None) -> str:
+    """Measure all workloads, or those that were chosen; the tables of what was found. pictures: where to draw plots."""
     if with_peers:
         make_environments(say)
     sizes = QUICK if quick else replace(FULL, most=MILLION) if million else FULL
@@ -87,7 +93,8 @@ def speed_figures(quick: bool, million: bool, with_peers: bool, chosen: tuple[st
                             + ", ".join(workload.name for workload in every))
     warm_up = alike(wanted, small)
     rounds_found = measure(wanted, warm_up[:1] if quick else warm_up, place, rounds, say)
-    return figures(wanted, sizes, rounds_found, place, load, settings() if with_peers else ())
+    plots = "" if pictures is None else draw_plots(wanted, rounds_found, pictures)
+    return figures(wanted, sizes, rounds_found, place, load, settings() if with_peers else (), plots)
 
 
 def say(sentence: str) -> None:

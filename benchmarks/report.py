@@ -26,10 +26,14 @@ ALSO = {"cpu": ("processor time", shown_s), "command": ("whole command", shown_s
 
 
 def figures(workloads: Sequence[Workload], sizes: Sizes, rounds: Sequence[Round], scratch: Scratch, load: float,
-            peers: Sequence[str] = ()) -> str:
-    """All tables, as Markdown. load: of the machine when measuring began. peers: how each was set, a sentence each."""
+            peers: Sequence[str] = (), plots: str = "") -> str:
+    """All tables, as Markdown. load: of the machine when measuring began. peers: how each was set, a sentence each.
+
+    plots: the words that show them.
+    """
     settings = "\n".join([circumstances(scratch, len(rounds), load), SETTINGS, *(f"- {sentence}" for sentence in peers)])
-    parts = [settings, f"### goals\n\n{goals_table(sizes, rounds, [each.name for each in workloads])}", _disk_table(rounds)]
+    goals = goals_table(sizes, rounds, [each.name for each in workloads])
+    parts = [settings, f"### goals\n\n{goals}", plots, _disk_table(rounds)]
     parts += [_section(workload, rounds) for workload in workloads]
     parts.append(_growth_table([each for each in workloads if each.name == fanout(each.units)], rounds))
     return "\n\n".join(filter(None, parts))

@@ -3,15 +3,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
-from benchmarks import contest, flame, goals, profiling, report, scratch, text, workloads
+from benchmarks import contest, flame, goals, plots, profiling, report, scratch, text, workloads
 from benchmarks.document import BEGIN, END, split_document
+from benchmarks.peers import contenders
 
 PROJECT = Path(__file__).parent.parent
 SPAN = r"\d+(\.\d+)? m?s"
@@ -83,6 +86,84 @@ def tables(sizes: workloads.Sizes) -> list[str]:
     return ["goals", "disk", *(workload.name for workload in workloads.workloads(sizes)), "growth"]
 
 
+def published(million: bool) -> list[str]:
+    sizes = replace(workloads.FULL, most=1_000_000) if million else workloads.FULL
+    return ["goals", "plots", *tables(sizes)[1:]]
+
+
+def test_every_kind_of_work_is_explained_in_the_published_document():
+    prose, _ = split_document(PROJECT / "docs" / "performance.md")
+
+    for workload in workloads.workloads(workloads.FULL):
+        assert f"- **{workload.name.split(',')[0].rstrip('0123456789 ')}**" in prose
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_peers_do_the_same_work(tmp_path):
+    """Those that are installed already: to install them takes a network and a minute."""
+    if scratch.filesystem_of(tmp_path) in scratch.MEMORY:
+        pytest.skip("temporary files lie in memory here")
+    there = [peer for peer in contenders.PEERS
+             if peer.is_installed and (peer.adapter != "celery" or shutil.which("redis-server"))]
+    if not there:
+        pytest.skip("no peer is installed; ./dev bench --peers does it")
+    place = scratch.Scratch(tmp_path)
+
+    for found in contenders.contenders(workloads.QUICK).values():
+        for contender in found:
+            if contender.name in {peer.name for peer in there}:
+                sample = contender.measure(place)
+                assert 0 < sample["seconds"] < 60
+                assert sample.get("lost", 0) <= 2  # of huey, what its two workers did when they were killed
+
+    assert [path.name for path in tmp_path.iterdir()] == ["compiled"]
+
+
+def test_what_becomes_of_a_peer_stops_nobody_else(tmp_path):
+    def fail(_):
+        raise scratch.CannotMeasure("it said nothing")
+
+    work = contest.Workload("chain 7", "a chain", [contest.Contender("firexlite", lambda _: {"seconds": 1.0}),
+                                                   contest.Contender("huey", fail, may_fail=True)])
+    said = []
+
+    [found] = contest.measure([work], [], scratch.Scratch(tmp_path), 1, said.append)
+
+    assert list(found.samples) == [("chain 7", "firexlite")]
+    assert said[-1] == "chain 7: huey is left out of this round: it said nothing"
+    with pytest.raises(scratch.CannotMeasure):
+        contest.measure([replace(work, contenders=[contest.Contender("firexlite", fail)])], [], scratch.Scratch(tmp_path), 1,
+                        said.append)
+
+
+def test_what_takes_minutes_is_measured_in_the_first_round_only(tmp_path):
+    work = contest.Workload("chain 7", "a chain", [contest.Contender("firexlite", lambda _: {"seconds": 1.0}),
+                                                   contest.Contender("DBOS", lambda _: {"seconds": 9.0}, is_once=True)])
+
+    found = contest.measure([work], [work], scratch.Scratch(tmp_path), 2, lambda _: None)
+
+    assert [("chain 7", "DBOS") in each.samples for each in found] == [True, False]
+
+
+def test_every_peer_says_what_it_makes_durable():
+    assert len(contenders.settings()) == len(contenders.PEERS)
+    assert all(re.search(r"durable|synchronous", sentence) for sentence in contenders.settings())
+
+
+def test_plots_show_how_time_and_cost_grow(tmp_path):
+    pytest.importorskip("matplotlib")
+    fanned = [work for work in workloads.workloads(workloads.QUICK) if work.name.startswith(("fanout 20, 2", "fanout 80"))]
+    samples = {(work.name, "firexlite"): {"seconds": work.units / 1000} for work in fanned}
+
+    words = plots.draw_plots(fanned, [contest.Round(0.0001, 0.0002, samples)], tmp_path / "img")
+
+    assert plots.series(fanned, [contest.Round(0.0001, 0.0002, samples)]) == {"firexlite": [(20, 0.02), (80, 0.08)]}
+    for name in ("speed-time.svg", "speed-cost.svg"):
+        assert f"](img/{name})" in words
+        assert (tmp_path / "img" / name).read_text().startswith("<?xml")
+
+
 def test_workloads_can_be_chosen_by_how_their_names_begin(tmp_path):
     refused = bench("--quick", "--only", "fan in")
 
@@ -127,9 +208,9 @@ def test_the_published_document_has_all_tables_and_five_rounds():
     before, after = split_document(PROJECT / "docs" / "performance.md")
     figures = (PROJECT / "docs" / "performance.md").read_text().split(BEGIN)[1].split(END)[0]
 
-    assert "first figures" in before and after.startswith("\n\n## Reports\n")
-    assert re.findall(r"^### (.*)$", figures, re.MULTILINE) in (["disk", "startup", "fanout", "chain", "resume"],
-                                                                tables(workloads.FULL))
+    assert before.startswith("# Performance\n") and after.startswith("\n\n## Reports\n")
+    assert re.findall(r"^### (.*)$", figures, re.MULTILINE) in (["disk", "startup", "fanout", "chain", "resume"],  # the first
+                                                                published(million=False), published(million=True))
     assert int(re.search(r"(\d+) rounds after one that does not count", figures)[1]) >= 5
 
 

@@ -19,7 +19,8 @@ from ..workloads import STARTUP, Sizes, chain, fanout, nested, resume, sequentia
 from .adapter import CRASH, SYNCED, SYNCS
 
 ENVIRONMENTS = PROJECT / ".venv" / "peers"
-CELERY, CELERY_THAT_SYNCS = "Celery + Redis", "Celery + Redis that syncs"
+REQUIREMENT = "requirement"  # a file in each: what is installed there
+REDUN, CELERY, CELERY_THAT_SYNCS = "redun", "Celery + Redis", "Celery + Redis that syncs"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Peer:
         return ENVIRONMENTS / self.adapter
 
     @property
+    def is_installed(self) -> bool:
+        made = self.folder / REQUIREMENT
+        return made.exists() and made.read_text() == self.requirement
+
+    @property
     def python(self) -> str:
         return str(self.folder / "bin" / "python")
 
@@ -50,7 +56,7 @@ PEERS = (
          "on SQLite as it opens it, a rollback journal and `synchronous=FULL`: each step and each workflow is durable. Fanned "
          "out children run in 2 processes off a queue, which is looked at every second, the default, with which it is fastest; "
          "steps and nested workflows are calls within one process"),
-    Peer("redun", "redun", "redun==0.44.1",
+    Peer(REDUN, "redun", "redun==0.44.1",
          "an SQLite repository, a rollback journal and `synchronous=FULL`: what a task returned is durable some time after it "
          "ended. 2 forked processes"),
     Peer(CELERY, "celery", "celery[redis]==5.7.0",
@@ -115,8 +121,7 @@ def _folder(scratch: Scratch) -> Iterator[Path]:
 def make_environments(say: Callable[[str], None]) -> None:
     """Have each peer installed in an environment of its own. Raises CannotMeasure if one cannot be."""
     for peer in PEERS:
-        made = peer.folder / "requirement"
-        if made.exists() and made.read_text() == peer.requirement:
+        if peer.is_installed:
             continue
         say(f"installing {peer.requirement} into {peer.folder.relative_to(PROJECT)}")
         for words in ([sys.executable, "-m", "venv", "--clear", str(peer.folder)],
@@ -125,6 +130,6 @@ def make_environments(say: Callable[[str], None]) -> None:
             if ended.returncode:
                 last = ended.stderr.strip().splitlines()[-1:] or ["it said nothing"]
                 raise CannotMeasure(f"{peer.requirement} cannot be installed: {last[0]}")
-        made.write_text(peer.requirement)
+        (peer.folder / REQUIREMENT).write_text(peer.requirement)
     if not shutil.which("redis-server"):
         raise CannotMeasure("Celery is measured with Redis, which is not here: apt-get install redis-server")
