@@ -17,7 +17,7 @@ from .peers.contenders import contenders, make_environments, settings
 from .plots import draw_plots, pyplot
 from .report import figures
 from .scratch import LIMIT_S, PROJECT, CannotMeasure, Scratch, scratch_folder
-from .workloads import FULL, QUICK, workloads
+from .workloads import FULL, QUICK, Sizes, workloads
 
 LEAST_ROUNDS = 5       # behind a published figure
 REPORTS_LIMIT_S, MILLION_LIMIT_S = 900.0, 3600.0
@@ -66,11 +66,12 @@ def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: boo
             click.echo(f"Measuring on {place.filesystem}.", err=True)
             if reports:
                 version = browser_version()
-                sizes = tasks or (QUICK_REPORTS if quick else FULL_REPORTS)
-                found = report_figures(measure_reports(sizes, place, rounds, say), version, place, rounds, load)
+                runs = measure_reports(tasks or (QUICK_REPORTS if quick else FULL_REPORTS), place, rounds, say)
+                found = report_figures(runs, version, place, rounds, load)
             else:
                 pictures = None if is_partial or output is None else output.parent / "img"
-                found = speed_figures(quick, million, with_peers, chosen, place, rounds, load, pictures)
+                sizes = QUICK if quick else replace(FULL, most=MILLION) if million else FULL
+                found = speed_figures(sizes, with_peers, chosen, place, rounds, load, pictures)
     except CannotMeasure as error:
         click.echo(f"benchmarks: {error}", err=True)
         sys.exit(1)
@@ -80,19 +81,18 @@ def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: boo
         click.echo(f"\nThese figures now stand in {output}.", err=True)
 
 
-def speed_figures(quick: bool, million: bool, with_peers: bool, chosen: tuple[str, ...], place: Scratch, rounds: int,
-                  load: float, pictures: Path | None) -> str:
+def speed_figures(sizes: Sizes, with_peers: bool, chosen: tuple[str, ...], place: Scratch, rounds: int, load: float,
+                  pictures: Path | None) -> str:
     """Measure all workloads, or those that were chosen; the tables of what was found. pictures: where to draw plots."""
     if with_peers:
         make_environments(say)
-    sizes = QUICK if quick else replace(FULL, most=MILLION) if million else FULL
     every, small = (workloads(each, contenders(each) if with_peers else {}) for each in (sizes, QUICK))
     wanted = [workload for workload in every if workload.name.startswith(chosen or "")]
     if not wanted:
         raise CannotMeasure(f"no workload begins with {' or '.join(chosen)}; there are "
                             + ", ".join(workload.name for workload in every))
     warm_up = alike(wanted, small)
-    rounds_found = measure(wanted, warm_up[:1] if quick else warm_up, place, rounds, say)
+    rounds_found = measure(wanted, warm_up[:1] if sizes is QUICK else warm_up, place, rounds, say)
     plots = "" if pictures is None else draw_plots(wanted, rounds_found, pictures)
     return figures(wanted, sizes, rounds_found, place, load, settings() if with_peers else (), plots)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .scratch import CannotMeasure, Scratch
+from .text import shown_s
 
 Sample = Mapping[str, float]  # one measurement: ``{figure: value}``, seconds and bytes; "seconds" is what is compared
 
@@ -102,4 +103,6 @@ def _measure_once(workloads: Sequence[Workload], scratch: Scratch, is_first: boo
                 say(f"{workload.name}: {contender.name} is left out of this round: {error}")
             else:
                 found.samples[workload.name, contender.name] = sample
+                if "seconds" in sample:
+                    say(f"{workload.name}: {contender.name} {shown_s(sample['seconds'])}")
     return found

@@ -73,7 +73,7 @@ def rate(workload: str, what: str, other: str, limit: float, commits: int = 0) -
 
 def time(workload: str, other: str, limit: float) -> Goal:
     """At most so many times as long."""
-    return Goal(workload, f"time, over that of {other}", 
+    return Goal(workload, f"time, over that of {other}",
                 lambda found: found.figure(workload) / found.figure(workload, of=other), limit)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from .contest import OURS, Contender, Round, Workload
+from .contest import OURS, SLOW_DISK_S, Contender, Round, Workload
 from .goals import goals_table
 from .references import WORKERS
 from .scratch import Scratch
@@ -33,7 +33,7 @@ def figures(workloads: Sequence[Workload], sizes: Sizes, rounds: Sequence[Round]
     """
     settings = "\n".join([circumstances(scratch, len(rounds), load), SETTINGS, *(f"- {sentence}" for sentence in peers)])
     goals = goals_table(sizes, rounds, [each.name for each in workloads])
-    parts = [settings, f"### goals\n\n{goals}", plots, _disk_table(rounds)]
+    parts = [settings, f"### goals\n\n{_slow_disk(rounds)}{goals}", plots, _disk_table(rounds)]
     parts += [_section(workload, rounds) for workload in workloads]
     parts.append(_growth_table([each for each in workloads if each.name == fanout(each.units)], rounds))
     return "\n\n".join(filter(None, parts))
@@ -50,6 +50,14 @@ def circumstances(scratch: Scratch, rounds: int, load: float) -> str:
         f"- Software: {platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
         f"peewee {version('peewee')}, click {version('click')}, firexlite {version('firexlite')}.",
     ])
+
+
+def _slow_disk(rounds: Sequence[Round]) -> str:
+    slow = sum(found.sync_s > SLOW_DISK_S for found in rounds)
+    if not slow:
+        return ""
+    return (f"The disk took more than {shown_s(SLOW_DISK_S)} for one write in {slow} of {len(rounds)} rounds: there a pool is "
+            "granted one fdatasync a child.\n\n")
 
 
 def _disk_table(rounds: Sequence[Round]) -> str:

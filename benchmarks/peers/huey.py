@@ -52,12 +52,13 @@ def resume(huey: SimpleNamespace, asked: Asked) -> None:
         ids.write_text(json.dumps([huey.step(asked.steps, number).id for number in range(asked.size)]))
         asked.also("consumer", WORKERS).wait()
     asked.also("consumer", WORKERS)
-    left, ended = json.loads(ids.read_text()), time.time()
-    while left and time.time() - ended < ABANDONED_S:
-        still = [each for each in left if not huey.queue.storage.has_data_for_key(each)]
-        if len(still) < len(left):
-            left, ended = still, time.time()
-        time.sleep(0.01)
+    there, ended = 0, time.time()
+    while there < asked.size and time.time() - ended < ABANDONED_S:
+        time.sleep(LOOK_S)
+        if there < (now_there := huey.queue.storage.result_store_size()):
+            there, ended = now_there, time.time()
+    if there == asked.size:
+        asked.answer(sum(huey.queue.result(each) for each in json.loads(ids.read_text())))
     asked.answer(asked.expected, end=ended)  # what was in flight is lost: its steps are counted by their traces
 
 
