@@ -39,6 +39,7 @@ setup(
         "watchdog>=3.0",
     ],
     extras_require={
+        "bench": ["matplotlib>=3.7"],  # draws the plots of docs/performance.md
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
             "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power

@@ -3,23 +3,34 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from .contest import alike, measure
+from .document import FIGURES, split_document, write_document
 from .flame import FULL as FULL_REPORTS
 from .flame import MARKS, browser_version, measure_reports, report_figures
 from .flame import QUICK as QUICK_REPORTS
-from .report import FIGURES, figures, split_document, write_document
-from .scratch import LIMIT_S, PROJECT, CannotMeasure, scratch_folder
-from .workloads import FULL, QUICK, Measurements, measure, workloads
+from .peers.contenders import contenders, make_environments, settings
+from .plots import draw_plots, pyplot
+from .report import figures
+from .scratch import LIMIT_S, PROJECT, CannotMeasure, Scratch, scratch_folder
+from .workloads import FULL, QUICK, Sizes, workloads
 
 LEAST_ROUNDS = 5       # behind a published figure
-REPORTS_LIMIT_S = 900.0
+REPORTS_LIMIT_S, MILLION_LIMIT_S = 900.0, 3600.0
+MILLION = 1_000_000
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--reports", is_flag=True, help="Measure reports of runs instead, and how they do in a browser.")
+@click.option("--peers", "with_peers", is_flag=True,
+              help="Measure other workflow systems beside ours; each is installed into an environment of its own.")
+@click.option("--only", "chosen", multiple=True, metavar="WORKLOAD",
+              help="Only the workloads whose names begin so; may be repeated. Prints, and writes only to --output.")
+@click.option("--million", is_flag=True, help="Also 1,000,000 children, once.")
 @click.option("--tasks", type=click.IntRange(min=1), multiple=True, metavar="N",
               help="With --reports and --quick: a run of so many tasks; may be repeated.")
 @click.option("--quick", is_flag=True, help="Tiny sizes, to see that all works. Prints, and writes only to --output.")
@@ -30,32 +41,37 @@ REPORTS_LIMIT_S = 900.0
 @click.option("--scratch", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER",
               help="A folder on the disk to measure on.  [default: a usual one for temporary files, if not in memory]")
 @click.option("--limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help=f"How long one command may take.  [default: {LIMIT_S:g}; with --reports {REPORTS_LIMIT_S:g}]")
-def bench(reports: bool, tasks: tuple[int, ...], quick: bool, rounds: int | None, output: Path | None, scratch: Path | None,
-          limit: float | None) -> None:
+              help=f"How long one command may take.  [default: {LIMIT_S:g}; with --reports {REPORTS_LIMIT_S:g}, with --million "
+                   f"{MILLION_LIMIT_S:g}]")
+def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: bool, tasks: tuple[int, ...], quick: bool,
+          rounds: int | None, output: Path | None, scratch: Path | None, limit: float | None) -> None:
     """Measure firexlite against what is there without it, in turn, and write down medians and ratios."""
     if tasks and not (reports and quick):
         raise click.UsageError("--tasks goes with --reports and --quick only")
+    is_partial = quick or bool(chosen)
     rounds = rounds or (1 if quick else LEAST_ROUNDS)
-    if rounds < LEAST_ROUNDS and not quick:
-        raise click.UsageError(f"figures to be published need {LEAST_ROUNDS} rounds; fewer go with --quick only")
-    if output is None and not quick:
+    if rounds < LEAST_ROUNDS and not is_partial:
+        raise click.UsageError(f"figures to be published need {LEAST_ROUNDS} rounds; fewer go with --quick or --only")
+    if output is None and not is_partial:
         output = PROJECT / "docs" / "performance.md"
     marks = MARKS if reports else FIGURES
     try:
         if output is not None:
             split_document(output, marks)  # now, and not after some minutes
+        if not is_partial and not reports:
+            pyplot()  # as well
         load = os.getloadavg()[0]
-        with scratch_folder(scratch, limit or (REPORTS_LIMIT_S if reports else LIMIT_S)) as place:
+        usual_s = REPORTS_LIMIT_S if reports else MILLION_LIMIT_S if million else LIMIT_S
+        with scratch_folder(scratch, limit or usual_s) as place:
             click.echo(f"Measuring on {place.filesystem}.", err=True)
             if reports:
                 version = browser_version()
-                sizes = tasks or (QUICK_REPORTS if quick else FULL_REPORTS)
-                found = report_figures(measure_reports(sizes, place, rounds, say), version, place, rounds, load)
+                runs = measure_reports(tasks or (QUICK_REPORTS if quick else FULL_REPORTS), place, rounds, say)
+                found = report_figures(runs, version, place, rounds, load)
             else:
-                measurements = Measurements(workloads(QUICK if quick else FULL))
-                measure(measurements, place, rounds, say)
-                found = figures(measurements, place, rounds, load)
+                pictures = None if is_partial or output is None else output.parent / "img"
+                sizes = QUICK if quick else replace(FULL, most=MILLION) if million else FULL
+                found = speed_figures(sizes, with_peers, chosen, place, rounds, load, pictures)
     except CannotMeasure as error:
         click.echo(f"benchmarks: {error}", err=True)
         sys.exit(1)
@@ -63,6 +79,22 @@ def bench(reports: bool, tasks: tuple[int, ...], quick: bool, rounds: int | None
     if output is not None:
         write_document(output, found, marks)
         click.echo(f"\nThese figures now stand in {output}.", err=True)
+
+
+def speed_figures(sizes: Sizes, with_peers: bool, chosen: tuple[str, ...], place: Scratch, rounds: int, load: float,
+                  pictures: Path | None) -> str:
+    """Measure all workloads, or those that were chosen; the tables of what was found. pictures: where to draw plots."""
+    if with_peers:
+        make_environments(say)
+    every, small = (workloads(each, contenders(each) if with_peers else {}) for each in (sizes, QUICK))
+    wanted = [workload for workload in every if workload.name.startswith(chosen or "")]
+    if not wanted:
+        raise CannotMeasure(f"no workload begins with {' or '.join(chosen)}; there are "
+                            + ", ".join(workload.name for workload in every))
+    warm_up = alike(wanted, small)
+    rounds_found = measure(wanted, warm_up[:1] if sizes is QUICK else warm_up, place, rounds, say)
+    plots = "" if pictures is None else draw_plots(wanted, rounds_found, pictures)
+    return figures(wanted, sizes, rounds_found, place, load, settings() if with_peers else (), plots)
 
 
 def say(sentence: str) -> None:

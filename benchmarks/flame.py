@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from .document import Marks
 from .references import WORKERS
-from .report import Marks, circumstances, shown_s, table
+from .report import circumstances
 from .scratch import PROJECT, CannotMeasure, Scratch, firexlite_command
+from .text import MB, shown_count, shown_s, table
 
 SERVICES = str(Path(__file__).with_name("reports.py"))
 FULL = (10, 1_000, 10_000, 100_000)
 QUICK = (10, 60)
 FRAMES = 120
 AT_ONCE = 30               # frames in one call of the browser, which has to answer in time
-MB = 1_000_000
 MARKS = Marks("<!-- reports: written by `python -m benchmarks --reports`, which replaces all up to the end of reports -->",
               "<!-- end of reports -->")
 
@@ -174,10 +175,6 @@ def _shown_mb(size: float) -> str:
     return f"{size / MB:.2f} MB" if size < 10 * MB else f"{size / MB:.1f} MB"
 
 
-def _shown_count(number: float) -> str:
-    return f"{number:,.0f}"
-
-
 @dataclass(frozen=True)
 class Row:
     """A row of the table. goal: what the report of ``GOALS_FOR`` tasks should not exceed. over: one value for all rounds."""
@@ -198,7 +195,7 @@ ROWS = (
     Row("first contentful paint", lambda sample: sample.paint_s, shown_s, 0.4),
     Row("ready", lambda sample: sample.ready_s, shown_s, 0.7),
     Row("JavaScript heap", lambda sample: sample.heap, _shown_mb, 100 * MB),
-    Row("elements", lambda sample: sample.elements, _shown_count, 1500),
+    Row("elements", lambda sample: sample.elements, shown_count, 1500),
     Row("a frame while scrolling", lambda sample: statistics.median(sample.scroll_s), shown_s, 0.020),
     Row("the longest of all these", lambda sample: max(sample.scroll_s), shown_s, 0.120, max),
     Row("a frame while zooming", lambda sample: statistics.median(sample.zoom_s), shown_s, 0.020),

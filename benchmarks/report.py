@@ -1,4 +1,4 @@
-"""The figures as text: tables of medians, spreads and ratios, and the document that holds them."""
+"""The figures as text: tables of medians, spreads and ratios."""
 from __future__ import annotations
 
 import os
@@ -8,61 +8,35 @@ import statistics
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import NamedTuple
 
+from .contest import OURS, SLOW_DISK_S, Contender, Round, Workload
+from .goals import goals_table
 from .references import WORKERS
-from .scratch import CannotMeasure, Scratch
-from .workloads import Contender, Measurements, Sample, Workload
+from .scratch import Scratch
+from .text import shown_bytes, shown_count, shown_s, shown_times, table, three_digits
+from .workloads import POOL, Sizes, fanout
+
+SETTINGS = (f"- Settings: `--workers {WORKERS}` unless said otherwise, and a pool of as many forked processes. Journal in WAL "
+            "mode; the end of each task is committed with `synchronous=FULL`, claims and enqueues with NORMAL, as firexlite "
+            "does by default. Raw sqlite3: WAL, `synchronous=FULL`.")
+
+# Medians that stand beside the seconds where they were measured of firexlite.
+ALSO = {"cpu": ("processor time", shown_s), "command": ("whole command", shown_s),
+        "lost": ("never ran", shown_count), "repeated": ("ran again", shown_count)}
 
 
-class Marks(NamedTuple):
-    """The lines between which figures stand in a document."""
+def figures(workloads: Sequence[Workload], sizes: Sizes, rounds: Sequence[Round], scratch: Scratch, load: float,
+            peers: Sequence[str] = (), plots: str = "") -> str:
+    """All tables, as Markdown. load: of the machine when measuring began. peers: how each was set, a sentence each.
 
-    begin: str
-    end: str
-
-
-BEGIN = "<!-- figures: written by `python -m benchmarks`, which replaces all between this line and the last -->"
-END = "<!-- end of figures -->"
-FIGURES = Marks(BEGIN, END)
-
-
-# --- the document ------------------------------------------------------------------------------------------------
-
-def split_document(path: Path, marks: Marks = FIGURES) -> tuple[str, str]:
-    """What stands before the figures and after them; for a file that is not there, next to nothing.
-
-    Raises CannotMeasure for a file without the two marks: it is somebody's own.
+    plots: the words that show them.
     """
-    if not path.exists():
-        return "# Performance\n\n", "\n"
-    text = path.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(marks.begin)
-    _, end, after = rest.partition(marks.end)
-    if not begin or not end:
-        raise CannotMeasure(f"{path} has no place for the figures; it needs the lines\n{marks.begin}\n{marks.end}")
-    return before, after
-
-
-def write_document(path: Path, figures: str, marks: Marks = FIGURES) -> None:
-    """Put the figures between the marks of a document; its prose stays."""
-    before, after = split_document(path, marks)
-    path.write_text(f"{before}{marks.begin}\n\n{figures}\n\n{marks.end}{after}", encoding="utf-8")
-
-
-# --- the figures -------------------------------------------------------------------------------------------------
-
-SETTINGS = (f"- Settings: `--workers {WORKERS}`, and a pool of {WORKERS} forked processes. Journal in WAL mode; the end "
-            "of each task is committed with `synchronous=FULL`, claims and enqueues with NORMAL, as firexlite does by "
-            "default. Raw sqlite3: WAL, `synchronous=FULL`.")
-
-
-def figures(measurements: Measurements, scratch: Scratch, rounds: int, load: float) -> str:
-    """All tables, as Markdown. load: of the machine when measuring began."""
-    parts = [f"{circumstances(scratch, rounds, load)}\n{SETTINGS}", _disk_table(measurements)]
-    parts += [_workload_table(workload, measurements.sync_s) for workload in measurements.workloads]
-    return "\n\n".join(parts)
+    settings = "\n".join([circumstances(scratch, len(rounds), load), SETTINGS, *(f"- {sentence}" for sentence in peers)])
+    goals = goals_table(sizes, rounds, [each.name for each in workloads])
+    parts = [settings, f"### goals\n\n{_slow_disk(rounds)}{goals}", plots, _disk_table(rounds)]
+    parts += [_section(workload, rounds) for workload in workloads]
+    parts.append(_growth_table([each for each in workloads if each.name == fanout(each.units)], rounds))
+    return "\n\n".join(filter(None, parts))
 
 
 def circumstances(scratch: Scratch, rounds: int, load: float) -> str:
@@ -78,67 +52,91 @@ def circumstances(scratch: Scratch, rounds: int, load: float) -> str:
     ])
 
 
-def _disk_table(measurements: Measurements) -> str:
-    rows = [["into room that is there", *_spread(measurements.sync_s)],
-            ["making the file longer", *_spread(measurements.growing_sync_s)]]
+def _slow_disk(rounds: Sequence[Round]) -> str:
+    slow = sum(found.sync_s > SLOW_DISK_S for found in rounds)
+    if not slow:
+        return ""
+    return (f"The disk took more than {shown_s(SLOW_DISK_S)} for one write in {slow} of {len(rounds)} rounds: there a pool is "
+            "granted one fdatasync a child.\n\n")
+
+
+def _disk_table(rounds: Sequence[Round]) -> str:
+    rows = [["into room that is there", *_spread([found.sync_s for found in rounds])],
+            ["making the file longer", *_spread([found.growing_sync_s for found in rounds])]]
     return ("### disk\n\nOne write of 4 KB and its fdatasync, the median of 200 in each round.\n\n"
             + table(["", "median", "least", "most"], rows))
 
 
-def _workload_table(workload: Workload, sync_s: Sequence[float]) -> str:
-    has_commands = bool(workload.ours.command_s)
-    head = ["", "median", "least", "most"]
-    head += [f"a {workload.unit}"] if workload.unit else []
-    head += ["whole command"] if has_commands else []
-    head += ["firexlite takes"]
+def _section(workload: Workload, rounds: Sequence[Round]) -> str:
+    parts = [f"### {workload.name}", f"{workload.what[0].upper()}{workload.what[1:]}."]
+    if workload.is_compared:
+        parts.append(_compared(workload, rounds))
+    if workload.besides:
+        rows = [[each.name, *_spread(_values(rounds, workload, OURS, each.figure), each.text)] for each in workload.besides]
+        parts.append(table(["of firexlite", "median", "least", "most"], rows))
+    return "\n\n".join(parts)
+
+
+def _compared(workload: Workload, rounds: Sequence[Round]) -> str:
+    rounds = [found for found in rounds if (workload.name, OURS) in found.samples]
+    also = [figure for figure in ALSO if _values(rounds, workload, OURS, figure)]
+    unit = [f"a {workload.unit}"] if workload.unit else []
+    head = ["", "median", "least", "most", *unit, *(ALSO[figure][0] for figure in also), "firexlite takes"]
     rows = []
-    for contender in _with_disk(workload, sync_s):
-        row = [contender.name, *_spread(contender.work_s)]
-        row += [shown_s(statistics.median(contender.work_s) / workload.units)] if workload.unit else []
-        if has_commands:
-            row.append(shown_s(statistics.median(contender.command_s)) if contender.command_s else "")
-        row.append("" if contender is workload.ours else ratio(workload.ours.work_s, contender.work_s))
-        rows.append(row)
-    return f"### {workload.name}\n\n{workload.what[0].upper()}{workload.what[1:]}.\n\n" + table(head, rows)
+    for contender in workload.contenders:
+        rows.append(_row(workload, contender, rounds, also))
+        if workload.waits_for_disk and contender.name == POOL:
+            rows.append(_with_disk(workload, rounds, len(also)))
+    return table(head, rows)
 
 
-def _with_disk(workload: Workload, sync_s: Sequence[float]) -> list[Contender]:
-    """The contenders, and for the pool, which keeps nothing, what it would take with one fdatasync a step."""
-    if not workload.waits_for_disk:
-        return workload.contenders
-    pool = workload.contenders[1]
-    computed = Contender(f"{pool.name} and one fdatasync a {workload.unit} (computed)", pool.measure,
-                         [Sample(work + workload.units * sync) for work, sync in zip(pool.work_s, sync_s, strict=True)])
-    return [*workload.contenders[:2], computed, *workload.contenders[2:]]
+def _row(workload: Workload, contender: Contender, rounds: Sequence[Round], also: Sequence[str]) -> list[str]:
+    measured = [found for found in rounds if (workload.name, contender.name) in found.samples]
+    if not measured:
+        return [f"{contender.name}: could not be measured", *[""] * (4 + bool(workload.unit) + len(also))]
+    seconds = _values(measured, workload, contender.name)
+    row = [contender.name + (", once" if contender.is_once and len(rounds) > 1 else ""), *_spread(seconds)]
+    row += [shown_s(statistics.median(seconds) / workload.units)] if workload.unit else []
+    for figure in also:
+        values = _values(measured, workload, contender.name, figure)
+        row.append(ALSO[figure][1](statistics.median(values)) if values else "")
+    row.append("" if contender.name == OURS else ratio(_values(measured, workload, OURS), seconds))
+    return row
+
+
+def _with_disk(workload: Workload, rounds: Sequence[Round], also: int) -> list[str]:
+    """For the pool, which keeps nothing: what it would take with one fdatasync a step."""
+    seconds = [found.figure(workload.name, of=POOL) + workload.units * found.sync_s for found in rounds]
+    return [f"{POOL} and one fdatasync a {workload.unit} (computed)", *_spread(seconds),
+            shown_s(statistics.median(seconds) / workload.units), *[""] * also, ratio(_values(rounds, workload, OURS), seconds)]
+
+
+def _growth_table(workloads: Sequence[Workload], rounds: Sequence[Round]) -> str:
+    rows = []
+    for workload in workloads:
+        children = workload.units
+        middle = {name: statistics.median(_values(rounds, workload, OURS, name))
+                  for name in ("seconds", "command", "cpu", "journal", "runner_peak")}
+        rows.append([shown_count(children), shown_s(middle["command"]), f"{children / middle['command']:,.0f} a second",
+                     shown_s(middle["seconds"] / children), shown_s(middle["cpu"] / children), shown_bytes(middle["journal"]),
+                     shown_bytes(middle["runner_peak"])])
+    if not rows:
+        return ""
+    return ("### growth\n\nThe fan-outs above on 2 workers: what a task costs as their number grows. *Journal* are the bytes "
+            "of the finished file for each task, over its arguments and its result.\n\n"
+            + table(["children", "whole command", "rate", "a child", "processor time", "journal", "runner's memory"], rows))
+
+
+def _values(rounds: Sequence[Round], workload: Workload, contender: str, figure: str = "seconds") -> list[float]:
+    samples = [found.samples.get((workload.name, contender), {}) for found in rounds]
+    return [sample[figure] for sample in samples if figure in sample]
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
     """How many times as long we take: the median of the rounds' ratios, and the least and the most of them."""
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    middle = f"{_three_digits(statistics.median(ratios))} times"
-    return f"{middle} ({_three_digits(min(ratios))} to {_three_digits(max(ratios))})"
+    return f"{shown_times(statistics.median(ratios))} ({three_digits(min(ratios))} to {three_digits(max(ratios))})"
 
 
-def _spread(seconds: Sequence[float]) -> list[str]:
-    return [shown_s(statistics.median(seconds)), shown_s(min(seconds)), shown_s(max(seconds))]
-
-
-def shown_s(seconds: float) -> str:
-    """Seconds, or milliseconds below half a second."""
-    return f"{_three_digits(seconds)} s" if seconds >= 0.5 else f"{_three_digits(seconds * 1000)} ms"
-
-
-def _three_digits(number: float) -> str:
-    return f"{number:.0f}" if number >= 99.95 else f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that is readable as plain text too; numbers stand on the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-
-    def line(first: str, *others: str) -> str:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        return f"| {' | '.join(cells)} |"
-
-    rule = line("-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:]))
-    return "\n".join([line(*head), rule, *(line(*row) for row in rows)])
+def _spread(values: Sequence[float], text=shown_s) -> list[str]:
+    return [text(statistics.median(values)), text(min(values)), text(max(values))]

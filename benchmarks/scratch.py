@@ -5,19 +5,20 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 PROJECT = Path(__file__).resolve().parent.parent
-LIMIT_S = 120.0        # for one command
+LIMIT_S = 300.0        # for one command
 GRACE_S = 15.0         # that a command gets to end its own processes when it is stopped; firexlite's bodies have 8 s
 MEMORY = frozenset({"tmpfs", "ramfs"})
 SYNC_BYTES = 4096
@@ -29,10 +30,11 @@ class CannotMeasure(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that ended well. seconds: from its start to its end."""
+    """A command that ended well. seconds: from its start to its end. cpu_s: of it and of all that it waited for."""
 
     seconds: float
     out: str
+    cpu_s: float
 
 
 class Scratch:
@@ -51,33 +53,69 @@ class Scratch:
 
         Raises CannotMeasure if it fails or does not end within the limit; then nothing of it is left running.
         """
-        began = perf_counter()
+        began, used_s = perf_counter(), _cpu_of_children_s()
+        with self.started(*words, keeps_home=keeps_home, **environment) as process:
+            try:
+                out, err = process.communicate(timeout=self.limit_s)
+            except subprocess.TimeoutExpired:
+                raise CannotMeasure(f"`{_shown(words)}` did not end within {self.limit_s:g} s") from None
+            seconds = perf_counter() - began
+        if process.returncode != ends_with:
+            last = err.strip().splitlines()[-1:] or ["it said nothing"]
+            raise CannotMeasure(f"`{_shown(words)}` ended with {process.returncode}: {last[0]}")
+        return Ended(seconds, out, _cpu_of_children_s() - used_s)
+
+    def told(self, *words: str, **environment: str) -> dict[str, float]:
+        """The figures that a command prints as JSON in its last line, and how long all of it took."""
+        ended = self.run(*words, **environment)
+        return {**json.loads(ended.out.splitlines()[-1]), "command": ended.seconds}
+
+    @contextlib.contextmanager
+    def spare_file(self, name: str) -> Iterator[Path]:
+        """A path where nothing is; what was made there is removed, with what SQLite has beside it."""
+        try:
+            yield self.folder / name
+        finally:
+            for path in self.folder.glob(f"{name}*"):
+                path.unlink()
+
+    @contextlib.contextmanager
+    def started(self, *words: str, keeps_home: bool = False, **environment: str) -> Iterator[subprocess.Popen]:
+        """Start a command as `run` does; at the end nothing of it is left running."""
         # A process group of its own, so that all of a pool can be stopped. Nobody types here.
         process = subprocess.Popen(
             words, cwd=PROJECT, env={**self.environment, **environment}, start_new_session=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
-            out, err = process.communicate(timeout=self.limit_s)
-            seconds = perf_counter() - began
-        except subprocess.TimeoutExpired:
-            raise CannotMeasure(f"`{_shown(words)}` did not end within {self.limit_s:g} s") from None
+            yield process
         finally:
             _end(process)
+            for pipe in (process.stdout, process.stderr):
+                pipe.close()
             if not keeps_home:
-                shutil.rmtree(self._home, ignore_errors=True)
-        if process.returncode != ends_with:
-            last = err.strip().splitlines()[-1:] or ["it said nothing"]
-            raise CannotMeasure(f"`{_shown(words)}` ended with {process.returncode}: {last[0]}")
-        return Ended(seconds, out)
+                self.empty_home()
 
     def runs(self) -> list[str]:
         """The ids of the runs in the home that a command kept."""
         return [path.name for path in self._home.glob("FireX-*")]
 
-    def returned(self, *words: str, **environment: str) -> tuple[Ended, dict]:
-        """Run `firexlite submit` with ``words``; also gives what the services of its chain returned, by name."""
+    def run_directory(self) -> Path:
+        """Of the only run in the home that a command kept."""
+        [firex_id] = self.runs()
+        return self._home / firex_id
+
+    def empty_home(self) -> None:
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def returned(self, *words: str, command: Sequence[str] = (), keeps_home: bool = False,
+                 **environment: str) -> tuple[Ended, dict]:
+        """Run `firexlite submit` with ``words``; also gives what the services of its chain returned, by name.
+
+        command: what runs firexlite, if not the command as a user starts it.
+        """
         copy = self.folder / "run.json"
-        ended = self.run(*firexlite_command(), "submit", *words, "--json_file", str(copy), **environment)
+        ended = self.run(*(command or firexlite_command()), "submit", *words, "--json_file", str(copy), keeps_home=keeps_home,
+                         **environment)
         return ended, json.loads(copy.read_text(encoding="utf-8"))["results"]["chain_results"]
 
     def fdatasync_s(self, is_growing: bool, times: int = 200) -> float:
@@ -110,12 +148,22 @@ def firexlite_command() -> list[str]:
     return [str(installed)] if installed.exists() else [sys.executable, "-m", "firexlite"]
 
 
+def _cpu_of_children_s() -> float:
+    """Of the children that have ended and were waited for, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _shown(words: tuple[str, ...]) -> str:
     return " ".join([Path(words[0]).name, *words[1:]])
 
 
 def _end(process: subprocess.Popen) -> None:
     """Stop what a command left running. A firexlite that is asked to stop ends its own workers."""
+    # Others may be in its process group still when it has ended itself.
+    with contextlib.suppress(ProcessLookupError):
+        if process.poll() is not None:
+            os.killpg(process.pid, signal.SIGKILL)
     for how in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             break

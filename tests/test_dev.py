@@ -49,7 +49,7 @@ def test_dev_alone_prints_its_targets_and_changes_nothing(folder):
 
     assert shown.returncode == 0
     assert re.findall(r"^  (\w+) ", shown.stdout, re.MULTILINE) == TARGETS
-    assert {"run", "test", "large", "bench", "crash", "pictures", "lint", "clean"} == set(TARGETS)
+    assert {"run", "test", "large", "bench", "profile", "crash", "pictures", "lint", "clean"} == set(TARGETS)
     assert [path.name for path in folder.iterdir()] == ["dev"]
 
 
@@ -112,3 +112,24 @@ def test_the_benchmark_of_reports_gets_its_arguments_where_there_is_a_browser(en
 
     assert ended.returncode == 0, ended.stderr
     assert calls(environment, "python -m benchmarks") == ["python -m benchmarks --reports --quick"]
+
+
+def test_the_benchmark_of_peers_gets_its_arguments_where_there_is_a_redis(environment):
+    stand_in(environment, "redis-server", "")
+
+    ended = dev(environment, "bench", "--peers", "--only", "chain")
+
+    assert ended.returncode == 0, ended.stderr
+    assert calls(environment, "python -m benchmarks") == ["python -m benchmarks --peers --only chain"]
+
+
+@pytest.mark.parametrize("arguments, is_installed", [([], True), (["--peers"], True), (["--quick"], False),
+                                                     (["--only", "chain"], False)])
+def test_what_draws_plots_is_installed_for_figures_that_are_published(environment, arguments, is_installed):
+    stand_in(environment, "redis-server", "")
+    stand_in(environment, "python", '[ "$2" != "import matplotlib" ]')
+
+    dev(environment, "bench", *arguments)
+
+    installs = calls(environment, "python -m pip install --quiet --disable-pip-version-check -e .[bench]")
+    assert bool(installs) is is_installed
