@@ -86,8 +86,11 @@ class Attempt:
     @property
     def journal(self) -> Journal:
         """The journal, which knows by then all that the worker has in hand."""
-        self.worker.batch.catch_up()
+        self._catch_up()
         return self.worker.journal
+
+    def _catch_up(self) -> None:
+        self._own(self.worker.batch.catch_up)
 
     @property
     def is_parent(self) -> bool:
@@ -226,8 +229,9 @@ class Attempt:
         place: Place
         if key is not None:  # whichever attempt asks gets the same, so a replay has no part in it
             place = self._own(lambda: self.journal.enqueue(self.claim, digest, members, once=once.ENQUEUED + key))
-        elif not self._replay.total and os.getpid() == self._pid:
-            place = self._own(lambda: self.worker.batch.enqueue(NewChain(digest, members), is_awaited))
+        elif self._replay.is_over and os.getpid() == self._pid:
+            place = self._own(lambda: self.worker.batch.enqueue(
+                self.claim, NewChain(digest, members), self._catch_up, is_awaited))
         else:
             place = self._replay.enqueue(
                 digest, may_hold=threading.current_thread() is self._thread,

@@ -20,12 +20,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
 from .board import Board
 from .claims import NO_APPETITE, Appetite, Begun, Claim, Ended, Enqueued, Failure, Hand, NewChain, Retry, Success, Use
 from .errors import ClaimLost
+from .home import batches
 from .journal import Journal
 
 T = TypeVar("T")
@@ -57,7 +58,9 @@ class Batch:
         self._log_at = 0
         self._means: dict[str, float] = {}      # how long the bodies of a service take on average
         self._short: set[str] = set()           # services whose tasks may be reserved
+        self._never: set[str] = set()           # those that have limits, or whose bodies use the journal: it would not pay
         self._most = 1
+        self._is_on = batches()
         self._clerk_is_there = False
         self._failure: BaseException | None = None  # of the clerk
 
@@ -66,23 +69,28 @@ class Batch:
     def claim(self) -> Claim | None:
         """Claim a task, and reserve others with it if that pays."""
         self._log_at = self._log_size()
-        return self._take(self._journal.claim(self._number, self._log_at, self._appetite()))
+        claim = self._journal.claim(self._number, self._log_at, self._appetite())
+        with self._critical, self._lock:
+            return self._take(claim)
 
     @property
     def goes_on(self) -> bool:
         """Whether the present task was reserved with the one before it."""
         return self._begun is not None
 
-    def end(self, claim: Claim, outcome: Success | Failure | Retry, is_parent: bool, use: Use) -> Claim | None:
-        """The present task has ended; returns the next one."""
+    def end(self, claim: Claim, outcome: Success | Failure | Retry, is_parent: bool, use: Use,
+            is_limited: bool = False) -> Claim | None:
+        """The present task has ended; returns the next one. is_limited: it had a time limit."""
         now = time.perf_counter()
+        if is_limited:
+            self._never.add(claim.service)
         self._learn(claim.service, now - self._began)
         with self._critical, self._lock:
             self._raise_failure()
-            log_start, self._log_at = self._log_at, self._log_size()
-            begun = self._begun
-            if begun is not None:
-                begun = begun._replace(log_start=log_start)
+            if self._chains:  # of a body that raised before it had waited for them
+                with suppress(ClaimLost):
+                    self._hand_over(self._journal.catch_up)
+            self._log_at, begun = self._log_size(), self._begun
             ended = time.time() if begun is not None or self._reserved else None  # None: when it is settled, at once
             self._ended.append(Ended(claim, outcome, self._log_at, is_parent, use, begun, ended))
             self._present = self._begun = None
@@ -93,7 +101,7 @@ class Batch:
 
     def _settle(self, claims_next: bool) -> Claim | None:
         ended, left = self._ended, tuple(self._reserved)
-        self._ended, self._chains = [], []
+        self._ended = []
         self._reserved.clear()
         return self._take(self._journal.settle_all(ended, self._number, self._log_at, claims_next, left, self._appetite()))
 
@@ -101,17 +109,21 @@ class Batch:
         """The present task is put back by ``stop``, which claims the next."""
         self.catch_up()
         self._log_at = self._log_size()
-        return self._take(stop())
+        claim = stop()
+        with self._critical, self._lock:
+            return self._take(claim)
 
     def close(self) -> None:
         """Journal what has ended. The present body, if there is one, was cut off."""
         with self._critical, self._lock:
             self._present = self._begun = None
+            self._chains = []  # it will ask for them again
             if self._ended or self._reserved:
                 self._settle(claims_next=False)
 
     def forget(self) -> None:
-        """In a fork of a body: nothing of this is ours."""
+        """In a fork of a body: nothing of this is ours, and nobody will let go of the lock."""
+        self._lock = threading.RLock()
         self._present, self._begun, self._chains, self._ended = None, None, [], []
         self._reserved.clear()
 
@@ -135,27 +147,33 @@ class Batch:
     def _learn(self, service: str, took_s: float) -> None:
         mean = self._means.get(service)
         mean = self._means[service] = took_s if mean is None else mean + (took_s - mean) / 4
-        if mean <= LONGEST_BODY_S:
-            self._short.add(service)
-        else:
+        if mean > LONGEST_BODY_S or service in self._never:
             self._short.discard(service)
-        self._most = min(2 * self._most, MOST_TASKS, int(LONGEST_BATCH_S / max(mean, 1e-6))) if mean <= LONGEST_BODY_S else 1
+            self._most = 1
+        else:
+            self._short.add(service)
+            self._most = min(2 * self._most, MOST_TASKS, int(LONGEST_BATCH_S / max(mean, 1e-6)))
 
     def _appetite(self) -> Appetite:
-        if self._most < 2 or self._board.stopping:
+        if self._most < 2 or not self._is_on or self._board.stopping:
             return NO_APPETITE
         return Appetite(self._most - 1, self._short)
 
     # --- what the body does ----------------------------------------------------------------------------------------------
 
-    def enqueue(self, chain: NewChain, is_awaited: bool = False) -> Enqueued:
-        """Enqueue a chain below the present task, soon. is_awaited: the body is about to wait for it, so that `block` does."""
-        enqueued = Enqueued(chain, self.catch_up)
+    def enqueue(self, claim: Claim, chain: NewChain, catch_up: Callable[[], None], is_awaited: bool = False) -> Enqueued:
+        """Enqueue a chain below the present task, soon. Raises ClaimLost if that is another than the claim's.
+
+        catch_up: calls ours. is_awaited: the body is about to wait for the chain, so that `block` journals it.
+        """
+        enqueued = Enqueued(chain, catch_up)
         with self._lock:
+            if self._present is not claim:  # a thread that was left behind by a body
+                raise ClaimLost(claim.task, claim.attempt, "enqueue")
             if not self._chains and not self._reserved and not self._ended:
                 self._since = time.perf_counter()
             self._chains.append(enqueued)
-        if len(self._chains) >= MOST_CHAINS or (self._board.has_spare_slot and not is_awaited):
+        if len(self._chains) >= MOST_CHAINS or not (is_awaited or (self._is_on and not self._board.has_spare_slot)):
             self.catch_up()
         else:
             self._watch()
@@ -168,9 +186,13 @@ class Batch:
 
     def catch_up(self) -> None:
         """Have the journal know all that is in hand, before the body uses it. Raises ClaimLost."""
-        if not self.is_empty:
-            with self._critical, self._lock:
-                self._raise_failure()
+        if self.is_empty:
+            return
+        with self._critical, self._lock:
+            self._raise_failure()
+            if self._present is not None and not self.is_empty:
+                if self._reserved:
+                    self._never.add(self._present.service)
                 self._hand_over(self._journal.catch_up)
 
     def block(self, claim: Claim, tails: Sequence[int | Enqueued], wait: int, any_is_enough: bool,
@@ -178,6 +200,8 @@ class Batch:
         """As `Journal.block`, in one transaction with what is in hand."""
         with self._critical, self._lock:
             self._raise_failure()
+            if self._present is not claim:  # a thread that was left behind by a body
+                raise ClaimLost(claim.task, claim.attempt, "block")
             return self._hand_over(lambda hand: self._journal.block(claim, tails, wait, any_is_enough, may_wait, hand))
 
     def _hand_over(self, write: Callable[[Hand], T]) -> T:
@@ -201,7 +225,11 @@ class Batch:
         """See to it that nothing in hand becomes too old while a body goes on."""
         if not self._clerk_is_there:
             self._clerk_is_there = True
-            _thread.start_new_thread(self._look_after, ())  # unknown to `threading`: it is none of the body's
+            try:
+                _thread.start_new_thread(self._look_after, ())  # unknown to `threading`: it is none of the body's
+            except RuntimeError:  # there may be no more threads
+                self._clerk_is_there = False
+                self.catch_up()
 
     def _look_after(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the body

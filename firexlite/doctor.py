@@ -15,7 +15,7 @@ from . import lodging, soundness
 from .errors import FirexliteError, JournalUnusable
 from .history import History
 from .holders import Holder, command_of, have_open, holders
-from .home import RunDirectory, durability, home_and_its_source, owner_name
+from .home import RunDirectory, batches, durability, home_and_its_source, owner_name
 from .own_files import open_own_file
 from .schema import SCHEMA
 from .trimming import log_limit
@@ -205,6 +205,8 @@ def _settings(directory: RunDirectory) -> Iterator[Section]:
     yield Section("home", f"{place} ({'the default' if source == 'default' else source})")
     yield Section("durability", f"{durability()} " + (
         "(FIREXLITE_DURABILITY)" if os.environ.get("FIREXLITE_DURABILITY") else "(the default)"))
+    yield Section("batches", f"{'on' if batches() else 'off'} " + (
+        "(FIREXLITE_BATCHES)" if os.environ.get("FIREXLITE_BATCHES") else "(the default)"))
     yield Section("log limit", f"{in_words(log_limit()) if log_limit() else 'none'} for each attempt " + (
         "(FIREXLITE_LOG_LIMIT)" if os.environ.get("FIREXLITE_LOG_LIMIT") else "(the default)"))
     try:

@@ -25,7 +25,7 @@ from .runner import GRACE_S, SAME_REQUEST_S
 from .trimming import Watch
 
 REFRESH_S = 0.2
-CALM_S = 2.0       # the same while nobody works: what ends is told at once
+CALM_S = 2.0       # the same when nobody has worked for as long; what ends is told at once
 STOPPED = 130      # how a job ends that is stopped before it has begun a run
 PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 
@@ -145,10 +145,10 @@ class Front:
         poll.register(channel, select.POLLIN)
         poll.register(self._wakeups, select.POLLIN)
         listening = True
-        ended = status = 0
+        ended = status = at_rest = 0
         while True:
-            is_calm = self.directory is not None and self._signal is None and not self.board.is_at_work
-            poll.poll((CALM_S if is_calm else REFRESH_S) * 1000)
+            at_rest = 0 if self.board.is_at_work or self._signal is not None or self._importing is not None else at_rest + 1
+            poll.poll((CALM_S if at_rest * REFRESH_S > CALM_S else REFRESH_S) * 1000)
             with suppress(BlockingIOError):
                 self._wakeups.recv(4096)
             if self._signal is not None and not self._has_said_stopping:

@@ -70,6 +70,14 @@ def durability() -> str:
     return chosen
 
 
+def batches() -> bool:
+    """Whether short tasks are settled together. Raises BadInput for anything but on and off in FIREXLITE_BATCHES."""
+    chosen = os.environ.get("FIREXLITE_BATCHES") or "on"
+    if chosen not in ("on", "off"):
+        raise BadInput(f"FIREXLITE_BATCHES is '{chosen}'; it takes on, which is the default, or off")
+    return chosen == "on"
+
+
 def user_name() -> str:
     """The user's login name, or `uid<N>` where the machine knows none."""
     try:

@@ -231,7 +231,7 @@ class Journal(JournalFile):
             self.tell(self.bell.work, worker, claim.task, claim.attempt)
             self._startable = len(others)
             self.tell(self.bell.spare, free - len(others))
-            if appetite.most and free <= 0:  # else another could begin those at once
+            if appetite.most and claim.service in appetite.services and free <= 0:  # else another could begin those at once
                 claim = claim._replace(reserved=self._reserve(claim.epoch, worker, appetite))
             return claim
         self.tell(self.bell.rest, worker, quiet=free == self.slots)

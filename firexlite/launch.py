@@ -26,7 +26,7 @@ from .codec import encode
 from .ending import leave_tidy, off_the_network, write_run_json
 from .errors import BadInput, DiskFull, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
-from .home import RunDirectory, durability, find_run, home, new_firex_id, record_holder, user_name
+from .home import RunDirectory, batches, durability, find_run, home, new_firex_id, record_holder, user_name
 from .incarnation import Incarnation
 from .interrupts import take_back_signals
 from .journal import Journal
@@ -126,6 +126,7 @@ class ResumeRequest:
 def begin(request: Request, board: Board, channel: Channel) -> int:
     """Submit a run and drive it. Returns the exit code. Raises KeyboardInterrupt if it is stopped before the run is there."""
     durability()  # refuses what it does not know, before anything is there
+    batches()
     log_limit()
     firex_id = new_firex_id(time.time())
     pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
@@ -208,6 +209,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     alive: what holds the run's lock, if this process was given it.
     """
     durability()
+    batches()
     log_limit()
     directory = find_run(request.firex_id)
     directory.refuse_unsafe()

@@ -29,6 +29,7 @@ class Replay:
         self._left: dict[str, collections.deque[Recorded]] = collections.defaultdict(collections.deque)
         for call in recorded:
             self._left[call.digest].append(call)
+        self._unmatched = self.total
         self._to_ask = sum(not call.held for call in recorded)
         self._held: dict[int, tuple[int, int]] = {}  # last task -> chain
         self._lock = threading.Lock()
@@ -41,6 +42,7 @@ class Replay:
             if calls := self._left.get(digest):
                 call = calls.popleft()
                 chain, held = (call.head, call.last), call.held
+                self._unmatched -= 1
                 self._to_ask -= not call.held
             else:
                 held = may_hold and self._strict and self._to_ask > 0
@@ -51,6 +53,11 @@ class Replay:
                 release([head for head, _ in self._held.values()])
                 self._held.clear()
             return chain
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all that was recorded has been asked for, so that whatever comes now is new."""
+        return not self._unmatched and not self._held
 
     def expects(self, digest: str) -> bool:
         """Whether a recorded chain of this digest has not been asked for yet."""

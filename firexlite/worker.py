@@ -99,11 +99,12 @@ class Worker:
         measurement = measure.begin()
         attempt = Attempt(self, claim)
         outcome: Success | Failure | Retry | Stop
+        is_limited = False
         try:
             if claim.on_interrupt != "retry":
                 self.journal.be_sure(claim)
             self.interrupts.start(claim.task, claim.attempt)
-            self._limit(attempt)
+            is_limited = self._limit(attempt)
             recorded.running = attempt
             faults.reach("body begins")
             outcome = attempt.run()
@@ -131,17 +132,18 @@ class Worker:
             return self.batch.stopped(lambda: self.journal.stop(claim, mismatch, self.number, self.log.size()))
         if isinstance(outcome, Success):
             self._note_step(claim, outcome)
-        return self.batch.end(claim, outcome, attempt.is_parent, Use(*measurement.end()))
+        return self.batch.end(claim, outcome, attempt.is_parent, Use(*measurement.end()), is_limited)
 
-    def _limit(self, attempt: Attempt) -> None:
-        """Have the runner keep the limits of an attempt."""
+    def _limit(self, attempt: Attempt) -> bool:
+        """Have the runner keep the limits of an attempt; False if it has none."""
         soft, hard = attempt.limits()
         if soft is None and hard is None:
-            return
+            return False
         now = time.monotonic()
         self.board.limit(self.number, soft and now + soft, hard and now + hard)
         if self.board.is_before_next_look(min(limit for limit in (soft, hard) if limit is not None)):
             self.address.send(RUNNER, b"limit")
+        return True
 
     def suspend(self, claim: Claim) -> None:
         """End this process if its task still waits, for a time or an event: the task is replayed when that is there.

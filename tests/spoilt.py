@@ -71,14 +71,21 @@ def _replace(data: bytes) -> Callable[[RunDirectory], object]:
 
 
 def _cut(run: RunDirectory) -> None:
-    os.truncate(run.journal, os.path.getsize(run.journal) // 8192 * 4096)
+    page = page_bytes(run)
+    os.truncate(run.journal, os.path.getsize(run.journal) // (2 * page) * page)
+
+
+def page_bytes(run: RunDirectory) -> int:
+    """The size of a page of a journal, as its header has it."""
+    return int.from_bytes(run.journal.read_bytes()[16:18], "big")
 
 
 def _zero_root_of_task(run: RunDirectory) -> None:
     db = sqlite3.connect(run.journal)
     [(page,)] = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'task'")
     db.close()
-    _overwrite((page - 1) * 4096, bytes(4096))(run)
+    size = page_bytes(run)
+    _overwrite((page - 1) * size, bytes(size))(run)
 
 
 def _foreign(run: RunDirectory) -> None:
@@ -109,9 +116,10 @@ def leave_rollback_journal(run: RunDirectory, victim: Path) -> None:
     """Lay a rollback journal beside a journal. Once SQLite has rolled it back it removes the file ``victim``: that is
     named as its super-journal, which joins transactions in several files."""
     magic, name = bytes.fromhex("d9d505f920a163d7"), os.fsencode(victim)
-    pages = os.path.getsize(run.journal) // 4096
-    header = (magic + struct.pack(">IIIII", 0, 0, pages, 512, 4096)).ljust(512, b"\0")
-    trailer = struct.pack(">I", 0x40000000 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name) & 0xffffffff) + magic
+    page = page_bytes(run)
+    pages = os.path.getsize(run.journal) // page
+    header = (magic + struct.pack(">IIIII", 0, 0, pages, 512, page)).ljust(512, b"\0")
+    trailer = struct.pack(">I", 0x40000000 // page + 1) + name + struct.pack(">II", len(name), sum(name) & 0xffffffff) + magic
     Path(f"{run.journal}-journal").write_bytes(header + trailer)
 
 

@@ -109,9 +109,22 @@ def test_moves_outside_the_table_are_refused(journal, tried, source):
     assert allowed == sorted(one for one in EXPECTED if one[1] == source)
 
 
-@pytest.mark.parametrize("move, source, target", sorted(EXPECTED))
+@pytest.mark.parametrize("move, source, target", sorted(EXPECTED - {("perform", "ready", "succeeded")}))
 def test_a_move_of_the_table_writes_exactly_one_event(tried, move, source, target):
     assert tried(move, source, target) == [(77, STATES.index(source) + 1, 5, move, target)]
+
+
+def test_to_perform_writes_the_two_events_that_it_stands_for(journal):
+    task = STATES.index("ready") + 1
+    with journal.transaction(durable=False), journal.db.savepoint() as savepoint:
+        journal.execute("INSERT INTO attempt (task, number, epoch, worker, started, log_start, ended, outcome) "
+                        "VALUES (?, 5, 1, 0, 70, 0, 75, 'succeeded')", task)
+        [(before,)] = journal.execute("SELECT max(id) FROM event")
+        journal.execute("UPDATE task SET state = 'succeeded', move = 'perform', moved = 77, attempt = 5 WHERE id = ?", task)
+        written = journal.execute("SELECT at, task, attempt, move, state FROM event WHERE id > ? ORDER BY id", before)
+        savepoint.rollback()
+
+    assert written == [(70, task, 5, "claim", "running"), (75, task, 5, "succeed", "succeeded")]
 
 
 def test_a_move_that_has_no_name_is_refused(tried):

@@ -431,17 +431,18 @@ def _be_the_command(place: Place, argv: list[str], fault: str, lab: int, out: Pa
         os.setsid()
         os.chdir(place.path)
         os.environ.update(FIREXLITE_HOME=str(place.home), FIREXLITE_FAULT=fault, FIREXLITE_FAULT_ROOT=str(lab),
-                          FIREXLITE_FAULT_LOG=str(place.path / "moments"))
+                          FIREXLITE_FAULT_LOG=str(place.path / "moments"),
+                          FIREXLITE_BATCHES="off")  # the strict rule of what may repeat
         for fd, path in ((1, out), (2, err)):
             file = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND, 0o600)
             os.dup2(file, fd)
             os.close(file)
         sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
         faults.arm()
-        runner.TICK_S = NET_S
+        runner.TICK_S = runner.MOST_TICK_S = NET_S
         attempt.LINGER_S = programs.LINGER_S
         if not fault.endswith("=kill"):  # one that is killed after a commit wakes nobody any more: that takes a net
-            worker.LOOK_AGAIN_S = attempt.LOOK_AGAIN_S = NET_S
+            worker.LOOK_AGAIN_S = attempt.LOOK_AGAIN_S = attempt.LOOK_AGAIN_MOST_S = NET_S
         try:
             cli.run(argv)
         except SystemExit as end:

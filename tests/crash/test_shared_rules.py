@@ -130,6 +130,7 @@ def at_runner(tmp_path):
 @pytest.mark.parametrize(("limits", "told"), [((None, 0.3), [b"limit"]), ((0.3, 60), [b"limit"]), ((60, None), [])])
 def test_the_runner_is_told_of_a_limit_before_it_would_look(limits, told, at_runner):
     worker = SimpleNamespace(board=Board(), number=0, address=at_runner)
+    worker.board.will_look(time.monotonic() + 1)
 
     Worker._limit(worker, SimpleNamespace(limits=lambda: limits))  # type: ignore[arg-type]
 
