@@ -74,7 +74,8 @@ def one_killed_run(chance: random.Random, folder, undisturbed) -> None:
 
     assert results(command.only_run()) == undisturbed
     for key, count in starts(log).items():
-        assert 1 <= count <= 1 + in_flight[key] + in_batch[key], f"{key} started {count} times, in flight at {in_flight[key]} kills"
+        most = 1 + in_flight[key] + in_batch[key]
+        assert 1 <= count <= most, f"{key} started {count} times, in flight at {in_flight[key]} kills"
     attempts = {key_of(service, arguments): attempt for service, arguments, attempt
                 in query(command.only_run(), "SELECT service, arguments, attempt FROM task")}
     assert attempts == {key: 1 + in_flight[key] for key in attempts}
