@@ -375,6 +375,10 @@ class Journal(JournalFile):
         return found
 
     def _settle_each(self, now: float, worker: int, ended: Sequence[Ended]) -> None:
+        if len(ended) > 1 and any(one.is_parent for one in ended):  # its end may revoke one that comes after it
+            for one in ended:
+                self._settle_each(now, worker, [one])
+            return
         begun = [(one.claim, one.begun) for one in ended if one.begun is not None]
         ours = self._begin(worker, begun) if begun else ()
         together = []

@@ -1,0 +1,371 @@
+"""What a worker has in hand between two transactions: what it reserves, settles together, and gives back."""
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from journals import (
+    BROKEN,
+    DONE,
+    MAIN,
+    SECOND,
+    THIRD,
+    attempts,
+    claimed,
+    column,
+    enqueue,
+    error_after,
+    moves,
+    new_tasks,
+    settle,
+    state,
+    states,
+)
+
+from firexlite.claims import Appetite, Begun, Claim, Ended, Enqueued, Failure, Hand, NewChain, Retry, Success, Use
+from firexlite.errors import ClaimLost
+from firexlite.home import SPILL_BYTES
+from firexlite.journal import Journal
+from firexlite.soundness import faults_of_rules
+from firexlite.takeover import take_over
+
+LEAVES = Appetite(9, {"leaf"})
+TOP = 1  # the first task of each run here, which is at THIRD and blocked
+
+
+@pytest.fixture
+def below(new_run):
+    """Makes a journal of which a task waits for the given children: ``below("leaf", "leaf|tail")``. They are tasks 2, 3 .."""
+    made = []
+
+    def make(*chains: str, slots: int = 1, queues=None, **more) -> Journal:
+        journal = new_run("top", slots=slots, queues=queues)
+        top = claimed(journal, THIRD)
+        lasts = [enqueue(journal, top, *chain.split("|"), **more)[1] for chain in chains]
+        journal.block(top, lasts, 1)
+        journal.bell.forget()
+        made.append(journal)
+        return journal
+
+    yield make
+    for journal in made:
+        assert list(faults_of_rules(journal)) == []
+
+
+@pytest.fixture
+def reserving(below):
+    """Makes a journal with so many leaves, of which a worker has claimed the first and reserved the others; with the claim."""
+    def make(leaves: int = 4, *others: str, slots: int = 1, **more) -> tuple[Journal, Claim]:
+        journal = below(*["leaf"] * leaves, *others, slots=slots, **more)
+        claim = journal.claim(MAIN, 0, Appetite(leaves - 1, {"leaf"}))
+        assert len(claim.reserved) == leaves - 1
+        journal.bell.forget()
+        return journal, claim
+
+    return make
+
+
+def ended(claim: Claim, outcome: Success | Failure | Retry = DONE, begun: float | None = None, is_parent: bool = False) -> Ended:
+    """That an attempt ended half a second after it had ``begun``, if it was reserved, and used a byte and a second."""
+    at = None if begun is None else Begun(begun, 10)
+    return Ended(claim, outcome, 20, is_parent, Use(1, 1.0), at, begun and begun + 0.5)
+
+
+def all_ended(claim: Claim) -> list[Ended]:
+    """That a task and those reserved with it succeeded."""
+    return [ended(claim), *(ended(one, begun=5000.0 + one.task) for one in claim.reserved)]
+
+
+def in_hand(present: Claim, *, outcomes=(), left=(), begun: float | None = None, enqueued=()) -> Hand:
+    return Hand(MAIN, outcomes, left, present, None if begun is None else Begun(begun, 10), enqueued)
+
+
+def enqueued(*services: str, **more) -> Enqueued:
+    def catch_up() -> None:
+        raise AssertionError("its place should be known")
+
+    return Enqueued(NewChain("|".join(services), new_tasks(*services, **more)), catch_up)
+
+
+def reserved_by(journal: Journal) -> list[int | None]:
+    return column(journal, "reserved")
+
+
+# --- reserving -------------------------------------------------------------------------------------------------------------
+
+def test_what_comes_next_is_reserved_in_order(below):
+    journal = below("leaf", "leaf", "leaf|tail", "leaf")
+
+    claim = journal.claim(MAIN, 0, Appetite(2, {"leaf"}))
+
+    assert [(one.task, one.attempt, one.epoch, one.service) for one in (claim, *claim.reserved)] == [
+        (2, 1, 1, "leaf"), (3, 1, 1, "leaf"), (4, 1, 1, "leaf")]
+    assert (claim.reserved[1].chain, claim.reserved[1].last, claim.reserved[1].parent) == (4, 5, TOP)
+    assert states(journal) == ["blocked", "running", "ready", "ready", "waiting", "ready"]
+    assert reserved_by(journal) == [None, None, MAIN, MAIN, None, None]
+    assert attempts(journal, 3) == []
+
+
+def test_without_an_appetite_nothing_is_reserved(below):
+    journal = below("leaf", "leaf")
+
+    assert claimed(journal).reserved == ()
+
+
+NOT_TO_BE_RESERVED = {
+    "takes several slots": {"slots": 2},
+    "must not begin twice": {"on_interrupt": "ask"},
+    "has options of its own": {"options": "{}"},
+}
+
+
+@pytest.mark.parametrize("why", NOT_TO_BE_RESERVED)
+def test_what_is_not_to_be_reserved_is_overtaken_by_none(why, below):
+    journal = below("leaf", "leaf", slots=2)
+    top = Claim(TOP, 1, 1, "top", "{}", None, 1, 1, 0, 0, 0, "retry", None)
+    enqueue(journal, top, "leaf", **NOT_TO_BE_RESERVED[why])
+    enqueue(journal, top, "leaf")
+
+    assert [one.task for one in journal.claim(MAIN, 0, LEAVES).reserved] == [3]
+
+
+def test_a_service_that_takes_long_is_overtaken_by_none(below):
+    journal = below("leaf", "leaf", "long", "leaf")
+
+    assert [one.task for one in journal.claim(MAIN, 0, LEAVES).reserved] == [3]
+
+
+def test_the_others_are_reserved_by_who_claims_one_that_takes_long(below):
+    journal = below("long", "leaf")
+
+    assert [one.task for one in journal.claim(MAIN, 0, LEAVES).reserved] == [3]
+
+
+def test_a_task_that_was_begun_before_is_not_reserved(below):
+    journal = below("leaf", "leaf", slots=2)
+    claims = [claimed(journal, MAIN), claimed(journal, SECOND)]
+    journal.lose(SECOND, error_after)
+    settle(journal, claims[0], claims_next=False)
+    top = Claim(TOP, 1, 1, "top", "{}", None, 1, 1, 0, 0, 0, "retry", None)
+    enqueue(journal, top, "leaf", priority=-1)
+
+    claim = journal.claim(MAIN, 0, LEAVES)
+
+    assert (claim.task, claim.reserved) == (4, ())
+
+
+def test_what_is_in_a_queue_with_a_limit_is_not_reserved(below):
+    journal = below("leaf", "leaf", queues={"gpu": 9}, queue="gpu")
+
+    assert journal.claim(MAIN, 0, LEAVES).reserved == ()
+
+
+def test_what_a_worker_has_reserved_nobody_else_claims_or_is_woken_for(reserving):
+    journal, _ = reserving(3, "other", slots=3)
+    journal.look([], lambda *_: None)
+
+    assert journal.bell.of("ring") == [([], 1)]
+    assert claimed(journal, SECOND).service == "other"
+    assert journal.claim(4, 0) is None
+
+
+def test_what_is_reserved_takes_no_slot(reserving):
+    journal, _ = reserving(3, "other", "other", slots=3)
+
+    claims = [claimed(journal, worker).service for worker in (SECOND, 4)]
+
+    assert claims == ["other", "other"]
+    assert states(journal).count("running") == 3
+
+
+def test_who_claims_and_reserves_wakes_others_for_what_is_left_only(below):
+    journal = below(*["leaf"] * 4, slots=9)
+
+    journal.claim(MAIN, 0, Appetite(2, {"leaf"}))
+
+    assert journal.bell.of("ring") == [([], 1)]
+
+
+# --- settling together -------------------------------------------------------------------------------------------------------
+
+def test_what_ended_is_settled_together(reserving):
+    journal, claim = reserving(3)
+
+    following = journal.settle_all(all_ended(claim), MAIN, 30)
+
+    assert following is None  # the slot is handed to who waited
+    assert states(journal) == ["running", "succeeded", "succeeded", "succeeded"]
+    assert reserved_by(journal) == [None] * 4
+    [(now,)] = journal.execute("SELECT max(at) FROM event WHERE move = 'unblock'")
+    assert journal.execute("SELECT task, move, at FROM event WHERE task > 2 AND move <> 'release' ORDER BY task, id") == [
+        (3, "claim", 5003.0), (3, "succeed", now), (4, "claim", 5004.0), (4, "succeed", now)]
+    assert journal.execute("SELECT task, number, epoch, worker, started, ended, outcome, error, log_start, log_end, peak, cpu "
+                           "FROM attempt WHERE task > 2 ORDER BY task") == [
+        (task, 1, 1, MAIN, 5000.0 + task, 5000.5 + task, "succeeded", None, 10, 20, 1, 1.0) for task in (3, 4)]
+    assert journal.execute("SELECT outcome, started < 5000, log_end FROM attempt WHERE task = 2") == [("succeeded", 1, 20)]
+
+
+def test_results_that_are_settled_together_are_each_its_own(reserving):
+    journal, claim = reserving(3)
+    outcomes = [Success(f'{{"x":{one.task}}}', f'{{"y":{one.task}}}') for one in (claim, *claim.reserved)]
+
+    journal.settle_all([ended(one, outcome, begun) for one, outcome, begun in zip(
+        (claim, *claim.reserved), outcomes, (None, 1.0, 2.0), strict=True)], MAIN, 30)
+
+    assert journal.execute("SELECT result, changes FROM task WHERE id > 1") == [
+        (outcome.result, outcome.changes) for outcome in outcomes]
+
+
+def test_who_waited_is_woken_once_and_the_run_is_counted_once(reserving):
+    journal, claim = reserving(4)
+
+    journal.settle_all(all_ended(claim), MAIN, 30)
+
+    assert journal.bell.of("ring") == [([THIRD], 0)]
+    assert journal.bell.of("count") == [("succeeded", 4)]
+
+
+def test_what_follows_in_their_chains_is_released(below):
+    journal = below("leaf|tail", "leaf|tail", slots=3)
+    claim = journal.claim(MAIN, 0, LEAVES)
+
+    following = journal.settle_all(all_ended(claim), MAIN, 30)
+
+    assert following.service == "tail"
+    assert states(journal) == ["blocked", "succeeded", "running", "succeeded", "ready"]
+    assert journal.bell.of("ring")[-1] == ([], 1)
+
+
+def test_one_that_fails_among_others_ends_its_chain_and_no_other(below):
+    journal = below("leaf|tail", "leaf|tail", "leaf|tail")
+    claim = journal.claim(MAIN, 0, LEAVES)
+    bad, good = claim.reserved
+
+    journal.settle_all([ended(claim), ended(bad, BROKEN, 5003.0), ended(good, begun=5004.0)], MAIN, 30, claims_next=False)
+
+    assert states(journal) == ["blocked", "succeeded", "ready", "failed", "skipped", "succeeded", "ready"]
+    assert journal.execute("SELECT started, ended, outcome, error, log_start, log_end FROM attempt WHERE task = 4") == [
+        (5003.0, 5003.5, "failed", '"broken"', 10, 20)]
+    assert sorted(journal.bell.of("count")) == [("failed", 1), ("skipped", 1), ("succeeded", 2)]
+
+
+def test_one_that_is_to_be_tried_again_is_ready_for_it(reserving):
+    journal, claim = reserving(2)
+    [again] = claim.reserved
+
+    following = journal.settle_all([ended(claim), ended(again, Retry('"again"', 0.0), 5003.0)], MAIN, 30)
+
+    assert (following.task, following.attempt, following.retry) == (3, 2, 1)
+    assert attempts(journal, 3) == [("retried", '"again"'), (None, None)]
+
+
+def test_one_that_is_to_be_tried_again_later_is_due_then(reserving):
+    journal, claim = reserving(2)
+    [again] = claim.reserved
+
+    journal.settle_all([ended(claim), ended(again, Retry('"again"', 60.0), 5003.0)], MAIN, 30)
+
+    assert state(journal, 3) == "ready"
+    assert journal.execute("SELECT due > moved + 59 FROM task WHERE id = 3") == [(1,)]
+    assert journal.bell.of("comes_due") == [60.0]
+
+
+def test_large_results_and_errors_of_a_batch_lie_in_blobs(reserving):
+    journal, claim = reserving(3)
+    large = json.dumps("x" * SPILL_BYTES)
+    one, other = claim.reserved
+
+    journal.settle_all([ended(claim), ended(one, Success(large, large), 1.0), ended(other, Failure(large), 2.0)], MAIN, 30)
+
+    [texts] = journal.execute("SELECT result, changes, (SELECT error FROM attempt WHERE task = 4) FROM task WHERE id = 3")
+    assert all(text.startswith("blob:") and journal.directory.unspill(text) == large for text in texts)
+
+
+def test_what_is_left_of_a_batch_is_given_back(reserving):
+    journal, claim = reserving(4, slots=2)
+
+    journal.settle_all([ended(claim)], MAIN, 30, claims_next=False, left=claim.reserved)
+
+    assert states(journal) == ["blocked", "succeeded", "ready", "ready", "ready"]
+    assert reserved_by(journal) == [None] * 5
+    assert journal.bell.of("ring") == [([], 2)]
+
+
+def test_what_is_left_may_be_reserved_anew_at_once(reserving):
+    journal, claim = reserving(4)
+
+    following = journal.settle_all([ended(claim)], MAIN, 30, True, claim.reserved, LEAVES)
+
+    assert (following.task, [one.task for one in following.reserved]) == (3, [4, 5])
+
+
+def test_what_one_worker_gives_back_stays_with_the_other_that_has_it_by_now(reserving):
+    journal, claim = reserving(3, slots=2)
+    journal.catch_up(in_hand(claim, left=claim.reserved))
+    theirs = journal.claim(SECOND, 0, LEAVES)
+    assert [one.task for one in theirs.reserved] == [4]
+
+    journal.settle_all([ended(claim)], MAIN, 30, False, claim.reserved)
+
+    assert reserved_by(journal) == [None, None, None, SECOND]
+
+
+def test_a_reserved_task_that_was_revoked_is_dropped_and_its_worker_is_told(reserving):
+    journal, claim = reserving(3)
+    revoked, other = claim.reserved
+
+    journal.revoke_chain(revoked.task)
+    assert journal.bell.of("withdraw") == [[MAIN]]
+    assert journal.bell.of("interrupt") == []
+    journal.bell.forget()
+    journal.settle_all(all_ended(claim), MAIN, 30)
+
+    assert states(journal) == ["running", "succeeded", "revoked", "succeeded"]
+    assert (attempts(journal, revoked.task), attempts(journal, other.task)) == ([], [("succeeded", None)])
+    assert journal.bell.of("count") == [("succeeded", 2)]
+
+
+def test_a_leader_that_was_revoked_costs_the_others_nothing(reserving):
+    journal, claim = reserving(3)
+
+    journal.revoke_chain(claim.task)
+    journal.settle_all(all_ended(claim), MAIN, 30)
+
+    assert states(journal) == ["running", "revoked", "succeeded", "succeeded"]
+
+
+def test_nothing_of_a_batch_is_settled_after_a_take_over(reserving):
+    journal, claim = reserving(3)
+    take_over(journal, 2, "here", {})
+    assert reserved_by(journal) == [None] * 4
+
+    journal.settle_all(all_ended(claim), MAIN, 30, claims_next=False)
+
+    assert states(journal) == ["ready"] * 4
+
+
+def test_a_batch_in_which_something_breaks_is_not_settled_at_all(reserving, monkeypatch):
+    journal, claim = reserving(3)
+    before = moves(journal)
+    monkeypatch.setattr(journal, "_let_waiters_go_on", lambda *_: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        journal.settle_all(all_ended(claim), MAIN, 30)
+
+    assert moves(journal) == before
+    assert reserved_by(journal) == [None, None, MAIN, MAIN]
+
+
+def test_children_that_were_reserved_with_their_parent_are_not_settled_when_it_failed(new_run):
+    journal = new_run("top", worker_deaths=3)
+    top = claimed(journal)
+    child, _ = enqueue(journal, top, "leaf", priority=5)
+    journal.lose(MAIN, error_after)
+    again = journal.claim(MAIN, 0, LEAVES)
+    assert (again.task, again.attempt, [one.task for one in again.reserved]) == (1, 2, [child])
+
+    journal.settle_all([ended(again, BROKEN, is_parent=True), ended(again.reserved[0], begun=5000.0)], MAIN, 30)
+
+    assert list(faults_of_rules(journal)) == []
+    assert (states(journal), attempts(journal, child)) == (["failed", "revoked"], [])
