@@ -85,8 +85,9 @@ class Batch:
                 begun = begun._replace(log_start=log_start)
             self._ended.append(Ended(claim, outcome, self._log_at, is_parent, use, begun, time.time()))
             self._present = self._begun = None
-            if self._reserved and now - self._since < LATEST_S and not self._board.withdrawn(self._number) \
-                    and not self._board.stopping:
+            # What is to run once is in the journal before another body can end this process.
+            if self._reserved and claim.on_interrupt == "retry" and now - self._since < LATEST_S \
+                    and not self._board.withdrawn(self._number) and not self._board.stopping:
                 return self._begin_reserved()
             return self._settle(claims_next=True)
 

@@ -566,6 +566,8 @@ class Journal(JournalFile):
             is_ours = places is not None and self._owns(claim)
             has_to_wait = is_ours and self._wait_for(
                 now, claim, [self._tail(one, hand, places) for one in tails], wait, any_is_enough, may_wait)
+            if hand is not None and not has_to_wait:
+                self.note_startable(self.unblock_who_can_go_on(now))  # of what was in the hand
         if not is_ours:
             raise ClaimLost(claim.task, claim.attempt, "block")
         return has_to_wait
@@ -711,8 +713,10 @@ class Journal(JournalFile):
         failed = []
         with self.transaction(durable=True, operation="lose") as now:
             self.tell(self.bell.gone, worker)
+            began_reserved = False
             for claim in self._reserved_by(worker):
                 if claim.task == present:
+                    began_reserved = True  # so the body of the task with which it was reserved had returned
                     [(log_start,)] = self.execute(f"SELECT {_LOG_BEGAN_AT}", claim.epoch, worker)
                     self._begin(worker, [(claim, Begun(now, log_start))])
                     self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_start)
@@ -721,6 +725,9 @@ class Journal(JournalFile):
             held = self.execute("SELECT id, deaths + 1, worker_deaths, on_interrupt FROM task WHERE worker = ? "
                                 "AND epoch = (SELECT epoch FROM run) AND state IN ('running', 'blocked')", worker)
             for task, deaths, allowed, on_interrupt in held:
+                if began_reserved and task != present:
+                    self.give_back(now, task, deaths - 1, None, unsure=False, fails=False)
+                    continue
                 unsure = on_interrupt != "retry"
                 if on_interrupt == "fail" or (on_interrupt == "retry" and deaths > allowed):
                     failed.append(task)

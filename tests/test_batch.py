@@ -1,7 +1,6 @@
 """What a worker has in hand between two transactions: what it reserves, settles together, and gives back."""
 from __future__ import annotations
 
-import itertools
 import json
 
 import pytest
@@ -66,7 +65,8 @@ def reserving(below):
     return make
 
 
-def ended(claim: Claim, outcome: Success | Failure | Retry = DONE, begun: float | None = None, is_parent: bool = False) -> Ended:
+def ended(claim: Claim, outcome: Success | Failure | Retry = DONE, begun: float | None = None,
+          is_parent: bool = False) -> Ended:
     """That an attempt ended half a second after it had ``begun``, if it was reserved, and used a byte and a second."""
     at = None if begun is None else Begun(begun, 10)
     return Ended(claim, outcome, 20, is_parent, Use(1, 1.0), at, begun and begun + 0.5)
@@ -369,3 +369,237 @@ def test_children_that_were_reserved_with_their_parent_are_not_settled_when_it_f
 
     assert list(faults_of_rules(journal)) == []
     assert (states(journal), attempts(journal, child)) == (["failed", "revoked"], [])
+
+
+# --- what the journal learns while a body runs -------------------------------------------------------------------------------
+
+def test_a_reserved_task_that_goes_on_is_begun_and_all_else_in_hand_is_journaled(reserving):
+    journal, claim = reserving(5, slots=3)
+    one, present, *left = claim.reserved
+    child = enqueued("child", "after")
+
+    journal.catch_up(in_hand(present, outcomes=[ended(claim), ended(one, begun=5003.0)], left=left, begun=5004.0,
+                             enqueued=[child]))
+
+    assert states(journal) == ["blocked", "succeeded", "succeeded", "running", "ready", "ready", "ready", "waiting"]
+    assert reserved_by(journal) == [None] * 8
+    assert (child.known(), journal.chain_of(8)) == ((7, 8), 7)
+    assert column(journal, "parent")[6:] == [present.task] * 2
+    assert journal.execute("SELECT number, epoch, worker, started, log_start, ended, outcome FROM attempt WHERE task = 4") == [
+        (1, 1, MAIN, 5004.0, 10, None, None)]
+    assert journal.bell.of("ring") == [([], 2)]
+    assert journal.bell.of("work") == []
+    assert settle(journal, present, is_parent=True, claims_next=False) is None
+    assert states(journal)[3] == "succeeded"
+
+
+@pytest.mark.parametrize("is_reserved", [False, True])
+@pytest.mark.parametrize("has_left", [False, True])
+@pytest.mark.parametrize("has_enqueued", [False, True])
+def test_whatever_of_it_is_in_hand_is_journaled(is_reserved, has_left, has_enqueued, reserving):
+    journal, claim = reserving(3, slots=2)
+    present, left = claim.reserved if is_reserved else (claim, claim.reserved[0])
+    child = enqueued("child")
+
+    journal.catch_up(in_hand(present, outcomes=[ended(claim)] if is_reserved else (), left=[left] if has_left else (),
+                             begun=5000.0 if is_reserved else None, enqueued=[child] if has_enqueued else ()))
+
+    assert state(journal, claim.task) == ("succeeded" if is_reserved else "running")
+    assert state(journal, present.task) == "running"
+    assert (reserved_by(journal)[left.task - 1] is None) == has_left
+    assert child.place == ((5, 5) if has_enqueued else None)
+
+
+def test_who_catches_up_is_told_that_its_reserved_task_was_withdrawn_and_what_ended_is_kept(reserving):
+    journal, claim = reserving(4)
+    one, present, left = claim.reserved
+    journal.revoke_chain(present.task)
+    child = enqueued("child")
+
+    with pytest.raises(ClaimLost) as raised:
+        journal.catch_up(in_hand(present, outcomes=[ended(claim), ended(one, begun=5003.0)], left=[left], begun=5004.0,
+                                 enqueued=[child]))
+
+    assert (raised.value.task, raised.value.attempt, raised.value.move) == (present.task, 1, "go on")
+    assert states(journal) == ["blocked", "succeeded", "succeeded", "revoked", "ready"]
+    assert reserved_by(journal)[4] is None
+    assert child.place is None
+    assert attempts(journal, present.task) == []
+
+
+def test_who_enqueues_is_told_that_its_task_was_revoked_and_what_is_left_is_given_back(reserving):
+    journal, claim = reserving(2)
+    journal.revoke_chain(claim.task)
+
+    with pytest.raises(ClaimLost):
+        journal.catch_up(in_hand(claim, left=claim.reserved, enqueued=[enqueued("child")]))
+
+    assert states(journal) == ["blocked", "revoked", "ready"]
+    assert reserved_by(journal)[2] is None
+
+
+def test_chains_that_are_enqueued_together_stand_in_the_order_in_which_they_were(new_run):
+    journal = new_run("top", slots=3)
+    top = claimed(journal)
+    chains = [enqueued("a", "b"), enqueued("c"), enqueued("d", queue="gpu", slots=2)]
+
+    journal.catch_up(in_hand(top, enqueued=chains))
+
+    assert [chain.place for chain in chains] == [(2, 3), (4, 4), (5, 5)]
+    assert states(journal) == ["running", "ready", "waiting", "ready", "ready"]
+    assert column(journal, "depth") == [0, 1, 1, 1, 1]
+    assert journal.recorded_calls(top) and [one.digest for one in journal.recorded_calls(top)] == ["a|b", "c", "d"]
+    assert journal.bell.of("count") == [("known", 1), ("known", 4)]
+    assert list(faults_of_rules(journal)) == []
+
+
+def test_large_arguments_of_what_is_enqueued_together_lie_in_blobs(new_run):
+    journal = new_run("top")
+    large = json.dumps({"x": "x" * SPILL_BYTES})
+
+    journal.catch_up(in_hand(claimed(journal), enqueued=[enqueued("a", arguments=large)]))
+
+    [_, text] = column(journal, "arguments")
+    assert text.startswith("blob:") and journal.directory.unspill(text) == large
+
+
+def test_who_blocks_has_what_is_in_its_hand_journaled_first(reserving):
+    journal, claim = reserving(4)
+    one, present, left = claim.reserved
+    child, other = enqueued("child"), enqueued("a", "b")
+
+    assert journal.block(present, [child, other], 7, hand=in_hand(
+        present, outcomes=[ended(claim), ended(one, begun=5003.0)], left=[left], begun=5004.0, enqueued=[child, other]))
+
+    assert states(journal)[:5] == ["blocked", "succeeded", "succeeded", "blocked", "ready"]
+    assert (child.place, other.place) == ((6, 6), (7, 8))
+    assert journal.execute("SELECT tail FROM awaited WHERE waiter = ? AND wait = 7 ORDER BY tail", present.task) == [(6,), (8,)]
+    assert journal.bell.of("ring") == [([], 1)]
+
+
+def test_who_blocks_with_all_it_waits_for_ended_goes_on_and_its_hand_is_empty(reserving):
+    journal, claim = reserving(2, slots=3)
+
+    assert not journal.block(claim, [], 7, hand=in_hand(claim, left=claim.reserved, enqueued=[enqueued("child")]))
+
+    assert states(journal) == ["blocked", "running", "ready", "ready"]
+    assert reserved_by(journal)[2] is None
+    assert journal.bell.of("ring") == [([], 2)]
+
+
+def test_who_blocks_though_it_was_withdrawn_is_told_so_and_what_ended_is_kept(reserving):
+    journal, claim = reserving(2)
+    [present] = claim.reserved
+    journal.revoke_chain(present.task)
+
+    with pytest.raises(ClaimLost) as raised:
+        journal.block(present, [], 7, hand=in_hand(present, outcomes=[ended(claim)], begun=5000.0))
+
+    assert raised.value.move == "block"
+    assert states(journal) == ["running", "succeeded", "revoked"]
+
+
+def test_a_wait_that_is_refused_leaves_all_in_the_hand(reserving):
+    journal, claim = reserving(3)
+    present, left = claim.reserved
+    child = enqueued("child")
+    before = moves(journal)
+
+    def refuse(*_) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        journal.block(present, [child], 7, may_wait=refuse, hand=in_hand(
+            present, outcomes=[ended(claim)], left=[left], begun=5000.0, enqueued=[child]))
+
+    assert moves(journal) == before
+    assert reserved_by(journal) == [None, None, MAIN, MAIN]
+    assert child.place is None
+
+
+# --- workers that died --------------------------------------------------------------------------------------------------------
+
+def test_a_worker_that_dies_at_a_reserved_task_costs_that_one_a_death_and_no_other(reserving):
+    journal, claim = reserving(4, slots=2)
+    one, present, left = claim.reserved
+
+    assert journal.lose(MAIN, error_after, present=present.task) == []
+
+    assert states(journal) == ["blocked", "ready", "ready", "ready", "ready"]
+    assert reserved_by(journal) == [None] * 5
+    assert column(journal, "deaths")[1:] == [0, 0, 1, 0]
+    assert attempts(journal, present.task) == [("lost", error_after(1))]
+    assert (attempts(journal, one.task), attempts(journal, left.task)) == ([], [])
+    assert attempts(journal, claim.task) == [("lost", None)]
+    assert journal.bell.of("ring") == [([], 2)]
+
+
+def test_a_worker_that_dies_at_the_task_it_claimed_costs_that_one_a_death_and_no_other(reserving):
+    journal, claim = reserving(3)
+
+    journal.lose(MAIN, error_after, present=claim.task)
+
+    assert column(journal, "deaths")[1:] == [1, 0, 0]
+    assert states(journal) == ["blocked", "ready", "ready", "ready"]
+    assert (attempts(journal, 3), reserved_by(journal)) == ([], [None] * 4)
+
+
+def test_a_reserved_task_that_kills_its_worker_once_too_often_fails_and_no_other_does(reserving):
+    journal, claim = reserving(3, worker_deaths=0)
+    present = claim.reserved[0]
+
+    assert journal.lose(MAIN, error_after, present=present.task) == [present.task]
+
+    assert states(journal) == ["blocked", "ready", "failed", "ready"]
+    assert attempts(journal, present.task) == [("failed", error_after(1))]
+
+
+def test_what_a_worker_that_lives_has_reserved_stays_with_it(reserving):
+    journal, _ = reserving(3, "other", slots=2)
+    claimed(journal, SECOND)
+
+    journal.lose(SECOND, error_after, present=5)
+
+    assert reserved_by(journal) == [None, None, MAIN, MAIN, None]
+
+
+def test_the_output_of_a_reserved_task_whose_worker_died_begins_where_that_of_the_last_settled_one_ended(reserving):
+    journal, claim = reserving(3, slots=2)
+    other = claim.reserved[1]
+    journal.catch_up(in_hand(claim, left=claim.reserved))
+    again = journal.settle_all([ended(claim)], MAIN, 20, appetite=LEAVES)
+
+    journal.lose(MAIN, error_after, present=again.reserved[0].task)
+
+    assert journal.execute("SELECT log_start FROM attempt WHERE task = ?", other.task) == [(20,)]
+
+
+# --- after a take-over -------------------------------------------------------------------------------------------------------
+
+def test_a_new_incarnation_finds_nothing_reserved_and_nobody_charged_for_it(reserving):
+    journal, _ = reserving(3)
+
+    take_over(journal, 2, "here", {})
+
+    assert reserved_by(journal) == [None] * 4
+    assert states(journal) == ["ready"] * 4
+    assert column(journal, "attempt")[1:] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("what", ["reserved = 9", "reserved = 0, attempt = 1"])
+def test_a_reservation_that_cannot_be_is_found(what, reserving):
+    journal, _ = reserving(2)
+    with journal.transaction(durable=True):
+        journal.execute(f"UPDATE task SET {what} WHERE id = 3")
+
+    assert "task 3 is ready and reserved by worker" in " ".join(faults_of_rules(journal))
+    with journal.transaction(durable=True):
+        journal.execute("UPDATE task SET reserved = 0, attempt = 0 WHERE id = 3")
+
+
+def test_a_leader_that_was_revoked_leaves_a_sound_journal_behind(reserving):
+    journal, claim = reserving(2)
+
+    journal.revoke_chain(claim.task)
+
+    assert list(faults_of_rules(journal)) == []

@@ -376,7 +376,7 @@ class Recording:
     def __init__(self) -> None:
         self.chains: list = []
 
-    def enqueue(self, chain, key=None):
+    def enqueue(self, chain, key=None, is_awaited=False):
         self.chains.append(chain)
         return len(self.chains), len(self.chains)
 
