@@ -227,7 +227,7 @@ class Attempt:
         if key is not None:  # whichever attempt asks gets the same, so a replay has no part in it
             place = self._own(lambda: self.journal.enqueue(self.claim, digest, members, once=once.ENQUEUED + key))
         elif not self._replay.total and os.getpid() == self._pid:
-            place = self._own(lambda: self.worker.batch.enqueue(NewChain(digest, members), is_awaited))
+            place = self._own(lambda: self.worker.batch.enqueue(self.claim, NewChain(digest, members), is_awaited))
         else:
             place = self._replay.enqueue(
                 digest, may_hold=threading.current_thread() is self._thread,

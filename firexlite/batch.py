@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TypeVar
 
 from .board import Board
@@ -79,6 +79,9 @@ class Batch:
         self._learn(claim.service, now - self._began)
         with self._critical, self._lock:
             self._raise_failure()
+            if self._chains:  # of a body that failed; they are its children, and may be kept
+                with suppress(ClaimLost):
+                    self._hand_over(self._journal.catch_up)
             log_start, self._log_at = self._log_at, self._log_size()
             begun = self._begun
             if begun is not None:
@@ -106,6 +109,8 @@ class Batch:
     def close(self) -> None:
         """Journal what has ended. The present body, if there is one, was cut off."""
         with self._critical, self._lock:
+            if self._present is not None and self._begun is not None:
+                self._reserved.append(self._present)  # it is ready, and to be begun anew
             self._present = self._begun = None
             if self._ended or self._reserved:
                 self._settle(claims_next=False)
@@ -149,10 +154,11 @@ class Batch:
 
     # --- what the body does ----------------------------------------------------------------------------------------------
 
-    def enqueue(self, chain: NewChain, is_awaited: bool = False) -> Enqueued:
+    def enqueue(self, claim: Claim, chain: NewChain, is_awaited: bool = False) -> Enqueued:
         """Enqueue a chain below the present task, soon. is_awaited: the body is about to wait for it, so that `block` does."""
         enqueued = Enqueued(chain, self.catch_up)
         with self._lock:
+            self._must_be_present(claim, "enqueue")
             if not self._chains and not self._reserved and not self._ended:
                 self._since = time.perf_counter()
             self._chains.append(enqueued)
@@ -161,6 +167,11 @@ class Batch:
         else:
             self._watch()
         return enqueued
+
+    def _must_be_present(self, claim: Claim, move: str) -> None:
+        """A thread may outlive its body: what it asks for is not to be done for the task after it."""
+        if self._present is not claim:
+            raise ClaimLost(claim.task, claim.attempt, move)
 
     @property
     def is_empty(self) -> bool:
@@ -179,6 +190,7 @@ class Batch:
         """As `Journal.block`, in one transaction with what is in hand."""
         with self._critical, self._lock:
             self._raise_failure()
+            self._must_be_present(claim, "block")
             return self._hand_over(lambda hand: self._journal.block(claim, tails, wait, any_is_enough, may_wait, hand))
 
     def _hand_over(self, write: Callable[[Hand], T]) -> T:

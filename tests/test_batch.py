@@ -1,9 +1,17 @@
 """What a worker has in hand between two transactions: what it reserves, settles together, and gives back."""
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
+import signal
+import sqlite3
+import time
+from dataclasses import dataclass
 
 import pytest
+from conftest import wait_until
 from journals import (
     BROKEN,
     DONE,
@@ -22,6 +30,9 @@ from journals import (
     states,
 )
 
+import firexlite.batch
+from firexlite.batch import MOST_CHAINS, MOST_TASKS, Batch
+from firexlite.board import COMES, RESTS, RUNNER, WORKS, Board, Doorbell
 from firexlite.claims import Appetite, Begun, Claim, Ended, Enqueued, Failure, Hand, NewChain, Retry, Success, Use
 from firexlite.errors import ClaimLost
 from firexlite.home import SPILL_BYTES
@@ -603,3 +614,513 @@ def test_a_leader_that_was_revoked_leaves_a_sound_journal_behind(reserving):
     journal.revoke_chain(claim.task)
 
     assert list(faults_of_rules(journal)) == []
+
+
+# --- the batch itself -------------------------------------------------------------------------------------------------------
+
+class Letters:
+    """Stands for the address from which a worker wakes others: remembers whom."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple] = []
+
+    def send(self, name: int | str, message: bytes = b"") -> None:
+        self.sent.append((name, message))
+
+
+@dataclass
+class AtWork:
+    """A worker with its batch, whose bodies take no time at all, or as long as a test says."""
+
+    journal: Journal
+    board: Board
+    letters: Letters
+    batch: Batch
+    log_bytes: int = 0
+
+    def runs(self, claim: Claim, outcome: Success | Failure | Retry = DONE, took_s: float = 0.0, **more) -> Claim | None:
+        """The body of a task has run; the next task."""
+        self.batch._began -= took_s
+        self.log_bytes += 10
+        return self.batch.end(claim, outcome, more.get("is_parent", False), Use(1, 1.0))
+
+    def enqueue(self, chain: NewChain, is_awaited: bool = False) -> Enqueued:
+        """What its body does."""
+        present = self.batch._present
+        assert present is not None
+        return self.batch.enqueue(present, chain, is_awaited)
+
+    def claim(self) -> Claim:
+        claim = self.batch.claim()
+        assert claim is not None
+        return claim
+
+    def reserved(self) -> list[int]:
+        return [task for (task,) in self.journal.execute("SELECT id FROM task WHERE reserved = ? ORDER BY id", MAIN)]
+
+
+@pytest.fixture
+def at_work(below, monkeypatch):
+    """Makes a worker with so many leaves to do; it has no clerk, and all the time in the world."""
+    monkeypatch.setattr(firexlite.batch, "LATEST_S", 1000.0)
+    monkeypatch.setattr(firexlite.batch, "LONGEST_BATCH_S", 1000.0)
+    monkeypatch.setattr(firexlite.batch, "LONGEST_BODY_S", 1.0)
+    monkeypatch.setattr(Batch, "_watch", lambda batch: None)
+
+    def make(*chains: str, **more) -> AtWork:
+        journal, board, letters = below(*chains, **more), Board(), Letters()
+        journal.bell = Doorbell(board, letters)  # type: ignore[arg-type]
+        journal.clock = time.time
+        board.set_status(MAIN, WORKS)
+        worker = AtWork(journal, board, letters, None)  # type: ignore[arg-type]
+        worker.batch = Batch(journal, board, MAIN, contextlib.nullcontext(), lambda: worker.log_bytes)
+        return worker
+
+    return make
+
+
+@pytest.fixture
+def in_batch(at_work):
+    """A worker that has settled one leaf, runs the next, and has reserved as many as are left of them."""
+    def make(leaves: int = 5, *others: str, **more) -> tuple[AtWork, Claim]:
+        worker = at_work(*["leaf"] * leaves, *others, **more)
+        first = worker.claim()
+        worker.batch._most = 16
+        claim = worker.runs(first)
+        assert claim is not None and len(claim.reserved) == leaves - 2
+        return worker, claim
+
+    return make
+
+
+def test_a_batch_grows_from_one_task_on(at_work):
+    worker = at_work(*["leaf"] * 40)
+    claim, sizes = worker.claim(), []
+
+    while claim is not None:
+        if not worker.batch.goes_on:
+            sizes.append(1 + len(claim.reserved))
+        claim = worker.runs(claim)
+
+    assert sizes == [1, 2, 8, 29]  # with each body twice as many
+    assert states(worker.journal) == ["running"] + ["succeeded"] * 40
+
+
+def test_no_batch_is_larger_than_it_may_be(at_work):
+    worker = at_work(*["leaf"] * 120)
+    claim, most = worker.claim(), 0
+
+    while claim is not None:
+        most = max(most, len(claim.reserved))
+        claim = worker.runs(claim)
+
+    assert most == MOST_TASKS - 1
+
+
+def test_a_batch_is_no_longer_than_its_bodies_may_take(at_work, monkeypatch):
+    monkeypatch.setattr(firexlite.batch, "LONGEST_BATCH_S", 0.35)
+    worker = at_work(*["leaf"] * 40)
+    claim, most = worker.claim(), 0
+
+    while claim is not None:
+        most = max(most, 1 + len(claim.reserved))
+        claim = worker.runs(claim, took_s=0.1)
+
+    assert most == 3
+
+
+def test_tasks_whose_bodies_take_long_are_settled_one_by_one(at_work):
+    worker = at_work(*["leaf"] * 6)
+    claim = worker.claim()
+
+    for done in range(1, 6):
+        claim = worker.runs(claim, took_s=2.0)
+        assert (claim.reserved, states(worker.journal).count("succeeded")) == ((), done)
+
+
+def test_a_service_that_turns_out_to_take_long_is_reserved_no_more(in_batch):
+    worker, claim = in_batch(12)
+
+    claim = worker.runs(claim, took_s=10.0)
+    while worker.batch.goes_on:
+        claim = worker.runs(claim)
+
+    assert claim is None or claim.reserved == ()
+
+
+@pytest.mark.parametrize("status", [RESTS, COMES])
+def test_nothing_is_reserved_while_somebody_is_idle(status, at_work):
+    worker = at_work(*["leaf"] * 9, slots=2)
+    claim = worker.runs(worker.claim())
+    worker.board.set_status(SECOND, status)
+
+    while (claim := worker.runs(claim)) is not None and not worker.batch.goes_on:
+        assert claim.reserved == ()
+        worker.board.set_status(SECOND, status)
+        if states(worker.journal).count("succeeded") == 8:
+            break
+
+    assert worker.reserved() == []
+
+
+def test_what_ended_is_journaled_with_the_last_of_a_batch(in_batch):
+    worker, claim = in_batch(4)
+    following = worker.runs(claim)
+
+    assert worker.batch.goes_on and following.task == 4
+    assert states(worker.journal) == ["blocked", "succeeded", "running", "ready", "ready"]
+    assert worker.board.attempt(MAIN) == (4, 1)
+
+    last = worker.runs(following)
+    assert worker.runs(last) is None
+
+    assert states(worker.journal) == ["running"] + ["succeeded"] * 4
+    assert not worker.batch.goes_on and worker.batch.is_empty
+
+
+def test_each_task_of_a_batch_has_its_own_stretch_of_the_log(in_batch):
+    worker, claim = in_batch(4)
+
+    while claim is not None:
+        claim = worker.runs(claim)
+
+    assert worker.journal.execute("SELECT log_start, log_end FROM attempt WHERE task > 1 ORDER BY task") == [
+        (0, 10), (10, 20), (20, 30), (30, 40)]
+
+
+def test_a_task_of_a_batch_has_its_own_times(in_batch):
+    worker, claim = in_batch(4)
+
+    while claim is not None:
+        claim = worker.runs(claim)
+
+    times = worker.journal.execute("SELECT started, ended FROM attempt WHERE task > 3 ORDER BY task")
+    assert sorted(itertools.chain.from_iterable(times)) == list(itertools.chain.from_iterable(times))
+
+
+@pytest.mark.parametrize("why", ["withdrawn", "stopping", "late"])
+def test_a_batch_does_not_go_on(why, in_batch, monkeypatch):
+    worker, claim = in_batch(5)
+    if why == "withdrawn":
+        worker.journal.revoke_chain(5)
+    elif why == "stopping":
+        worker.board.stop()
+    else:
+        monkeypatch.setattr(firexlite.batch, "LATEST_S", 0.0)
+
+    following = worker.runs(claim)
+
+    assert not worker.batch.goes_on
+    assert states(worker.journal)[2] == "succeeded"
+    assert (following is None) == (why == "stopping")
+    if why == "stopping":
+        assert worker.reserved() == []
+
+
+def test_a_batch_does_not_go_on_after_a_body_that_must_not_run_twice(at_work):
+    worker = at_work("leaf", "leaf", "leaf")
+    worker.batch._most, worker.batch._short = 16, {"leaf"}
+    with worker.journal.transaction(durable=True):
+        worker.journal.execute("UPDATE task SET on_interrupt = 'ask' WHERE id = 2")
+    claim = worker.claim()
+    assert len(claim.reserved) == 2
+
+    worker.runs(claim)
+
+    assert state(worker.journal, 2) == "succeeded"
+
+
+def test_a_withdrawn_task_is_not_begun_and_the_batch_after_it_is_as_any(in_batch):
+    worker, claim = in_batch(5)
+    worker.journal.revoke_chain(4)
+    ran = [claim.task]
+
+    while (claim := worker.runs(claim)) is not None:
+        ran.append(claim.task)
+
+    assert ran == [3, 5, 6]
+    assert states(worker.journal) == ["running", "succeeded", "succeeded", "revoked", "succeeded", "succeeded"]
+    assert not worker.board.withdrawn(MAIN)
+
+
+# --- what its body enqueues -------------------------------------------------------------------------------------------------
+
+def chain_of(*services: str) -> NewChain:
+    return NewChain("|".join(services), new_tasks(*services))
+
+
+def test_quick_children_are_journaled_together_and_have_their_places_when_asked(in_batch):
+    worker, claim = in_batch(2)
+    children = [worker.enqueue(chain_of("child", "after")) for _ in range(3)]
+    assert (len(states(worker.journal)), [child.place for child in children]) == (3, [None] * 3)
+
+    assert children[1].known() == (6, 7)
+
+    assert [child.place for child in children] == [(4, 5), (6, 7), (8, 9)]
+    assert worker.journal.execute("SELECT DISTINCT parent FROM task WHERE id > 3") == [(claim.task,)]
+    assert worker.batch.is_empty
+
+
+def test_a_child_is_journaled_at_once_if_somebody_is_idle_and_it_is_not_waited_for(in_batch):
+    worker, _ = in_batch(2, slots=3)
+    worker.board.set_status(SECOND, RESTS)
+
+    awaited = worker.enqueue(chain_of("child"), is_awaited=True)
+    assert awaited.place is None
+    other = worker.enqueue(chain_of("child"))
+
+    assert (awaited.place, other.place) == ((4, 4), (5, 5))
+    assert worker.board.status(SECOND) == COMES
+
+
+def test_no_more_than_so_many_chains_are_in_hand(in_batch):
+    worker, _ = in_batch(2)
+
+    chains = [worker.enqueue(chain_of("child")) for _ in range(MOST_CHAINS)]
+
+    assert all(chain.place for chain in chains)
+
+
+def test_a_reserved_task_that_enqueues_is_begun_with_its_children(in_batch):
+    worker, claim = in_batch(5)
+    present = worker.runs(claim)
+    child = worker.enqueue(chain_of("child"))
+
+    child.known()
+
+    assert states(worker.journal) == ["blocked", "succeeded", "succeeded", "running", "ready", "ready", "ready"]
+    assert (worker.reserved(), worker.batch.goes_on) == ([], False)
+    assert worker.runs(present, is_parent=True) is not None
+    assert states(worker.journal)[3] == "succeeded"
+
+
+def test_who_blocks_does_so_in_one_transaction_with_what_is_in_hand(in_batch, monkeypatch):
+    worker, claim = in_batch(5)
+    present = worker.runs(claim)
+    child = worker.enqueue(chain_of("child"), is_awaited=True)
+    transactions: list[str] = []
+    begin = worker.journal.transaction
+    monkeypatch.setattr(worker.journal, "transaction",
+                        lambda durable, operation="write": transactions.append(operation) or begin(durable, operation))
+
+    assert worker.batch.block(present, [child], 1, False, lambda *_: None)
+
+    assert transactions == ["block"]
+    assert child.place == (7, 7)
+    assert states(worker.journal) == ["blocked", "succeeded", "succeeded", "blocked", "ready", "ready", "ready"]
+
+
+def test_after_a_refused_wait_all_is_in_the_hand_still(in_batch):
+    worker, claim = in_batch(5)
+    present = worker.runs(claim)
+    child = worker.enqueue(chain_of("child"), is_awaited=True)
+
+    with pytest.raises(ZeroDivisionError):
+        worker.batch.block(present, [child], 1, False, lambda *_: 1 / 0)
+    assert (child.place, worker.batch.goes_on, worker.reserved()) == (None, True, [4, 5, 6])
+
+    worker.batch.catch_up()
+    assert child.place == (7, 7)
+    assert states(worker.journal) == ["blocked", "succeeded", "succeeded", "running", "ready", "ready", "ready"]
+
+
+def test_who_was_withdrawn_is_told_so_and_the_next_batch_is_as_any(in_batch):
+    worker, claim = in_batch(5)
+    present = worker.runs(claim)
+    worker.journal.revoke_chain(present.task)
+
+    with pytest.raises(ClaimLost):
+        worker.batch.catch_up()
+
+    assert worker.batch.is_empty
+    assert states(worker.journal) == ["blocked", "succeeded", "succeeded", "revoked", "ready", "ready"]
+    assert worker.runs(present, BROKEN).task == 5
+
+
+def test_what_a_failed_body_had_enqueued_is_not_enqueued_by_the_next(in_batch):
+    worker, claim = in_batch(5)
+    child = worker.enqueue(chain_of("child"))
+
+    following = worker.runs(claim, BROKEN, is_parent=True)
+    worker.enqueue(chain_of("another"))
+    worker.batch.catch_up()
+
+    assert worker.journal.execute("SELECT service, parent FROM task WHERE parent > 1 AND service = 'another'") == [
+        ("another", following.task)]
+    assert worker.journal.execute("SELECT parent FROM task WHERE service = 'child'") in ([], [(claim.task,)])
+    assert child.place is None or child.place == (7, 7)
+
+
+def test_a_child_of_a_task_that_keeps_its_children_goes_on_though_the_body_failed(at_work):
+    worker = at_work("leaf", keeps_children=True, slots=2)
+    claim = worker.claim()
+    worker.enqueue(chain_of("child"))
+
+    following = worker.runs(claim, BROKEN, is_parent=True)
+
+    assert (following and following.service) == "child"
+
+
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_a_thread_that_outlived_its_body_enqueues_and_waits_for_nothing(is_idle, in_batch):
+    worker, claim = in_batch(2 if is_idle else 5)
+    worker.runs(claim)
+
+    with pytest.raises(ClaimLost):
+        worker.batch.enqueue(claim, chain_of("child"))
+    with pytest.raises(ClaimLost):
+        worker.batch.block(claim, [2], 1, False, lambda *_: None)
+
+    worker.batch.catch_up()
+    assert "child" not in column(worker.journal, "service")
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------------
+
+def test_who_is_stopped_in_the_midst_journals_what_ended_and_gives_back_the_rest(in_batch):
+    worker, claim = in_batch(5)
+    worker.runs(claim)
+    worker.board.stop()
+
+    worker.batch.close()
+
+    assert states(worker.journal) == ["blocked", "succeeded", "succeeded", "ready", "ready", "ready"]
+    assert worker.reserved() == []
+    assert column(worker.journal, "attempt")[3:] == [0, 0, 0]
+
+
+def test_who_is_stopped_with_nothing_in_hand_writes_nothing(at_work):
+    worker = at_work("leaf")
+    worker.claim()
+    before = moves(worker.journal)
+
+    worker.batch.close()
+
+    assert moves(worker.journal) == before
+
+
+def test_a_task_that_is_put_back_is_so_with_all_before_it_journaled(in_batch):
+    worker, claim = in_batch(5)
+    present = worker.runs(claim)
+
+    worker.batch.stopped(lambda: worker.journal.stop(present, "{}", MAIN, 0))
+
+    assert states(worker.journal)[:4] == ["blocked", "succeeded", "succeeded", "ready"]
+    assert attempts(worker.journal, present.task) == [("stopped", None)]
+
+
+def test_a_fork_of_a_body_touches_nothing(in_batch):
+    worker, claim = in_batch(5)
+    worker.runs(claim)
+    child = worker.enqueue(chain_of("child"))
+    before = (states(worker.journal), moves(worker.journal))
+
+    pid = os.fork()
+    if not pid:
+        worker.batch.forget()
+        worker.batch.catch_up()
+        worker.batch.close()
+        try:
+            child.known()
+        except RuntimeError as error:
+            os._exit(0 if worker.batch.is_empty and "known there only" in str(error) else 1)
+        os._exit(2)
+    assert os.waitpid(pid, 0)[1] == 0
+
+    assert (states(worker.journal), moves(worker.journal)) == before
+    assert not worker.batch.is_empty
+    worker.batch.catch_up()
+    assert len(states(worker.journal)) == 7
+
+
+# --- the clerk --------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def with_clerk(below):
+    """Makes a worker with a clerk, which has settled a leaf, runs the next and has reserved the others."""
+    def make(leaves: int = 5, **more) -> tuple[AtWork, Claim]:
+        journal, board, letters = below(*["leaf"] * leaves, **more), Board(), Letters()
+        journal.bell = Doorbell(board, letters)  # type: ignore[arg-type]
+        journal.clock = time.time
+        worker = AtWork(journal, board, letters, None)  # type: ignore[arg-type]
+        worker.batch = Batch(journal, board, MAIN, contextlib.nullcontext(), lambda: worker.log_bytes)
+        first = worker.claim()
+        worker.batch._most, worker.batch._short = 16, {"leaf"}
+        claim = worker.runs(first)
+        assert claim is not None
+        return worker, claim
+
+    return make
+
+
+def seen(worker: AtWork) -> list[str]:
+    """The states as another process sees them."""
+    connection = sqlite3.connect(f"file:{worker.journal.directory.journal}?mode=ro", uri=True)
+    try:
+        return [state for (state,) in connection.execute("SELECT state FROM task ORDER BY id")]
+    finally:
+        connection.close()
+
+
+def test_while_a_body_goes_on_the_clerk_journals_what_ended_and_gives_back_what_was_reserved(with_clerk):
+    worker, claim = with_clerk(5, slots=3)
+    with worker.batch._lock:
+        present = worker.runs(claim)
+        begun = worker.batch.goes_on
+
+    expected = ["blocked", "succeeded", "succeeded", "running", "ready", "ready"] if begun else None
+    wait_until(lambda: worker.batch.is_empty, what="clerk's work")
+
+    if expected:  # it took less than LATEST_S to get here
+        assert seen(worker) == expected
+        assert worker.reserved() == []
+        assert worker.runs(present) is not None
+
+
+def test_the_clerk_journals_children_while_their_parent_goes_on(with_clerk):
+    worker, claim = with_clerk(2, slots=3)
+
+    child = worker.enqueue(chain_of("child"))
+
+    wait_until(lambda: child.place, what="place of a child")
+    assert seen(worker) == ["blocked", "succeeded", "running", "ready"]
+    assert (RUNNER, b"fork 1") in worker.letters.sent
+    assert worker.journal.execute("SELECT parent FROM task WHERE id = 4") == [(claim.task,)]
+
+
+def test_the_clerk_s_failure_is_raised_where_the_body_asks(with_clerk, monkeypatch):
+    worker, claim = with_clerk(2)
+    monkeypatch.setattr(worker.journal, "catch_up", lambda hand: 1 / 0)
+    worker.enqueue(chain_of("child"))
+    wait_until(lambda: worker.batch._failure, what="failure of the clerk")
+    monkeypatch.undo()
+
+    with pytest.raises(ZeroDivisionError):
+        worker.batch.end(claim, DONE, True, Use(1, 1.0))
+
+
+def test_the_clerk_ends_by_itself_and_comes_again(with_clerk):
+    worker, _ = with_clerk(2)
+    worker.enqueue(chain_of("child"))
+    wait_until(lambda: not worker.batch._clerk_is_there, what="end of the clerk")
+
+    child = worker.enqueue(chain_of("child"))
+
+    wait_until(lambda: child.place, what="place of a child")
+
+
+def test_the_clerk_interrupts_a_body_whose_task_was_withdrawn(with_clerk, monkeypatch):
+    killed: list[tuple] = []
+    monkeypatch.setattr(os, "kill", lambda *what: killed.append(what))
+    worker, claim = with_clerk(5)
+    with worker.batch._lock:
+        present = worker.runs(claim)
+        if not worker.batch.goes_on:
+            pytest.skip("this machine is too slow for it")
+        worker.journal.revoke_chain(present.task)
+
+    wait_until(lambda: killed, what="signal")
+
+    assert killed == [(os.getpid(), signal.SIGTERM)]
+    assert worker.board.revoked(MAIN) == (present.task, present.attempt)
+    assert seen(worker)[:4] == ["blocked", "succeeded", "succeeded", "revoked"]
