@@ -6,6 +6,7 @@ which is a failure too: it would prove nothing. Write a new one whenever a test 
 from __future__ import annotations
 
 from .bug import Bug, in_file, only
+from .planted_batch import BUGS_OF_BATCHES
 from .planted_waits import BUGS_OF_WAITS
 
 JOURNAL = "tests/test_journal.py"
@@ -878,7 +879,7 @@ _in("worker.py",
     ("a service's own fork keeps a run from being resumed",
      "            os.close(self._alive)\n", "", only(FRONT, "outlives_all")),
     ("a worker whose body changed its user outlives its runner",
-     "            self._end_with_runner()\n            if claim", "            if claim", only(FRONT, "changed_its_user")),
+     "            if not self.batch.goes_on:\n                self._end_with_runner()\n", "", only(FRONT, "changed_its_user")),
     )
 _in("launch.py",
     ("what was to stop a run before it began is forgotten",
@@ -1089,6 +1090,6 @@ _in("application.py",
     ("whoever imports a plugin decides which overrides", "*overridden, last = sorted(services, key=self._rank)",
      "*overridden, last = services", only("tests/test_plugins.py", "order_of_the_list")))
 
-# --- waiting, trying again, sharing, limits, and the environment of a run -----------------------------------------------------
+# --- waiting, trying again, sharing, limits, and the environment of a run, and what a worker has in hand --------------------
 
-BUGS += BUGS_OF_WAITS
+BUGS += BUGS_OF_WAITS + BUGS_OF_BATCHES
