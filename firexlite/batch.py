@@ -58,6 +58,7 @@ class Batch:
         self._means: dict[str, float] = {}      # how long the bodies of a service take on average
         self._short: set[str] = set()           # services whose tasks may be reserved
         self._most = 1
+        self._is_handed_over = False            # what is in hand is about to be journaled
         self._clerk_is_there = False
         self._failure: BaseException | None = None  # of the clerk
 
@@ -119,6 +120,7 @@ class Batch:
         """In a fork of a body: nothing of this is ours."""
         self._present, self._begun, self._chains, self._ended = None, None, [], []
         self._reserved.clear()
+        self._lock, self._is_handed_over = threading.RLock(), False  # the clerk may have held it, who is not here
 
     def _take(self, claim: Claim | None) -> Claim | None:
         self._present = claim
@@ -180,9 +182,11 @@ class Batch:
 
     def catch_up(self) -> None:
         """Have the journal know all that is in hand, before the body uses it. Raises ClaimLost."""
-        if not self.is_empty:
-            with self._critical, self._lock:
-                self._raise_failure()
+        if self.is_empty and not self._is_handed_over:
+            return
+        with self._critical, self._lock:
+            self._raise_failure()
+            if not self.is_empty:  # after the clerk has handed it over
                 self._hand_over(self._journal.catch_up)
 
     def block(self, claim: Claim, tails: Sequence[int | Enqueued], wait: int, any_is_enough: bool,
@@ -197,16 +201,22 @@ class Batch:
         """Have all that is in hand journaled by ``write``; if that raises it is not."""
         assert self._present is not None
         hand = Hand(self._number, self._ended, tuple(self._reserved), self._present, self._begun, self._chains)
+        self._is_handed_over = True  # first, since others look at it without the lock
         self._ended, self._begun, self._chains = [], None, []
         self._reserved.clear()
         try:
             return write(hand)
         except ClaimLost:
+            # Of a reserved task that was withdrawn: nothing of it is to be taken for what another may do with it by now, whose
+            # claim looks the same.
+            self._begun = hand.begun
             raise
         except BaseException:
             self._ended, self._begun, self._chains = list(hand.ended), hand.begun, list(hand.enqueued)
             self._reserved.extend(hand.left)
             raise
+        finally:
+            self._is_handed_over = False
 
     # --- the clerk --------------------------------------------------------------------------------------------------------
 

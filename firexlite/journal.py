@@ -339,6 +339,11 @@ class Journal(JournalFile):
         self.execute_many(_GIVE_BACK, [(claim.task, hand.worker) for claim in hand.left])
         present, begun = hand.present, hand.begun
         if begun is not None:
+            [(taken, _)] = self.execute(_TAKEN, self.slots)
+            if taken >= self.slots:
+                # The task whose slot it was to have was revoked, and another has it by now.
+                self.execute(_GIVE_BACK, present.task, hand.worker)
+                return None
             if not self._begin(hand.worker, [(present, begun)]):
                 return None
             self.execute(_BEGIN_ATTEMPT, present.task, present.attempt, present.epoch, hand.worker, *begun)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+import threading
 import time
 from dataclasses import dataclass
 
@@ -467,6 +468,19 @@ def test_who_enqueues_is_told_that_its_task_was_revoked_and_what_is_left_is_give
     assert reserved_by(journal)[2] is None
 
 
+def test_a_reserved_task_whose_slot_went_to_another_does_not_go_on(reserving):
+    journal, claim = reserving(3, "other")
+    one, present = claim.reserved
+    journal.revoke_chain(claim.task)
+    assert claimed(journal, SECOND).service == "other"
+
+    with pytest.raises(ClaimLost):
+        journal.catch_up(in_hand(present, outcomes=[ended(claim), ended(one, begun=5003.0)], begun=5004.0))
+
+    assert states(journal) == ["blocked", "revoked", "succeeded", "ready", "running"]
+    assert reserved_by(journal)[3] is None
+
+
 def test_chains_that_are_enqueued_together_stand_in_the_order_in_which_they_were(new_run):
     journal = new_run("top", slots=3)
     top = claimed(journal)
@@ -872,6 +886,21 @@ def test_a_withdrawn_task_is_not_begun_and_the_batch_after_it_is_as_any(in_batch
     assert not worker.board.withdrawn(MAIN)
 
 
+def test_who_lost_a_reserved_task_ends_no_attempt_of_another_at_it(in_batch):
+    worker, claim = in_batch(5)
+    present = worker.runs(claim)
+    with worker.journal.transaction(durable=True):
+        worker.journal.execute("UPDATE task SET reserved = NULL WHERE id = ?", present.task)
+    with pytest.raises(ClaimLost):
+        worker.batch.catch_up()
+    [(task, attempt)] = [claimed(worker.journal, SECOND)[:2]]
+    assert (task, attempt) == (present.task, present.attempt)
+
+    worker.runs(present, BROKEN)
+
+    assert (state(worker.journal, task), attempts(worker.journal, task)) == ("running", [(None, None)])
+
+
 # --- what its body enqueues -------------------------------------------------------------------------------------------------
 
 def chain_of(*services: str) -> NewChain:
@@ -961,8 +990,9 @@ def test_who_was_withdrawn_is_told_so_and_the_next_batch_is_as_any(in_batch):
     with pytest.raises(ClaimLost):
         worker.batch.catch_up()
 
-    assert worker.batch.is_empty
     assert states(worker.journal) == ["blocked", "succeeded", "succeeded", "revoked", "ready", "ready"]
+    with pytest.raises(ClaimLost):
+        worker.batch.catch_up()
     assert worker.runs(present, BROKEN).task == 5
 
 
@@ -1098,11 +1128,52 @@ def test_while_a_body_goes_on_the_clerk_journals_what_ended_and_gives_back_what_
     present = worker.runs(claim)
     assert worker.batch.goes_on
 
-    wait_until(lambda: worker.batch.is_empty, what="clerk's work")
+    wait_until(lambda: worker.batch.is_empty and not worker.batch._is_handed_over, what="clerk's work")
 
     assert seen(worker) == ["blocked", "succeeded", "succeeded", "running", "ready", "ready"]
     assert worker.reserved() == []
     assert worker.runs(present).task == 5
+
+
+@pytest.fixture
+def clerk_in_the_midst(with_clerk, monkeypatch):
+    """A worker whose clerk is about to journal a child; with that, and how to let the clerk go on."""
+    worker, _ = with_clerk(2)
+    is_at_it, may_go_on = threading.Event(), threading.Event()
+    catch_up = worker.journal.catch_up
+
+    def slowly(hand: Hand) -> None:
+        is_at_it.set()
+        assert may_go_on.wait(20)
+        catch_up(hand)
+
+    monkeypatch.setattr(worker.journal, "catch_up", slowly)
+    child = worker.enqueue(chain_of("child"))
+    assert is_at_it.wait(20)
+    yield worker, child, may_go_on.set
+    may_go_on.set()
+    wait_until(lambda: child.place, what="place of the child")
+
+
+def test_who_asks_for_what_the_clerk_is_about_to_journal_waits_for_it(clerk_in_the_midst):
+    _, child, go_on = clerk_in_the_midst
+    threading.Timer(0.2, go_on).start()
+
+    assert child.known() == (4, 4)
+
+
+def test_a_fork_in_the_midst_of_the_clerk_s_work_does_not_wait_for_it(clerk_in_the_midst):
+    worker, _, _ = clerk_in_the_midst
+
+    pid = os.fork()
+    if not pid:
+        signal.alarm(10)
+        worker.batch.forget()
+        worker.batch.catch_up()
+        worker.batch.close()
+        os._exit(0)
+
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def test_the_clerk_journals_children_while_their_parent_goes_on(with_clerk):
