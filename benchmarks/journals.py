@@ -29,12 +29,14 @@ def growth(directory: Path) -> Sample:
     return {"journal": ((directory / "journal.sqlite3").stat().st_size - payload) / tasks}
 
 
-def in_flight(directory: Path, service: str) -> int:
-    """How many tasks of a service were under way when all processes of the run died."""
+def in_flight(directory: Path, service: str) -> Sample:
+    """How many tasks of a service ran when all processes of the run died, and how many their workers had reserved: of those
+    some may have run, and their results been in nothing but a worker's hand."""
     with reading(directory) as db:
-        [count] = db.execute("SELECT count(*) FROM task WHERE state = 'running' AND service LIKE '%' || ?",
-                             (f".{service}",)).fetchone()
-    return count
+        running, reserved = db.execute(
+            "SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE reserved IS NOT NULL) FROM task "
+            "WHERE state IN ('running', 'ready') AND service LIKE '%' || ?", (f".{service}",)).fetchone()
+    return {"running": running, "reserved": reserved}
 
 
 def room(directory: Path) -> Sample:

@@ -86,7 +86,8 @@ def resume_killed(scratch: Scratch, steps: int) -> Sample:
         [firex_id] = scratch.runs()
         ended = scratch.run(*firexlite_command(), "resume", firex_id)
         counts = count_steps(traces, steps)
-        return {"seconds": ended.seconds, "in_flight": flying, "beyond": max(0, counts["repeated"] - flying), **counts}
+        beyond = max(0, counts["repeated"] - sum(flying.values()))
+        return {"seconds": ended.seconds, "beyond": beyond, **flying, **counts}
 
 
 def wait_idle(scratch: Scratch, workers: int, span_s: float) -> Sample:

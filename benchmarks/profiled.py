@@ -92,6 +92,12 @@ def note_statements(recorder: Recorder) -> None:
         def cursor(self, factory=Cursor):
             return super().cursor(factory)
 
+        def execute(self, *statement):  # its own would take a plain cursor
+            return self.cursor().execute(*statement)
+
+        def executemany(self, *statement):
+            return self.cursor().executemany(*statement)
+
     connect = sqlite3.connect
     sqlite3.connect = sqlite3.dbapi2.connect = lambda *args, **kwargs: connect(*args, **{"factory": Connection, **kwargs})
 

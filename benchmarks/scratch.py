@@ -45,6 +45,7 @@ class Scratch:
         self.filesystem = filesystem_of(folder)
         self._home = folder / "home"
         self.environment = {**os.environ, "FIREXLITE_HOME": str(self._home),
+                            "PYTHONPATH": str(PROJECT),  # services.py is a part of this package
                             # Whether compiled modules are kept, and for which of them, would decide the start.
                             "PYTHONPYCACHEPREFIX": str(folder / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
 

@@ -84,7 +84,8 @@ def workloads(sizes: Sizes, peers: Mapping[str, Sequence[Contender]] | None = No
         Workload(resume(sizes.steps), f"`firexlite resume` of a run that was killed when half of its {sizes.steps:,} steps had "
                                       "been taken, from the start of the command to its end",
                  [Contender(OURS, _of(ours.resume_killed, steps=sizes.steps))],
-                 besides=[Shown("in_flight", "tasks in flight at the kill", shown_count)]),
+                 besides=[Shown("running", "steps that ran at the kill", shown_count),
+                          Shown("reserved", "steps that workers had reserved then", shown_count)]),
         Workload(f"replay {sizes.done:,}", f"`firexlite resume` of a run that was killed when {sizes.done:,} of its "
                                            f"{sizes.done + 1:,} tasks had succeeded",
                  [Contender(OURS, _of(ours.resume_finished, done=sizes.done)), Contender(NOP, ours.submit_nop)]),

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .worker import Worker
 
-LOOK_AGAIN_S = 1.0  # a safety net behind the wake-ups
+LOOK_AGAIN_S, LOOK_AGAIN_MOST_S = 1.0, 8.0  # a safety net behind the wake-ups, of one that waits for longer and longer
 LINGER_S = 2.0      # how long a body that waits for an event, or sleeps, keeps its process
 _RAN_OUT = "max_wait ran out"  # the name under which such a wait is noted
 
@@ -270,14 +270,16 @@ class Attempt:
 
     def _rest_until_over(self, wait: int, give_up: float, calls: CallBacks | None = None) -> bool:
         """Sleep until a wait is over; False at the time ``give_up`` of the monotonic clock. calls: made meanwhile."""
+        look_again_s = LOOK_AGAIN_S
         try:
             while True:
                 heard = self.worker.heard_so_far
                 if not self._own(lambda: self.journal.is_waiting(self.claim, wait)):
                     return True
-                left = min(LOOK_AGAIN_S, give_up - time.monotonic())
+                left = min(look_again_s, give_up - time.monotonic())
                 if left <= 0:
                     return False
+                look_again_s = min(2 * look_again_s, LOOK_AGAIN_MOST_S)
                 call_in_s = None if calls is None else calls.call()
                 self.worker.rest(heard, left if call_in_s is None else min(left, call_in_s))
         except (TaskRevoked, Interrupted):

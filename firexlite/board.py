@@ -10,6 +10,7 @@ import mmap
 import os
 import select
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from .claims import Bell
 from .home import storage
 
 # Cells of the header.
-STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING, BROKEN, WANT_SPACE = range(10)
+(STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING, BROKEN, WANT_SPACE, SPARE, HAS_LIMITS, HAS_REVOKED,
+ WORKING, NEXT_LOOK) = range(15)
 INTACT, NO_SPACE, DISK_FAILED = range(3)
 _COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
 _HEADER = 16
@@ -30,7 +32,6 @@ NOBODY, COMES, RESTS, WORKS = range(4)
 CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
 
 RUNNER = "runner"  # its name as an address
-NEAR_S = 1.0       # the runner looks so often by itself; of what comes earlier it is told
 
 
 class Board:
@@ -75,12 +76,26 @@ class Board:
         cells, at = self.cells, self._at(worker, _STATUS)
         cells[IDLE] += (status == RESTS) - (cells[at] == RESTS)
         cells[COMING] += (status == COMES) - (cells[at] == COMES)
+        cells[WORKING] += (status == WORKS) - (cells[at] == WORKS)
         cells[at] = status
 
     @property
-    def somebody_is_idle(self) -> bool:
-        """Whether a worker rests, or is on its way."""
-        return bool(self.cells[IDLE] or self.cells[COMING])
+    def has_spare_slot(self) -> bool:
+        """Whether a slot is free, and nothing was there that could start in it."""
+        return self.cells[SPARE] > 0
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether any worker has a task, be it blocked."""
+        return self.cells[WORKING] > 0
+
+    def will_look(self, at: float) -> None:
+        """The runner looks by itself at this time of the monotonic clock."""
+        self.cells[NEXT_LOOK] = int(at * 1000)
+
+    def is_before_next_look(self, in_s: float) -> bool:
+        """Whether the runner has to be told of what is to be done in so many seconds."""
+        return (time.monotonic() + in_s) * 1000 < self.cells[NEXT_LOOK]
 
     def call_resting(self, wanted: int) -> list[int]:
         """Up to ``wanted`` resting workers, the lowest first, now as coming."""
@@ -107,6 +122,7 @@ class Board:
         """Set the two counts from the statuses of the workers that live; what was promised and never came is forgotten."""
         statuses = [self.status(worker) for worker in workers]
         self.cells[IDLE], self.cells[COMING] = statuses.count(RESTS), statuses.count(COMES)
+        self.cells[WORKING] = statuses.count(WORKS)
 
     def has_imported(self, worker: int) -> None:
         self.cells[self._at(worker, _IMPORTED)] = 1
@@ -117,10 +133,22 @@ class Board:
 
     def mark_revoked(self, worker: int, task: int, attempt: int) -> None:
         self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)] = task, attempt
+        if task:
+            self.cells[HAS_REVOKED] = 1
 
     def revoked(self, worker: int) -> tuple[int, int]:
         """The ``(task, attempt)`` that was revoked under a worker; ``(0, 0)``: none."""
         return self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)]
+
+    @property
+    def has_revoked(self) -> bool:
+        """Whether anything was ever revoked under a worker: to look at each of them takes a while."""
+        return bool(self.cells[HAS_REVOKED])
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether anything that ran had a limit."""
+        return bool(self.cells[HAS_LIMITS])
 
     def withdraw(self, worker: int, is_withdrawn: bool = True) -> None:
         """Something of what a worker has reserved was revoked, so it begins none of it any more."""
@@ -140,6 +168,8 @@ class Board:
 
     def limit(self, worker: int, soft_at: float | None, hard_at: float | None) -> None:
         """When the attempt of a worker reaches its limits, in seconds of the monotonic clock; None: it has no such limit."""
+        if soft_at is not None or hard_at is not None:
+            self.cells[HAS_LIMITS] = 1
         self.cells[self._at(worker, _SOFT_AT)] = 0 if soft_at is None else max(1, int(soft_at * 1000))
         self.cells[self._at(worker, _HARD_AT)] = 0 if hard_at is None else max(1, int(hard_at * 1000))
 
@@ -262,6 +292,9 @@ class Doorbell(Counter):
             self.board.cells[COMING] += missing  # promised; the runner's tick corrects it if the message is lost
             self.address.send(RUNNER, b"fork %d" % missing)
 
+    def spare(self, slots: int) -> None:
+        self.board.cells[SPARE] = slots
+
     def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
         for worker, task, attempt in attempts:
             self.board.mark_revoked(worker, task, attempt)
@@ -272,7 +305,7 @@ class Doorbell(Counter):
             self.board.withdraw(worker)
 
     def comes_due(self, in_s: float) -> None:
-        if in_s < NEAR_S:
+        if self.board.is_before_next_look(in_s):
             self.address.send(RUNNER, b"due")
 
     def rest(self, worker: int, quiet: bool) -> None:

@@ -220,6 +220,9 @@ class Bell:
     def ring(self, unblocked: Sequence[int], startable: int) -> None:
         """These blocked workers may go on, and so many ready tasks have a free slot."""
 
+    def spare(self, slots: int) -> None:
+        """So many slots are free, and nothing is there that could start in them."""
+
     def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
         """These ``(worker, task, attempt)`` were revoked."""
 

@@ -25,6 +25,7 @@ from .runner import GRACE_S, SAME_REQUEST_S
 from .trimming import Watch
 
 REFRESH_S = 0.2
+CALM_S = 2.0       # the same while nobody works: what ends is told at once
 STOPPED = 130      # how a job ends that is stopped before it has begun a run
 PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 
@@ -39,7 +40,7 @@ class Screen:
         """What a resume found. done: tasks; None: all of them had succeeded. decided: what a person did, in words."""
 
     def progress(self, board: Board) -> None:
-        """Called about every `REFRESH_S` seconds."""
+        """Called about every `REFRESH_S` seconds, while nobody works every `CALM_S`."""
 
     def stopping(self, signal_number: int) -> None:
         """A first signal has come; bodies have some seconds to end."""
@@ -146,7 +147,8 @@ class Front:
         listening = True
         ended = status = 0
         while True:
-            poll.poll(REFRESH_S * 1000)
+            is_calm = self.directory is not None and self._signal is None and not self.board.is_at_work
+            poll.poll((CALM_S if is_calm else REFRESH_S) * 1000)
             with suppress(BlockingIOError):
                 self._wakeups.recv(4096)
             if self._signal is not None and not self._has_said_stopping:

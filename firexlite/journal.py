@@ -58,22 +58,21 @@ _RESERVABLE = f"""SELECT slots = 1 AND NOT attempt AND NOT deaths AND on_interru
 _RESERVE = "UPDATE task SET reserved = ? WHERE id = ?"
 _GIVE_BACK = "UPDATE task SET reserved = NULL WHERE id = ? AND reserved = ?"
 _BEGIN = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attempt = attempt + 1, epoch = ?, worker = reserved,
-    reserved = NULL WHERE id = ? AND reserved = ? AND state = 'ready'"""
+    reserved = NULL WHERE id = ? AND reserved = ? AND state = 'ready' RETURNING id"""
 IN_QUEUE = """SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state IN ('running', 'blocked')
     UNION ALL SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state = 'ready' AND move = 'wake'"""
 _BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start) VALUES (?, ?, ?, ?, ?, ?)"
 _WHOLE_ATTEMPT = """INSERT INTO attempt
     (task, number, epoch, worker, started, log_start, ended, outcome, error, log_end, peak, cpu)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_LOG_BEGAN_AT = "(SELECT coalesce(max(log_end), 0) FROM attempt WHERE epoch = ? AND worker = ?)"
 _END_ATTEMPT = """UPDATE attempt SET ended = ?, outcome = ?, error = ?, log_end = ?, peak = ?, cpu = ?
     WHERE task = ? AND number = ? AND ended IS NULL"""
 # A task that waits without a process has no worker, and nobody who could still write for it.
 _FENCE = "id = ? AND attempt = ? AND worker IS NOT NULL AND epoch = ? AND epoch = (SELECT epoch FROM run)"
 _SUCCEED = f"""UPDATE task SET state = 'succeeded', move = 'succeed', moved = ?, result = ?, changes = ?, cached_from = ?
     WHERE {_FENCE} AND state = 'running' RETURNING keeps_children"""
-_SUCCEED_AT_ONCE = """UPDATE task SET state = 'succeeded', move = 'succeed', moved = ?, result = ?, changes = ?
-    WHERE id = ? AND state = 'running'"""
+_PERFORM = """UPDATE task SET state = 'succeeded', move = 'perform', moved = ?, attempt = attempt + 1, epoch = ?,
+    worker = reserved, reserved = NULL, result = ?, changes = ? WHERE id = ? AND reserved = ? AND state = 'ready'"""
 _FAIL = f"""UPDATE task SET state = 'failed', move = 'fail', moved = ?, wakeable = 0
     WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING keeps_children"""
 _RETRY = f"""UPDATE task SET state = 'ready', move = 'retry', moved = ?, retry = retry + 1, due = ?, wakeable = 0
@@ -226,13 +225,14 @@ class Journal(JournalFile):
         free = self.unblock_who_can_go_on(now)
         if startable := self._startable_in(free):
             (task, slots), *others = startable
+            free -= slots
             claim = Claim(*self.execute(_CLAIM, now, worker, task)[0])
             self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at)
             self.tell(self.bell.work, worker, claim.task, claim.attempt)
-            if appetite.most:
-                claim = claim._replace(reserved=self._reserve(claim.epoch, worker, appetite))
-                others = self._startable_in(free - slots)
             self._startable = len(others)
+            self.tell(self.bell.spare, free - len(others))
+            if appetite.most and free <= 0:  # else another could begin those at once
+                claim = claim._replace(reserved=self._reserve(claim.epoch, worker, appetite))
             return claim
         self.tell(self.bell.rest, worker, quiet=free == self.slots)
         return None
@@ -298,6 +298,7 @@ class Journal(JournalFile):
         """Let the bell find workers for ready tasks that could start in ``free`` slots."""
         if free > 0:
             self._startable = len(self._startable_in(free))
+        self.tell(self.bell.spare, free - self._startable)
 
     def settle(self, claim: Claim, outcome: Success | Failure | Retry, worker: int, log_end: int,
                is_parent: bool, claims_next: bool = True, use: Use = UNKNOWN) -> Claim | None:
@@ -344,9 +345,8 @@ class Journal(JournalFile):
                 # The task whose slot it was to have was revoked, and another has it by now.
                 self.execute(_GIVE_BACK, present.task, hand.worker)
                 return None
-            if not self._begin(hand.worker, [(present, begun)]):
+            if not self._begin(present, hand.worker, begun):
                 return None
-            self.execute(_BEGIN_ATTEMPT, present.task, present.attempt, present.epoch, hand.worker, *begun)
         if not hand.enqueued:
             return []
         if not self._owns(present):
@@ -384,42 +384,48 @@ class Journal(JournalFile):
             for one in ended:
                 self._settle_each(now, worker, [one])
             return
-        begun = [(one.claim, one.begun) for one in ended if one.begun is not None]
-        ours = self._begin(worker, begun) if begun else ()
+        ours = self._reserved_by(worker) if any(one.begun is not None for one in ended) else frozenset()
         together = []
         counts = {Success: 0, Failure: 0, Retry: 0}
         for one in ended:
             if one.begun is not None and one.claim.task not in ours:
                 continue  # it was withdrawn
-            if one.begun is not None and isinstance(one.outcome, Success) and not one.is_parent:
+            if one.begun is not None and isinstance(one.outcome, Success):
                 together.append(one)
             elif self._settle(now, worker, one):
                 counts[type(one.outcome)] += 1
         if together:
-            self._succeed_together(now, worker, together)
+            self._perform(now, worker, together)
         counts[Success] += len(together)
         if counts[Success] or counts[Failure]:
             self.tell(self.bell.count, succeeded=counts[Success], failed=counts[Failure])
 
-    def _begin(self, worker: int, claims: Sequence[tuple[Claim, Begun]]) -> set[int]:
-        """Make reservations true, but for those that were withdrawn; returns the tasks."""
-        ours = {task for (task,) in self.execute("SELECT id FROM task WHERE reserved = ?", worker)}
-        found = [(claim, begun) for claim, begun in claims if claim.task in ours]
-        self.execute_many(_BEGIN, [(begun.started, claim.epoch, claim.task, worker) for claim, begun in found])
-        return {claim.task for claim, _ in found}
+    def _reserved_by(self, worker: int) -> frozenset[int]:
+        return frozenset(task for (task,) in self.execute("SELECT id FROM task WHERE reserved = ?", worker))
 
-    def _succeed_together(self, now: float, worker: int, ended: Sequence[Ended]) -> None:
-        """Settle tasks that have just begun in the journal: what `_settle` does for each, in four statements for all."""
-        self.execute_many(_SUCCEED_AT_ONCE, [(now, one.outcome.result, one.outcome.changes, one.claim.task)  # type: ignore
-                                             for one in ended])
+    def _begin(self, claim: Claim, worker: int, begun: Begun) -> bool:
+        """Make a reservation a claim; False if it was withdrawn."""
+        if not self.execute(_BEGIN, begun.started, claim.epoch, claim.task, worker):
+            return False
+        self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, *begun)
+        return True
+
+    def _perform(self, now: float, worker: int, ended: Sequence[Ended]) -> None:
+        """Settle tasks that were reserved, begun, and succeeded without use of the journal: what `_begin` and `_settle` do
+        for each, in a few statements for all."""
         self.execute_many(_WHOLE_ATTEMPT, [
             (one.claim.task, one.claim.attempt, one.claim.epoch, worker, *one.begun,  # type: ignore[misc]
              one.ended or now, "succeeded", None, one.log_end, one.use.peak, one.use.cpu) for one in ended])
+        self.execute_many(_PERFORM, [
+            (now, one.claim.epoch, one.outcome.result, one.outcome.changes, one.claim.task, worker)  # type: ignore[union-attr]
+            for one in ended])
         self._let_waiters_go_on(now, self.execute(_ENDED_TOGETHER, json.dumps([one.claim.task for one in ended])))
         self.execute_many(_RELEASE, [(now, one.claim.task + 1) for one in ended if one.claim.task < one.claim.last])
 
     def _settle(self, now: float, worker: int, ended: Ended) -> bool:
-        claim, outcome, begun = ended.claim, ended.outcome, ended.begun
+        claim, outcome = ended.claim, ended.outcome
+        if ended.begun is not None:
+            self._begin(claim, worker, ended.begun)
         fence = (claim.task, claim.attempt, claim.epoch)
         if isinstance(outcome, Failure):
             moved, how = self.execute(_FAIL, now, *fence), "failed"
@@ -439,11 +445,8 @@ class Journal(JournalFile):
         [(keeps_children,)] = moved
         error = None if isinstance(outcome, Success) else outcome.error
         end = (ended.ended or now, how, error, ended.log_end, ended.use.peak, ended.use.cpu)
-        if begun is not None:
-            self.execute(_WHOLE_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, *begun, *end)
-        else:
-            self.execute(_END_ATTEMPT, *end, claim.task, claim.attempt)
-            self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)  # of a thread that still waits, for a time perhaps
+        self.execute(_END_ATTEMPT, *end, claim.task, claim.attempt)
+        self.execute("DELETE FROM awaited WHERE waiter = ?", claim.task)  # of a thread that still waits, for a time perhaps
         if ended.is_parent:
             if not isinstance(outcome, Retry):
                 self.set_aside(outcome.aside, finished_too=how == "succeeded")
@@ -718,15 +721,9 @@ class Journal(JournalFile):
         failed = []
         with self.transaction(durable=True, operation="lose") as now:
             self.tell(self.bell.gone, worker)
-            began_reserved = False
-            for claim in self._reserved_by(worker):
-                if claim.task == present:
-                    began_reserved = True  # so the body of the task with which it was reserved had returned
-                    [(log_start,)] = self.execute(f"SELECT {_LOG_BEGAN_AT}", claim.epoch, worker)
-                    self._begin(worker, [(claim, Begun(now, log_start))])
-                    self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_start)
-                else:
-                    self.execute(_GIVE_BACK, claim.task, worker)
+            if began_reserved := present in self._reserved_by(worker):
+                self._begin(*self._begun_unseen(now, present, worker))  # so the body of the task before it had returned
+            self.execute("UPDATE task SET reserved = NULL WHERE reserved = ?", worker)
             held = self.execute("SELECT id, deaths + 1, worker_deaths, on_interrupt FROM task WHERE worker = ? "
                                 "AND epoch = (SELECT epoch FROM run) AND state IN ('running', 'blocked')", worker)
             for task, deaths, allowed, on_interrupt in held:
@@ -740,9 +737,13 @@ class Journal(JournalFile):
             self.note_startable(self.unblock_who_can_go_on(now))
         return failed
 
-    def _reserved_by(self, worker: int) -> list[Claim]:
-        return [Claim(*row) for row in self.execute(
-            f"SELECT id, attempt + 1, (SELECT epoch FROM run), {_OF_CLAIM} FROM task WHERE reserved = ?", worker)]
+    def _begun_unseen(self, now: float, task: int, worker: int) -> tuple[Claim, int, Begun]:
+        """The claim of a reserved task, and that it began, of which its worker could tell nobody any more."""
+        [row] = self.execute(f"SELECT id, attempt + 1, (SELECT epoch FROM run), {_OF_CLAIM} FROM task WHERE id = ?", task)
+        claim = Claim(*row)
+        [(log_start,)] = self.execute("SELECT coalesce(max(log_end), 0) FROM attempt WHERE epoch = ? AND worker = ?",
+                                      claim.epoch, worker)
+        return claim, worker, Begun(now, log_start)
 
     def give_back(self, now: float, task: int, deaths: int, error: str | None, unsure: bool, fails: bool) -> None:
         """Take a running or blocked task from a dead worker: it is ready again, or it fails. Inside a transaction.

@@ -88,7 +88,7 @@ class JournalFile:
                  epoch: int | None) -> None:
         """critical: entered around every transaction; holds signals back. full_wait_s: how long to wait for space on a full
         disk. epoch: of the incarnation on whose behalf all writing is done, and refused once another has taken over; None
-        before there is one.
+        before there is one. It had the file open before, so that is not looked at again.
         """
         self.directory, self.bell = directory, bell or Bell()
         self.full_wait_s, self.of_epoch = full_wait_s, epoch
@@ -134,6 +134,14 @@ class JournalFile:
         self._sqlite = self.db.connection()
         self._is_durable, self._is_read_only = None, False
         self.execute("PRAGMA trusted_schema = OFF")
+        if self.of_epoch is None:
+            self._look_at_file()
+        self.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
+        [(page_bytes,)] = self.execute("PRAGMA page_size")
+        self.execute(f"PRAGMA wal_autocheckpoint = {LOG_ROOM // page_bytes}")
+
+    def _look_at_file(self) -> None:
+        """Refuse what is no journal of ours, bring an older one up to date, and have a new one as we want it."""
         is_new = not self.execute("SELECT 1 FROM sqlite_master LIMIT 1")  # it is about to be made a journal
         if is_new:
             self.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -144,9 +152,6 @@ class JournalFile:
             self.execute("PRAGMA journal_mode = WAL")
         if not is_new and schema.version(self.db) < schema.SCHEMA:
             self._migrate()
-        self.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
-        [(page_bytes,)] = self.execute("PRAGMA page_size")
-        self.execute(f"PRAGMA wal_autocheckpoint = {LOG_ROOM // page_bytes}")
 
     def _migrate(self) -> None:
         """Bring a journal of an older firexlite to the present schema; as it was it stays beside it, for that firexlite."""

@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from . import faults, host, last_words, runlog
 from .attempt import LINGER_S
-from .board import CAPACITY, COMES, NEAR_S, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
+from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from .codec import encode_error
 from .ending import exit_code, leave_tidy, remove_folder
 from .errors import BadInput, DiskFull, RunWaits, StorageFailure, Superseded, WorkerLost
@@ -35,7 +35,8 @@ from .worker import work
 
 GRACE_S = 8.0          # that bodies have to end after a request to stop; below the 10 s of container engines
 ALONE_S = 1.0          # the same when the front was killed: nobody waits for us, and nothing is to be left behind
-TICK_S = NEAR_S        # a safety net behind the wake-ups
+TICK_S = 1.0           # a safety net behind the wake-ups: it looks again after so many seconds,
+MOST_TICK_S = 16.0     # and after more and more as long as nobody works and nothing is heard
 SAME_REQUEST_S = 1.0   # signals this close together are one request to stop, told by two senders
 BARREN = 5             # workers in a row that end before they can claim anything: no other will fare better
 
@@ -53,6 +54,7 @@ class Runner:
         self.stop_signal: int | None = None
         self.stop_asked = self.stop_by = 0.0         # monotonic
         self.next_look = 0.0                         # monotonic
+        self.tick_s = TICK_S
         self._front = os.getppid() if incarnation.front is None else incarnation.front
         self.incarnation = incarnation
         self.import_by: dict[int, float] = {}        # pid -> when a worker that imports the services has to be done with it
@@ -97,6 +99,8 @@ class Runner:
             self._sleep_until_something_happens()
             somebody_died = self._reap()
             is_told = self._answer_workers()
+            if somebody_died or is_told or self.board.is_at_work or self.revoking or self.import_by:
+                self.tick_s = TICK_S
             self._keep_limits()
             if somebody_died or is_told or time.monotonic() >= self.next_look:
                 self._look()
@@ -175,7 +179,10 @@ class Runner:
         is_near = outlook.next_due_s is not None and outlook.next_due_s < LINGER_S
         may_end = self.ends_when_waiting and not is_near and not outlook.keeps_process
         self.is_quiet = outlook.is_quiet and (not outlook.waits or may_end)
-        self.next_look = time.monotonic() + min(soon for soon in (TICK_S, outlook.next_due_s, log_grows_s) if soon is not None)
+        soonest = min(soon for soon in (self.tick_s, outlook.next_due_s, log_grows_s) if soon is not None)
+        self.next_look = time.monotonic() + soonest
+        self.board.will_look(self.next_look)
+        self.tick_s = min(2 * self.tick_s, MOST_TICK_S)
 
     def _mark_revoked_from_outside(self, journal: Journal) -> None:
         """Another command may have revoked what workers are at; it cannot write on the board."""
@@ -200,7 +207,7 @@ class Runner:
 
     def _limits(self) -> Iterator[tuple[int, int, tuple[int, int], bool, float]]:
         """``(pid, worker, (task, attempt), is hard, when)`` of each limit that no attempt has been held to yet."""
-        for pid, number in self.workers.items():
+        for pid, number in self.workers.items() if self.board.has_limits else ():
             attempt = self.board.attempt(number)
             limits = self.board.limits(number)
             if self.board.attempt(number) != attempt:
@@ -315,7 +322,7 @@ class Runner:
 
     def _interrupt_revoked(self) -> None:
         """Let bodies end whose task was revoked; kill those that have not after the grace."""
-        for pid, number in self.workers.items():
+        for pid, number in self.workers.items() if self.board.has_revoked else ():
             revoked = self.board.revoked(number)
             known, kill_at = self.revoking.get(pid, ((0, 0), 0.0))
             if revoked == (0, 0):

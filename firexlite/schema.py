@@ -245,9 +245,14 @@ STATEMENTS = (
     """CREATE TRIGGER only_legal_moves BEFORE UPDATE OF state ON task
        WHEN NOT EXISTS (SELECT 1 FROM legal WHERE move = NEW.move AND source = OLD.state AND target = NEW.state)
        BEGIN SELECT RAISE(ABORT, 'no such move'); END""",
-    """CREATE TRIGGER a_move_is_an_event AFTER UPDATE OF state ON task
+    """CREATE TRIGGER a_move_is_an_event AFTER UPDATE OF state ON task WHEN NEW.move <> 'perform'
        BEGIN INSERT INTO event (at, task, attempt, move, state)
        VALUES (NEW.moved, NEW.id, NEW.attempt, NEW.move, NEW.state); END""",
+    """CREATE TRIGGER to_perform_is_two_events AFTER UPDATE OF state ON task WHEN NEW.move = 'perform'
+       BEGIN INSERT INTO event (at, task, attempt, move, state)
+       SELECT started, task, number, 'claim', 'running' FROM attempt WHERE task = NEW.id AND number = NEW.attempt
+       UNION ALL
+       SELECT ended, task, number, 'succeed', 'succeeded' FROM attempt WHERE task = NEW.id AND number = NEW.attempt; END""",
     """CREATE TRIGGER the_first_is_released AFTER INSERT ON task WHEN NEW.state = 'ready'
        BEGIN INSERT INTO event (at, task, attempt, move, state) VALUES (NEW.moved, NEW.id, 0, 'release', 'ready'); END""",
     f"""CREATE TRIGGER success_is_for_ever BEFORE UPDATE OF {_FIXED} ON task WHEN OLD.state = 'succeeded'

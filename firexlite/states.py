@@ -21,6 +21,7 @@ MOVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unblock": ((BLOCKED,),                           (RUNNING,)),
     "wake":    ((BLOCKED,),                           (READY,)),
     "succeed": ((RUNNING,),                           (SUCCEEDED,)),
+    "perform": ((READY,),                             (SUCCEEDED,)),  # of a short task: `claim` and `succeed` in one
     "retry":   ((RUNNING,),                           (READY,)),
     "lose":    ((RUNNING, BLOCKED),                   (READY,)),
     "stop":    ((RUNNING, BLOCKED),                   (READY,)),

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from . import faults, host, last_words, measure, recorded, uid
-from .attempt import LOOK_AGAIN_S, Attempt
+from .attempt import Attempt
 from .batch import Batch
-from .board import NEAR_S, RUNNER, Address, Board, Counter, Doorbell
+from .board import RUNNER, Address, Board, Counter, Doorbell
 from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
 from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
@@ -27,6 +27,8 @@ from .logs import WorkerLog, flush_output
 from .pickled import pickles
 from .secrets import vault
 from .waiting import suspend
+
+LOOK_AGAIN_S = 30.0  # of one at rest, a safety net: the runner looks more often, and calls it
 
 
 class Worker:
@@ -138,7 +140,7 @@ class Worker:
             return
         now = time.monotonic()
         self.board.limit(self.number, soft and now + soft, hard and now + hard)
-        if min(limit for limit in (soft, hard) if limit is not None) < NEAR_S:
+        if self.board.is_before_next_look(min(limit for limit in (soft, hard) if limit is not None)):
             self.address.send(RUNNER, b"limit")
 
     def suspend(self, claim: Claim) -> None:

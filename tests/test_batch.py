@@ -34,7 +34,7 @@ from journals import (
 import firexlite.batch
 from firexlite.batch import MOST_CHAINS, MOST_TASKS, Batch
 from firexlite.board import COMES, RESTS, RUNNER, WORKS, Board, Doorbell
-from firexlite.claims import Appetite, Begun, Claim, Ended, Enqueued, Failure, Hand, NewChain, Retry, Success, Use
+from firexlite.claims import NO_APPETITE, Appetite, Begun, Claim, Ended, Enqueued, Failure, Hand, NewChain, Retry, Success, Use
 from firexlite.errors import ClaimLost
 from firexlite.home import SPILL_BYTES
 from firexlite.journal import Journal
@@ -68,8 +68,9 @@ def below(new_run):
 def reserving(below):
     """Makes a journal with so many leaves, of which a worker has claimed the first and reserved the others; with the claim."""
     def make(leaves: int = 4, *others: str, slots: int = 1, **more) -> tuple[Journal, Claim]:
-        journal = below(*["leaf"] * leaves, *others, slots=slots, **more)
+        journal = below(*["leaf"] * leaves, *others, **more)
         claim = journal.claim(MAIN, 0, Appetite(leaves - 1, {"leaf"}))
+        journal.slots = slots  # by now the others are free
         assert len(claim.reserved) == leaves - 1
         journal.bell.forget()
         return journal, claim
@@ -134,7 +135,7 @@ NOT_TO_BE_RESERVED = {
 
 @pytest.mark.parametrize("why", NOT_TO_BE_RESERVED)
 def test_what_is_not_to_be_reserved_is_overtaken_by_none(why, below):
-    journal = below("leaf", "leaf", slots=2)
+    journal = below("leaf", "leaf")
     top = Claim(TOP, 1, 1, "top", "{}", None, 1, 1, 0, 0, 0, "retry", None)
     enqueue(journal, top, "leaf", **NOT_TO_BE_RESERVED[why])
     enqueue(journal, top, "leaf")
@@ -191,12 +192,13 @@ def test_what_is_reserved_takes_no_slot(reserving):
     assert states(journal).count("running") == 3
 
 
-def test_who_claims_and_reserves_wakes_others_for_what_is_left_only(below):
-    journal = below(*["leaf"] * 4, slots=9)
+def test_nothing_is_reserved_that_another_could_begin_at_once(below):
+    journal = below(*["leaf"] * 4, slots=2)
 
-    journal.claim(MAIN, 0, Appetite(2, {"leaf"}))
-
-    assert journal.bell.of("ring") == [([], 1)]
+    assert claimed(journal).reserved == journal.claim(SECOND, 0, NO_APPETITE).reserved == ()
+    settle(journal, Claim(2, 1, 1, "leaf", "{}", TOP, 2, 2, 1, 0, 0, "retry", None), claims_next=False)
+    settle(journal, Claim(3, 1, 1, "leaf", "{}", TOP, 3, 3, 1, 0, 0, "retry", None), claims_next=False)
+    assert journal.claim(MAIN, 0, LEAVES).reserved == ()
 
 
 # --- settling together -------------------------------------------------------------------------------------------------------
@@ -209,9 +211,8 @@ def test_what_ended_is_settled_together(reserving):
     assert following is None  # the slot is handed to who waited
     assert states(journal) == ["running", "succeeded", "succeeded", "succeeded"]
     assert reserved_by(journal) == [None] * 4
-    [(now,)] = journal.execute("SELECT max(at) FROM event WHERE move = 'unblock'")
     assert journal.execute("SELECT task, move, at FROM event WHERE task > 2 AND move <> 'release' ORDER BY task, id") == [
-        (3, "claim", 5003.0), (3, "succeed", now), (4, "claim", 5004.0), (4, "succeed", now)]
+        (3, "claim", 5003.0), (3, "succeed", 5003.5), (4, "claim", 5004.0), (4, "succeed", 5004.5)]
     assert journal.execute("SELECT task, number, epoch, worker, started, ended, outcome, error, log_start, log_end, peak, cpu "
                            "FROM attempt WHERE task > 2 ORDER BY task") == [
         (task, 1, 1, MAIN, 5000.0 + task, 5000.5 + task, "succeeded", None, 10, 20, 1, 1.0) for task in (3, 4)]
@@ -239,8 +240,9 @@ def test_who_waited_is_woken_once_and_the_run_is_counted_once(reserving):
 
 
 def test_what_follows_in_their_chains_is_released(below):
-    journal = below("leaf|tail", "leaf|tail", slots=3)
+    journal = below("leaf|tail", "leaf|tail")
     claim = journal.claim(MAIN, 0, LEAVES)
+    journal.slots = 3
 
     following = journal.settle_all(all_ended(claim), MAIN, 30)
 
@@ -610,6 +612,7 @@ def test_the_output_of_a_reserved_task_whose_worker_died_begins_where_that_of_th
     journal, claim = reserving(3, slots=2)
     other = claim.reserved[1]
     journal.catch_up(in_hand(claim, left=claim.reserved))
+    journal.slots = 1
     again = journal.settle_all([ended(claim)], MAIN, 20, appetite=LEAVES)
 
     journal.lose(MAIN, error_after, present=again.reserved[0].task)

@@ -19,7 +19,7 @@ EXPECTED = {
     ("claim", "ready", "running"),
     ("block", "running", "blocked"),
     ("unblock", "blocked", "running"), ("wake", "blocked", "ready"),
-    ("succeed", "running", "succeeded"),
+    ("succeed", "running", "succeeded"), ("perform", "ready", "succeeded"),
     ("retry", "running", "ready"),
     ("lose", "running", "ready"), ("lose", "blocked", "ready"),
     ("stop", "running", "ready"), ("stop", "blocked", "ready"),

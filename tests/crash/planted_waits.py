@@ -336,7 +336,7 @@ _in("runner.py",
     ("what was cancelled from outside is not interrupted", "            self._mark_revoked_from_outside(journal)\n", "",
      only("tests/compat/test_revoking.py", "c68 or called_off")),
     ("times are seen at the next tick",
-     "(TICK_S, outlook.next_due_s, log_grows_s)", "(TICK_S,)", only(SHARED_RULES, "next_time")),
+     "(self.tick_s, outlook.next_due_s, log_grows_s)", "(self.tick_s,)", only(SHARED_RULES, "next_time")),
     )
 _in("worker.py",
     ("the runner is not told of a limit that is near", '            self.address.send(RUNNER, b"limit")\n',

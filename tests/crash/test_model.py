@@ -36,7 +36,7 @@ def test_the_journal_and_its_model_stay_the_same():
     (journal, "_RESERVE", "reserved = ?", "reserved = ? * 2"),
     (journal, "_GIVE_BACK", "reserved = NULL", "reserved = reserved"),
     (journal, "_BEGIN", "attempt = attempt + 1", "attempt = attempt"),
-    (journal, "_SUCCEED_AT_ONCE", "AND state = 'running'", "AND 0"),
+    (journal, "_PERFORM", "AND state = 'ready'", "AND 0"),
     (journal, "_ENDED_TOGETHER", "WHERE tail IN", "WHERE tail NOT IN"),
     (waiting, "_END_ATTEMPT", "'suspended'", "'lost'"),
     (takeover, "_SUSPENDED", "AND worker IS NULL", "AND 0"),
