@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from firexlite import faults
-from firexlite.board import _HEADER, _WIDTH, COMING, IDLE, RUNNER, STOPPING, Board, Doorbell
+from firexlite.board import _HEADER, _WIDTH, COMING, IDLE, RUNNER, SPARE, STOPPING, Board, Doorbell
 from firexlite.claims import (
     NO_APPETITE,
     UNKNOWN,
@@ -157,7 +157,7 @@ def _listens(name: str) -> Callable:
     return tell
 
 
-for _name in ("work", "gone", "ring", "interrupt", "rest", "recount", "count", "withdraw"):
+for _name in ("work", "gone", "ring", "interrupt", "rest", "recount", "count", "withdraw", "spare"):
     setattr(ListeningBell, _name, _listens(_name))
 
 
@@ -377,7 +377,7 @@ class World:
     def key(self, rows: tuple) -> int:
         """Worlds with the same key go on in the same ways."""
         hints = bytes(self.board.cells[:CELLS])
-        counts = [self.board.cells[cell] for cell in (STOPPING, IDLE, COMING)]  # not those for the display
+        counts = [self.board.cells[cell] for cell in (STOPPING, IDLE, COMING, SPARE)]  # not those for the display
         return hash((rows, tuple(counts), hints[8 * _HEADER:], tuple(worker.key() for worker in self.workers.values()),
                      self.runner and self.runner.key(), frozenset(self.mail), frozenset(self.interrupted), tuple(self.dead),
                      frozenset(self.stale), self.deaths, self.ended, self.commanded,
@@ -648,7 +648,7 @@ class World:
     # What a worker has in hand: as `Batch`, with the steps of the clerk as "catch up".
 
     def _appetite(self) -> Appetite:
-        if self.board.somebody_is_idle or self.board.stopping:
+        if self.board.stopping:
             return NO_APPETITE
         return Appetite(self.program.batch, _Everything())
 
@@ -744,7 +744,7 @@ class World:
         if kind == "enqueue" and self.program.batch and not worker.replay.total:
             worker.pending.append(NewChain(what[0], new_tasks(self.program, what[0])))
             worker.at += 1
-            if self.board.somebody_is_idle:
+            if self.board.has_spare_slot:
                 self._catch_up(worker, journal)
             return
         if kind not in ("wait", "wait for any", "wait a while", "return", "fail", "retry"):

@@ -213,7 +213,9 @@ class RunModel:
         return first.num, first.attempt
 
     def to_be_reserved(self, most: int) -> list[int]:
-        """What comes next, as far as it may be reserved."""
+        """What comes next, as far as it may be reserved: nothing that another could begin at once."""
+        if self.free_slots() > 0:
+            return []
         ready = sorted((task for task in self.of("ready") if task.stopped is None and task.due is None and not task.limited),
                        key=lambda task: (task.kind.priority, *_deepest(task)))[:most]
         may_be = [task.kind == PLAIN and not task.attempt and not task.deaths for task in ready]
