@@ -231,7 +231,7 @@ class Attempt:
             place = self._own(lambda: self.journal.enqueue(self.claim, digest, members, once=once.ENQUEUED + key))
         elif self._replay.is_over and os.getpid() == self._pid:
             place = self._own(lambda: self.worker.batch.enqueue(
-                self.claim, NewChain(digest, members), self._catch_up, is_awaited))
+                self.claim, NewChain(digest, members), is_awaited, self._catch_up))
         else:
             place = self._replay.enqueue(
                 digest, may_hold=threading.current_thread() is self._thread,

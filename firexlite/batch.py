@@ -61,6 +61,7 @@ class Batch:
         self._never: set[str] = set()           # those that have limits, or whose bodies use the journal: it would not pay
         self._most = 1
         self._is_on = batches()
+        self._is_handed_over = False            # what is in hand is about to be journaled
         self._clerk_is_there = False
         self._failure: BaseException | None = None  # of the clerk
 
@@ -94,8 +95,9 @@ class Batch:
             ended = time.time() if begun is not None or self._reserved else None  # None: when it is settled, at once
             self._ended.append(Ended(claim, outcome, self._log_at, is_parent, use, begun, ended))
             self._present = self._begun = None
-            if self._reserved and now - self._since < LATEST_S and not self._board.withdrawn(self._number) \
-                    and not self._board.stopping:
+            # What is to run once is in the journal before another body can end this process.
+            if self._reserved and claim.on_interrupt == "retry" and now - self._since < LATEST_S \
+                    and not self._board.withdrawn(self._number) and not self._board.stopping:
                 return self._begin_reserved()
             return self._settle(claims_next=True)
 
@@ -116,6 +118,8 @@ class Batch:
     def close(self) -> None:
         """Journal what has ended. The present body, if there is one, was cut off."""
         with self._critical, self._lock:
+            if self._present is not None and self._begun is not None:
+                self._reserved.append(self._present)  # it is ready, and to be begun anew
             self._present = self._begun = None
             self._chains = []  # it will ask for them again
             if self._ended or self._reserved:
@@ -123,7 +127,7 @@ class Batch:
 
     def forget(self) -> None:
         """In a fork of a body: nothing of this is ours, and nobody will let go of the lock."""
-        self._lock = threading.RLock()
+        self._lock, self._is_handed_over = threading.RLock(), False
         self._present, self._begun, self._chains, self._ended = None, None, [], []
         self._reserved.clear()
 
@@ -161,15 +165,15 @@ class Batch:
 
     # --- what the body does ----------------------------------------------------------------------------------------------
 
-    def enqueue(self, claim: Claim, chain: NewChain, catch_up: Callable[[], None], is_awaited: bool = False) -> Enqueued:
+    def enqueue(self, claim: Claim, chain: NewChain, is_awaited: bool = False,
+                catch_up: Callable[[], None] | None = None) -> Enqueued:
         """Enqueue a chain below the present task, soon. Raises ClaimLost if that is another than the claim's.
 
-        catch_up: calls ours. is_awaited: the body is about to wait for the chain, so that `block` journals it.
+        is_awaited: the body is about to wait for the chain, so that `block` journals it. catch_up: calls ours.
         """
-        enqueued = Enqueued(chain, catch_up)
+        enqueued = Enqueued(chain, catch_up or self.catch_up)
         with self._lock:
-            if self._present is not claim:  # a thread that was left behind by a body
-                raise ClaimLost(claim.task, claim.attempt, "enqueue")
+            self._must_be_present(claim, "enqueue")
             if not self._chains and not self._reserved and not self._ended:
                 self._since = time.perf_counter()
             self._chains.append(enqueued)
@@ -179,6 +183,11 @@ class Batch:
             self._watch()
         return enqueued
 
+    def _must_be_present(self, claim: Claim, move: str) -> None:
+        """A thread may outlive its body: what it asks for is not to be done for the task after it."""
+        if self._present is not claim:
+            raise ClaimLost(claim.task, claim.attempt, move)
+
     @property
     def is_empty(self) -> bool:
         """Whether the journal knows all that is in hand."""
@@ -186,11 +195,11 @@ class Batch:
 
     def catch_up(self) -> None:
         """Have the journal know all that is in hand, before the body uses it. Raises ClaimLost."""
-        if self.is_empty:
+        if self.is_empty and not self._is_handed_over:
             return
         with self._critical, self._lock:
             self._raise_failure()
-            if self._present is not None and not self.is_empty:
+            if self._present is not None and not self.is_empty:  # after the clerk has handed it over
                 if self._reserved:
                     self._never.add(self._present.service)
                 self._hand_over(self._journal.catch_up)
@@ -200,24 +209,29 @@ class Batch:
         """As `Journal.block`, in one transaction with what is in hand."""
         with self._critical, self._lock:
             self._raise_failure()
-            if self._present is not claim:  # a thread that was left behind by a body
-                raise ClaimLost(claim.task, claim.attempt, "block")
+            self._must_be_present(claim, "block")
             return self._hand_over(lambda hand: self._journal.block(claim, tails, wait, any_is_enough, may_wait, hand))
 
     def _hand_over(self, write: Callable[[Hand], T]) -> T:
         """Have all that is in hand journaled by ``write``; if that raises it is not."""
         assert self._present is not None
         hand = Hand(self._number, self._ended, tuple(self._reserved), self._present, self._begun, self._chains)
+        self._is_handed_over = True  # first, since others look at it without the lock
         self._ended, self._begun, self._chains = [], None, []
         self._reserved.clear()
         try:
             return write(hand)
         except ClaimLost:
+            # Of a reserved task that was withdrawn: nothing of it is to be taken for what another may do with it by now, whose
+            # claim looks the same.
+            self._begun = hand.begun
             raise
         except BaseException:
             self._ended, self._begun, self._chains = list(hand.ended), hand.begun, list(hand.enqueued)
             self._reserved.extend(hand.left)
             raise
+        finally:
+            self._is_handed_over = False
 
     # --- the clerk --------------------------------------------------------------------------------------------------------
 

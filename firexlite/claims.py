@@ -161,7 +161,8 @@ class Enqueued:
         """The first and the last task of the chain; it is journaled if it was not."""
         if self.place is None:
             self._catch_up()
-            assert self.place is not None
+            if self.place is None:
+                raise RuntimeError("the chain was enqueued by the process of which this is a fork, and is known there only")
         return self.place
 
 

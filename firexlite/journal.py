@@ -339,8 +339,14 @@ class Journal(JournalFile):
         self._settle_each(now, hand.worker, hand.ended)
         self.execute_many(_GIVE_BACK, [(claim.task, hand.worker) for claim in hand.left])
         present, begun = hand.present, hand.begun
-        if begun is not None and not self._begin(present, hand.worker, begun):
-            return None
+        if begun is not None:
+            [(taken, _)] = self.execute(_TAKEN, self.slots)
+            if taken >= self.slots:
+                # The task whose slot it was to have was revoked, and another has it by now.
+                self.execute(_GIVE_BACK, present.task, hand.worker)
+                return None
+            if not self._begin(present, hand.worker, begun):
+                return None
         if not hand.enqueued:
             return []
         if not self._owns(present):
@@ -374,6 +380,10 @@ class Journal(JournalFile):
         return found
 
     def _settle_each(self, now: float, worker: int, ended: Sequence[Ended]) -> None:
+        if len(ended) > 1 and any(one.is_parent for one in ended):  # its end may revoke one that comes after it
+            for one in ended:
+                self._settle_each(now, worker, [one])
+            return
         ours = self._reserved_by(worker) if any(one.begun is not None for one in ended) else frozenset()
         together = []
         counts = {Success: 0, Failure: 0, Retry: 0}
@@ -564,6 +574,8 @@ class Journal(JournalFile):
             is_ours = places is not None and self._owns(claim)
             has_to_wait = is_ours and self._wait_for(
                 now, claim, [self._tail(one, hand, places) for one in tails], wait, any_is_enough, may_wait)
+            if hand is not None and not has_to_wait:
+                self.note_startable(self.unblock_who_can_go_on(now))  # of what was in the hand
         if not is_ours:
             raise ClaimLost(claim.task, claim.attempt, "block")
         return has_to_wait
@@ -709,12 +721,15 @@ class Journal(JournalFile):
         failed = []
         with self.transaction(durable=True, operation="lose") as now:
             self.tell(self.bell.gone, worker)
-            if present in self._reserved_by(worker):
-                self._begin(*self._begun_unseen(now, present, worker))
+            if began_reserved := present in self._reserved_by(worker):
+                self._begin(*self._begun_unseen(now, present, worker))  # so the body of the task before it had returned
             self.execute("UPDATE task SET reserved = NULL WHERE reserved = ?", worker)
             held = self.execute("SELECT id, deaths + 1, worker_deaths, on_interrupt FROM task WHERE worker = ? "
                                 "AND epoch = (SELECT epoch FROM run) AND state IN ('running', 'blocked')", worker)
             for task, deaths, allowed, on_interrupt in held:
+                if began_reserved and task != present:
+                    self.give_back(now, task, deaths - 1, None, unsure=False, fails=False)
+                    continue
                 unsure = on_interrupt != "retry"
                 if on_interrupt == "fail" or (on_interrupt == "retry" and deaths > allowed):
                     failed.append(task)

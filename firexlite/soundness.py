@@ -332,9 +332,9 @@ RULES: tuple[tuple[str, str], ...] = (
     ("task {} has the result of task {}, which has not succeeded",
      "SELECT task.id, task.cached_from FROM task LEFT JOIN task AS first ON first.id = task.cached_from "
      "WHERE task.cached_from IS NOT NULL AND (first.state IS NOT 'succeeded' OR task.state <> 'succeeded')"),
-    ("task {} is {} and reserved by worker {}, which has no task under way",
+    ("task {} is {} and reserved by worker {}, which has no task under way",  # nor one that was revoked under it
      "SELECT id, state, reserved FROM task WHERE reserved IS NOT NULL AND (state <> 'ready' OR attempt <> 0 OR reserved "
-     f"NOT IN (SELECT worker FROM task WHERE state {_IN_FLIGHT} AND worker IS NOT NULL))"),
+     f"NOT IN (SELECT worker FROM task WHERE (state {_IN_FLIGHT} OR state = 'revoked') AND worker IS NOT NULL))"),
     ("task {} is to begin at a time, and is {}", "SELECT id, state FROM task WHERE due IS NOT NULL AND state <> 'ready'"),
     ("task {} is counted in the queue {}, and was enqueued to {}",
      "SELECT id, limited, coalesce(queue, 'none') FROM task WHERE limited <> '' AND limited IS NOT queue"),

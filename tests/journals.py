@@ -50,6 +50,9 @@ class Chimes(Bell):
     def rest(self, worker: int, quiet: bool) -> None:
         self.calls.append(("rest", worker, quiet))
 
+    def withdraw(self, workers: Sequence[int]) -> None:
+        self.calls.append(("withdraw", sorted(workers)))
+
     def comes_due(self, in_s: float) -> None:
         self.calls.append(("comes_due", in_s))
 

@@ -12,14 +12,28 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 from firexlite import faults
-from firexlite.board import _HEADER, _WIDTH, COMING, IDLE, RUNNER, STOPPING, Board, Doorbell
-from firexlite.claims import Claim, Failure, NewTask, Retry, Success
+from firexlite.board import _HEADER, _WIDTH, COMING, IDLE, RUNNER, SPARE, STOPPING, Board, Doorbell
+from firexlite.claims import (
+    NO_APPETITE,
+    UNKNOWN,
+    Appetite,
+    Begun,
+    Claim,
+    Ended,
+    Enqueued,
+    Failure,
+    Hand,
+    NewChain,
+    NewTask,
+    Retry,
+    Success,
+)
 from firexlite.codec import encode_error
 from firexlite.deadlocks import refuse_deadlock
 from firexlite.errors import BadInput, ClaimLost, SchedulingDeadlockException, Superseded, TaskRevoked, WorkerLost
@@ -57,7 +71,8 @@ class Program:
     ("other", "b", "c"), which enqueue them in one order, or after a crash in the other; ("enqueue once", "key", "b|c"),
     ("sleep",), ("wait for event", "name"); ("retry",), ("retry later",): be tried again, if this is the first try.
     commands: that other processes give at any time, ("send", "name"), ("cancel", task or None).
-    queue_of: `{service: queue}`. limited: services that may reach their limit whenever they run.
+    queue_of: `{service: queue}`. limited: services that may reach their limit whenever they run. batch: how many tasks a worker
+    reserves with the one that it claims; then children are journaled when the body asks for them, or somebody is idle.
     """
 
     chain: str
@@ -69,6 +84,7 @@ class Program:
     queue_of: dict[str, str] = field(default_factory=dict)
     limited: Sequence[str] = ()
     keeps_children: Sequence[str] = ()
+    batch: int = 0
 
     @property
     def is_loose(self) -> bool:
@@ -83,6 +99,17 @@ class Program:
         return not any(step[0] == "wait a while" for body in self.bodies.values() for step in body)
 
 
+class _Everything(Container):
+    """All services."""
+
+    def __contains__(self, service: object) -> bool:
+        return True
+
+
+def _never_asked() -> None:
+    raise Broken("a chain that was journaled has no place")
+
+
 class Death(BaseException):
     """The process is killed at this point."""
 
@@ -94,7 +121,7 @@ class Broken(AssertionError):
 def new_tasks(program: Program, services: str) -> list[NewTask]:
     return [NewTask(service, json.dumps({"of": service}), program.worker_deaths, ABOUT, service,
                     queue=program.queue_of.get(service), keeps_children=service in program.keeps_children,
-                    options='{"time_limit": 1}') for service in services.split("|")]
+                    options=None if program.batch else '{"time_limit": 1}') for service in services.split("|")]
 
 
 def result_of(service: str) -> Success:
@@ -130,7 +157,7 @@ def _listens(name: str) -> Callable:
     return tell
 
 
-for _name in ("work", "gone", "ring", "interrupt", "rest", "recount", "count"):
+for _name in ("work", "gone", "ring", "interrupt", "rest", "recount", "count", "withdraw", "spare"):
     setattr(ListeningBell, _name, _listens(_name))
 
 
@@ -152,6 +179,14 @@ class WorkerAt:
     replay: Replay | None = None
     sleeps: dict[int, float] = field(default_factory=dict)        # step of its body -> until when, as it noted
     keeps_process: bool = False                                   # its wait is over, so it only waits for a slot
+    begun: Begun | None = None                                    # if its task was reserved, and the journal knows no more yet
+    ended: list[Ended] = field(default_factory=list)              # what else it has in hand
+    reserved: list[Claim] = field(default_factory=list)
+    pending: list[NewChain] = field(default_factory=list)         # that it enqueued, after those of `chains`
+
+    @property
+    def has_in_hand(self) -> bool:
+        return bool(self.begun or self.ended or self.reserved or self.pending)
 
     def key(self) -> tuple:
         replay = self.replay
@@ -159,11 +194,13 @@ class WorkerAt:
             (digest, len(calls)) for digest, calls in replay._left.items())))
         return (self.number, self.phase, self.is_new, self.claim and (self.claim.task, self.claim.attempt), self.at,
                 tuple(self.chains), self.given_up, tuple(self.awaits), self.waits, self.raises, asked, tuple(self.sleeps),
-                self.keeps_process)
+                self.keeps_process, self.begun is not None, tuple((one.claim.task, type(one.outcome)) for one in self.ended),
+                tuple(claim.task for claim in self.reserved), tuple(chain.digest for chain in self.pending))
 
     def copy(self) -> WorkerAt:
         twin = copy.copy(self)
         twin.chains, twin.awaits, twin.sleeps = list(self.chains), list(self.awaits), dict(self.sleeps)
+        twin.ended, twin.reserved, twin.pending = list(self.ended), list(self.reserved), list(self.pending)
         if self.replay is not None:
             twin.replay = copy.copy(self.replay)
             twin.replay._left = copy.deepcopy(self.replay._left)
@@ -217,7 +254,7 @@ class Saved:
 _RUN = "SELECT state, epoch FROM run"
 _TASKS = """SELECT id, parent, parent_retry, chain, last, service, digest, state, attempt, retry, deaths,
     CASE WHEN state IN ('running', 'blocked') THEN epoch END, CASE WHEN state IN ('running', 'blocked') THEN worker END,
-    wakeable, held, relaxed, stopped, unsure, aside, result, changes, limited, due IS NULL, shared
+    wakeable, held, relaxed, stopped, unsure, aside, result, changes, limited, due IS NULL, shared, reserved
     FROM task ORDER BY id"""
 _ATTEMPTS = "SELECT task, number, epoch, outcome FROM attempt ORDER BY task, number"
 _AWAITED = "SELECT tail, waiter, wait, any, due IS NULL, event, nth FROM awaited ORDER BY waiter, wait, tail"
@@ -340,7 +377,7 @@ class World:
     def key(self, rows: tuple) -> int:
         """Worlds with the same key go on in the same ways."""
         hints = bytes(self.board.cells[:CELLS])
-        counts = [self.board.cells[cell] for cell in (STOPPING, IDLE, COMING)]  # not those for the display
+        counts = [self.board.cells[cell] for cell in (STOPPING, IDLE, COMING, SPARE)]  # not those for the display
         return hash((rows, tuple(counts), hints[8 * _HEADER:], tuple(worker.key() for worker in self.workers.values()),
                      self.runner and self.runner.key(), frozenset(self.mail), frozenset(self.interrupted), tuple(self.dead),
                      frozenset(self.stale), self.deaths, self.ended, self.commanded,
@@ -386,6 +423,8 @@ class World:
             if worker.phase == "parked" and self._step_of_body(worker)[0] in OUTSIDE and number not in self.interrupted \
                     and not worker.keeps_process:
                 steps.append(("suspend", number))
+            if worker.phase == "acts" and (worker.ended or worker.reserved or worker.pending):
+                steps.append(("catch up", number))
             if worker.claim is not None and worker.claim.service in self.program.limited:
                 steps.append(("limit", number))
         return steps
@@ -447,7 +486,7 @@ class World:
         del self.workers[worker.number]
         self.mail.discard(worker.number)
         self.interrupted.discard(worker.number)
-        if worker.claim is not None:
+        if worker.claim is not None and worker.begun is None:
             self.stale.append(worker.claim)
 
     def _kill_all(self) -> None:
@@ -511,7 +550,8 @@ class World:
         if kind == "reap":
             self.dead.remove(number[0])
             runner.revoking.pop(number[0], None)
-            journal.lose(number[0], lambda deaths, unsure: encode_error(WorkerLost(deaths, "SIGKILL", unsure)))
+            journal.lose(number[0], lambda deaths, unsure: encode_error(WorkerLost(deaths, "SIGKILL", unsure)),
+                         present=self.board.attempt(number[0])[0])
         elif kind == "answer":
             forks, is_told_quiet = runner.forks, runner.told_quiet
             runner.forks, runner.told_quiet, runner.is_called = 0, False, False
@@ -581,7 +621,10 @@ class World:
                 self._gone(worker)
             else:
                 worker.is_new = False
-                self._begin(worker, journal, journal.claim(worker.number, 0))
+                self._begin(worker, journal, journal.claim(worker.number, 0, self._appetite()))
+            return
+        if kind == "catch up":
+            self._help_out(worker, journal)
             return
         if worker.number in self.interrupted:
             self.interrupted.discard(worker.number)
@@ -602,7 +645,47 @@ class World:
             worker.phase, worker.raises = "acts", True
             self._settle(worker, journal, LOST)
 
+    # What a worker has in hand: as `Batch`, with the steps of the clerk as "catch up".
+
+    def _appetite(self) -> Appetite:
+        if self.board.stopping:
+            return NO_APPETITE
+        return Appetite(self.program.batch, _Everything())
+
+    def _hand_over(self, worker: WorkerAt, write: Callable[[Hand], bool | None]) -> bool | None:
+        """Have all that is in hand journaled by ``write``."""
+        assert worker.claim is not None
+        enqueued = [Enqueued(chain, _never_asked) for chain in worker.pending]
+        hand = Hand(worker.number, tuple(worker.ended), tuple(worker.reserved), worker.claim, worker.begun, enqueued)
+        before = worker.ended, worker.reserved, worker.pending, worker.begun
+        worker.ended, worker.reserved, worker.pending, worker.begun = [], [], [], None
+        try:
+            written = write(hand)
+        except ClaimLost:
+            worker.begun = hand.begun
+            raise
+        except SchedulingDeadlockException:
+            worker.ended, worker.reserved, worker.pending, worker.begun = before
+            raise
+        worker.chains += [one.known() for one in enqueued]
+        return written
+
+    def _catch_up(self, worker: WorkerAt, journal: Journal) -> None:
+        if worker.has_in_hand:
+            self._hand_over(worker, journal.catch_up)
+
+    def _help_out(self, worker: WorkerAt, journal: Journal) -> None:
+        try:
+            self._catch_up(worker, journal)
+        except ClaimLost:
+            assert worker.claim is not None
+            self.board.mark_revoked(worker.number, worker.claim.task, worker.claim.attempt)
+            self.interrupted.add(worker.number)
+
     def _begin(self, worker: WorkerAt, journal: Journal, claim: Claim | None) -> None:
+        worker.begun, worker.pending = None, []
+        if claim is not None and claim.reserved:
+            worker.reserved = list(claim.reserved)
         worker.claim, worker.at, worker.chains, worker.given_up = claim, 0, [], frozenset()
         worker.awaits, worker.waits, worker.raises, worker.replay, worker.sleeps = [], 0, False, None, {}
         worker.phase = "rests" if claim is None else "acts"
@@ -658,6 +741,14 @@ class World:
         claim = worker.claim
         assert claim is not None and worker.replay is not None
         kind, *what = self._step_of_body(worker)
+        if kind == "enqueue" and self.program.batch and not worker.replay.total:
+            worker.pending.append(NewChain(what[0], new_tasks(self.program, what[0])))
+            worker.at += 1
+            if self.board.has_spare_slot:
+                self._catch_up(worker, journal)
+            return
+        if kind not in ("wait", "wait for any", "wait a while", "return", "fail", "retry"):
+            self._catch_up(worker, journal)
         if kind in ("enqueue", "either", "other"):
             services = what[0] if kind == "enqueue" else what[(claim.attempt + (kind == "other")) % 2]
             worker.chains.append(worker.replay.enqueue(
@@ -692,20 +783,31 @@ class World:
             self._settle(worker, journal, RAISED)
 
     def _wait(self, worker: WorkerAt, journal: Journal, kind: str, which: Sequence[int]) -> None:
+        if kind == "return" and worker.pending:
+            self._catch_up(worker, journal)
+        tails: list[int | Enqueued]
         if kind == "return":  # a task ends after its children
             tails = [last for _, last in worker.chains if last not in worker.given_up]
         else:
-            tails = [worker.chains[number][1] for number in which or range(len(worker.chains))]
+            chosen = which or range(len(worker.chains) + len(worker.pending))
+            tails = [worker.chains[number][1] for number in chosen if number < len(worker.chains)]
         if kind == "return" and not tails:
             self._settle(worker, journal, result_of(worker.claim.service))  # type: ignore[union-attr]
             return
         assert worker.replay is not None and worker.claim is not None
         if worker.replay.holds_any(tails):
             raise Broken("a program of the lab asks for other children than before")
-        worker.awaits = tails
+        known, claim = len(worker.chains), worker.claim
         worker.waits += 1
+
+        def block(hand: Hand) -> bool:
+            new = [] if kind == "return" else [hand.enqueued[number - known] for number in chosen if number >= known]
+            return journal.block(claim, [*tails, *new], worker.waits, kind == "wait for any", refuse_deadlock,
+                                 hand if self.program.batch else None)
+
         try:
-            is_blocked = journal.block(worker.claim, tails, worker.waits, kind == "wait for any", refuse_deadlock)
+            is_blocked = self._hand_over(worker, block)
+            worker.awaits = tails if kind == "return" else [worker.chains[number][1] for number in chosen]  # type: ignore
         except SchedulingDeadlockException:
             self._settle(worker, journal, RAISED)
             return
@@ -718,9 +820,22 @@ class World:
         assert worker.claim is not None and worker.replay is not None
         if outcome is not LOST and worker.replay.must_stop():
             raise Broken("a program of the lab leaves out children that it asked for before")
+        if worker.pending:
+            with contextlib.suppress(ClaimLost):
+                self._catch_up(worker, journal)
         is_parent = bool(worker.chains or worker.replay.total)
-        claim = journal.settle(worker.claim, outcome, worker.number, 0, is_parent=is_parent)
+        worker.ended.append(Ended(worker.claim, outcome, 0, is_parent, UNKNOWN, worker.begun, worker.begun and self.now))
         self.interrupted.discard(worker.number)
+        if worker.reserved and not self.board.withdrawn(worker.number) and not self.board.stopping:
+            claim: Claim | None = worker.reserved.pop(0)
+            assert claim is not None
+            self.board.began(worker.number, claim.task, claim.attempt)
+            self._begin(worker, journal, claim)
+            worker.begun = Begun(self.now, 0)
+            return
+        ended, left = worker.ended, worker.reserved
+        worker.ended, worker.reserved = [], []
+        claim = journal.settle_all(ended, worker.number, 0, True, left, self._appetite())
         self._begin(worker, journal, claim)
 
     # --- those who come too late -------------------------------------------------------------------------------------------

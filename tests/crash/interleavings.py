@@ -27,6 +27,7 @@ SMALL = 1200     # worlds; a program of more is walked through without looks tha
 _STATE, _ATTEMPT, _WAKEABLE, _LIMITED = 7, 8, 13, 21
 
 CHILD = {"parent": [("enqueue", "child"), ("wait",)]}
+THREE = {"parent": [("enqueue", "one"), ("enqueue", "two"), ("enqueue", "three"), ("wait",)]}
 PROGRAMS = {
     "a chain of two": Program("first|second"),
     "a chain of three whose second fails": Program("first|second|third", {"second": [("fail",)]}),
@@ -97,6 +98,21 @@ PROGRAMS = {
         "left": [("enqueue once", "key", "shared"), ("fail",)]}, slots=1),
     "a child that outlives its parent": Program("parent|after", {"parent": [("enqueue", "child"), ("fail",)]},
                                                 keeps_children=["parent"]),
+    # --- workers that reserve what comes next, settle it together, and journal children together
+    # The first of three is claimed by somebody who has just been called, and reserves nothing.
+    "a batch": Program("parent", THREE, slots=1, batch=2),
+    "a batch of which others help": Program("parent", THREE, batch=1),
+    "a batch with a failure": Program("parent|after", {**THREE, "three": [("fail",)]}, slots=1, batch=2),
+    "a batch with a parent": Program("parent", {**THREE, "three": [("enqueue", "child"), ("wait",)]}, slots=1, batch=2),
+    "a batch with a parent that fails": Program(
+        "parent", {**THREE, "three": [("enqueue", "child"), ("fail",)]}, slots=1, batch=2),
+    "a batch with a retry": Program("parent", {**THREE, "three": [("retry",)]}, slots=1, batch=2),
+    "a batch that is revoked": Program("parent|after", {
+        "parent": [("enqueue", "one"), ("enqueue", "two"), ("enqueue", "three|third"), ("show",), ("revoke", 2), ("wait", 0)]},
+        batch=1),
+    "a batch of which one is cancelled": Program("parent", THREE, commands=[("cancel", 3)], slots=1, batch=2),
+    "a chain in a batch": Program("parent", {"parent": [("enqueue", "one|after"), ("enqueue", "two|after"), ("wait",)]},
+                                  slots=1, batch=1),
     "a limit": Program("parent|after", CHILD, limited=["child"]),
     "a limit of a parent": Program("parent|after", CHILD, limited=["parent"]),
 }

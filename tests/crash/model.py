@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import json
 import shutil
 import time
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from firexlite import once, outside, waiting
-from firexlite.claims import Bell, Claim, Failure, NewTask, Retry, Success
+from firexlite.claims import UNKNOWN, Appetite, Begun, Bell, Claim, Ended, Failure, Hand, NewTask, Retry, Success
 from firexlite.codec import encode_error
 from firexlite.deadlocks import refuse_deadlock
 from firexlite.errors import ClaimLost, SchedulingDeadlockException, Superseded, WorkerLost
@@ -39,6 +41,7 @@ LARGE = 20   # tasks, from which on a run grows no more
 SLOTS = st.integers(1, 3)
 QUEUE = "narrow"
 QUEUES = st.sampled_from([{}, {QUEUE: 1}, {QUEUE: 2}])
+FATES = st.sampled_from(["settled", "goes on", "dies"])  # of a batch
 KEYS, NAMES = st.sampled_from("kl"), st.sampled_from("xy")  # of what is done once; of events
 
 
@@ -208,6 +211,20 @@ class RunModel:
             return None
         first.state, first.attempt, first.worker, first.is_woken = "running", first.attempt + 1, worker, False
         return first.num, first.attempt
+
+    def to_be_reserved(self, most: int) -> list[int]:
+        """What comes next, as far as it may be reserved: nothing that another could begin at once."""
+        if self.free_slots() > 0:
+            return []
+        ready = sorted((task for task in self.of("ready") if task.stopped is None and task.due is None and not task.limited),
+                       key=lambda task: (task.kind.priority, *_deepest(task)))[:most]
+        may_be = [task.kind == PLAIN and not task.attempt and not task.deaths for task in ready]
+        return [task.num for task in itertools.takewhile(lambda task: may_be[ready.index(task)], ready)]
+
+    def begin(self, num: int, worker: int) -> None:
+        """A task that was reserved has begun."""
+        task = self.tasks[num]
+        task.state, task.attempt, task.worker = "running", task.attempt + 1, worker
 
     def settle(self, claim: Claim, state: str, aside: Sequence[int], due: float | None) -> None:
         """state: that it goes to; ready: it is to be tried again, not before ``due``."""
@@ -408,9 +425,13 @@ class RunModel:
 
     # --- deaths ------------------------------------------------------------------------------------------------------
 
-    def lose(self, worker: int) -> list[int]:
-        """The tasks that fail by the death of this worker."""
+    def lose(self, worker: int, present: int = 0) -> list[int]:
+        """The tasks that fail by the death of this worker. present: a reserved task, which it had begun."""
         failed = []
+        if present:
+            for task in [task for task in self.all() if task.worker == worker and task.is_under_way]:
+                self._give_back(task, fails=False, is_unsure=False)  # its body had returned
+            self.begin(present, worker)
         for task in [task for task in self.all() if task.worker == worker and task.is_under_way]:
             task.deaths += 1
             fails = task.kind.on_interrupt == "fail" or (task.runs_again_by_itself and task.deaths > SUFFERS)
@@ -550,6 +571,64 @@ class JournalAndModel(RuleBasedStateMachine):
         if claim is not None:
             self.claims[worker] = claim
 
+    @precondition(_has_work)
+    @rule(data=st.data(), most=st.integers(1, 3), fate=FATES)
+    def a_batch(self, data: st.DataObject, most: int, fate: str) -> None:
+        """A worker claims a task and reserves others; of those one may be revoked, and then some have ended."""
+        self._run_a_batch(data, most, fate)
+
+    @precondition(lambda self: self._may_grow() and self._free_workers())
+    @rule(data=st.data(), chains=st.lists(st.sampled_from([[PLAIN], [PLAIN, PLAIN]]), min_size=2, max_size=4), fate=FATES)
+    def a_batch_of_children(self, data: st.DataObject, chains: list[list[Kind]], fate: str) -> None:
+        """Of a task that waits for them."""
+        self._enqueue_and_block(data, chains, any_is_enough=False)
+        if self._free_workers():
+            self._run_a_batch(data, len(chains), fate)
+
+    def _run_a_batch(self, data: st.DataObject, most: int, fate: str) -> None:
+        worker = data.draw(st.sampled_from(self._free_workers()), label="worker")
+        leader = self.journal.claim(worker, 0, Appetite(most, {"a"}))
+        self._begins(worker, leader)
+        if leader is None:
+            return
+        reserved = leader.reserved
+        assert [claim.task for claim in reserved] == self.model.to_be_reserved(most)
+        if not reserved:
+            return
+        if data.draw(st.booleans(), label="revokes"):
+            revoked = data.draw(st.sampled_from(reserved), label="revoked")
+            self.journal.revoke_chain(revoked.chain)
+            self.model.revoke(list(range(revoked.chain, revoked.last + 1)))
+            self.model.unblock()
+        del self.claims[worker]
+        reached = data.draw(st.integers(1, len(reserved)), label="reached")  # of those reserved
+        ended = [Ended(claim, result_of("a") if data.draw(st.booleans(), label="succeeds") else RAISED, 0,
+                       bool(self._children(claim)), UNKNOWN, Begun(self.now, 0) if claim is not leader else None, self.now)
+                 for claim in (leader, *reserved[:reached - 1])]
+        present, left = reserved[reached - 1], reserved[reached:]
+        is_ours = self.model.tasks[present.task].state == "ready"
+        if fate == "dies":
+            self.stale.append(leader)
+            failed = self.journal.lose(worker, lambda deaths, unsure: encode_error(WorkerLost(deaths, "SIGKILL", unsure)),
+                                       present.task)
+            assert failed == self.model.lose(worker, present.task if is_ours else 0)
+            return
+        for one in ended:
+            if one.begun is None or self.model.tasks[one.claim.task].state == "ready":
+                if one.begun is not None:
+                    self.model.begin(one.claim.task, worker)
+                self.model.settle(one.claim, "succeeded" if isinstance(one.outcome, Success) else "failed", (), None)
+        is_ours = self.model.tasks[present.task].state == "ready"  # unless its parent has just ended
+        if fate == "settled":
+            self.journal.settle_all(ended, worker, 0, False, (present, *left))
+        else:
+            if is_ours := is_ours and self.model.free_slots() > 0:
+                self.model.begin(present.task, worker)
+                self.claims[worker] = present
+            with contextlib.nullcontext() if is_ours else pytest.raises(ClaimLost):
+                self.journal.catch_up(Hand(worker, ended, left, present, Begun(self.now, 0), ()))
+        self.model.unblock()
+
     def _draw_worker(self, data: st.DataObject, of: Iterable[int]) -> tuple[int, Claim]:
         worker = data.draw(st.sampled_from(sorted(of)), label="worker")
         return worker, self.claims[worker]
@@ -605,6 +684,9 @@ class JournalAndModel(RuleBasedStateMachine):
     @rule(data=st.data(), chains=st.lists(KINDS, min_size=1, max_size=2), any_is_enough=st.booleans())
     def enqueue_and_block(self, data: st.DataObject, chains: list[list[Kind]], any_is_enough: bool) -> None:
         """What most bodies do."""
+        self._enqueue_and_block(data, chains, any_is_enough)
+
+    def _enqueue_and_block(self, data: st.DataObject, chains: list[list[Kind]], any_is_enough: bool) -> None:
         worker, claim = self._draw_worker(data, self.claims)
         for kinds in chains:
             self._enqueue(claim, kinds)
@@ -970,7 +1052,7 @@ class JournalAndModel(RuleBasedStateMachine):
 
 def _new_tasks(kinds: Sequence[Kind]) -> list[NewTask]:
     return [NewTask("a", "{}", SUFFERS, ABOUT, "a", kind.on_interrupt, kind.queue, kind.slots, kind.priority,
-                    kind.keeps_children, '{"time_limit": 1}') for kind in kinds]
+                    kind.keeps_children, None if kind == PLAIN else '{"time_limit": 1}') for kind in kinds]
 
 
 QUICK = hypothesis.settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True, database=None,

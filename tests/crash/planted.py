@@ -6,6 +6,7 @@ which is a failure too: it would prove nothing. Write a new one whenever a test 
 from __future__ import annotations
 
 from .bug import Bug, in_file, only
+from .planted_batch import BUGS_OF_BATCHES
 from .planted_waits import BUGS_OF_WAITS
 
 JOURNAL = "tests/test_journal.py"
@@ -44,18 +45,18 @@ _in("journal.py",
      'AND epoch = ? AND epoch = (SELECT epoch FROM run)"',
      'AND epoch = ?"', only(JOURNAL, "stale")),
     ("success asks for no state",
-     "    WHERE {_FENCE} AND state = 'running' RETURNING keeps_children\"\"\"\n_FAIL",
-     "    WHERE {_FENCE} RETURNING keeps_children\"\"\"\n_FAIL", only(JOURNAL, "stale")),
+     "    WHERE {_FENCE} AND state = 'running' RETURNING keeps_children\"\"\"\n_PERFORM",
+     "    WHERE {_FENCE} RETURNING keeps_children\"\"\"\n_PERFORM", only(JOURNAL, "stale")),
     ("failure asks for no state",
      "move = 'fail', moved = ?, wakeable = 0\n    WHERE {_FENCE} AND state IN ('running', 'blocked') RETURNING",
      "move = 'fail', moved = ?, wakeable = 0\n    WHERE {_FENCE} RETURNING", only(JOURNAL, "stale")),
     ("a stale body may enqueue children",
      '            self.must_own(claim, "enqueue")\n', "", only(JOURNAL, "stale")),
     ("a stale body may block",
-     '            self.must_own(claim, "block")\n', "", only(JOURNAL, "stale")),
+     "            is_ours = places is not None and self._owns(claim)\n", "            is_ours = places is not None\n",
+     only(JOURNAL, "stale")),
     ("a stale body may note values",
-     '            if not self.execute(_OWNED, claim.task, claim.attempt, claim.epoch):\n'
-     '                raise ClaimLost(claim.task, claim.attempt, "note")\n', "", only(SEEN, "stale")),
+     '            self.must_own(claim, "note")\n', "", only(SEEN, "stale")),
     ("a stale outcome ends the chain all the same",
      "        if not moved:\n            return False\n        [(keeps_children,)] = moved\n",
      "        keeps_children = moved[0][0] if moved else 0\n", only(JOURNAL, "stale")),
@@ -66,7 +67,8 @@ _in("journal.py",
      "            self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at)\n", "",
      only(JOURNAL, "claim_names")),
     ("a claim keeps the number of the attempt",
-     "move = 'claim', moved = ?, attempt = attempt + 1,", "move = 'claim', moved = ?, attempt = max(attempt, 1),",
+     "move = 'claim', moved = ?, attempt = attempt + 1,\n    epoch = (SELECT",
+     "move = 'claim', moved = ?, attempt = max(attempt, 1),\n    epoch = (SELECT",
      only(JOURNAL, "deaths_are_used_up")),
     )
 _in("journal_file.py",
@@ -168,12 +170,10 @@ _in("journal.py",
      '                         now, claim.task, claim.attempt)\n', '            self.execute("UPDATE run SET epoch = epoch")\n',
      DURABLE),
     ("results go to no blob",
-     "        outcome = self._put_away(outcome)  # durable before the row that names it\n"
-     '        with self.transaction(durable=True, operation="settle") as now:\n',
-     "        put_away, self.directory.spill = self._put_away, lambda text: text\n"
-     '        with self.transaction(durable=True, operation="settle") as now:\n', DURABLE),
+     "        ended = self._put_away(ended)  # durable before the row that names it\n", "", DURABLE),
     ("arguments go to no blob",
-     "        return [replace(member, arguments=self.directory.spill(member.arguments)) for member in members]",
+     "        return [member if (text := self.directory.spill(member.arguments)) is member.arguments\n"
+     "                else member._replace(arguments=text) for member in members]",
      "        return list(members)", only(JOURNAL, "blob")),
     )
 _in("journal_file.py",
@@ -248,18 +248,19 @@ _in("lodging.py",
 ORDER = only(SEEN, "told or alone")
 _in("journal.py",
     ("a settling is two transactions",
-     "            if claims_next:\n                return self._claim_next(now, worker, log_end)\n"
+     "            if claims_next:\n                return self._claim_next(now, worker, log_at, appetite)\n"
      "            self.note_startable(self.unblock_who_can_go_on(now))\n            return None\n",
      '        with self.transaction(durable=False, operation="claim") as now:\n'
-     "            if claims_next:\n                return self._claim_next(now, worker, log_end)\n"
+     "            if claims_next:\n                return self._claim_next(now, worker, log_at, appetite)\n"
      "            self.note_startable(self.unblock_who_can_go_on(now))\n            return None\n",
      only(JOURNAL, "changes_nothing_at_all or same_transaction")),
     ("the next task is released before the result is journaled",
-     "        outcome = self._put_away(outcome)  # durable before the row that names it\n",
-     "        outcome = self._put_away(outcome)  # durable before the row that names it\n"
-     "        if isinstance(outcome, Success) and claim.task < claim.last:\n"
-     '            with self.transaction(durable=False, operation="release") as now:\n'
-     "                self.execute(_RELEASE, now, claim.task + 1)\n",
+     "        ended = self._put_away(ended)  # durable before the row that names it\n",
+     "        ended = self._put_away(ended)  # durable before the row that names it\n"
+     "        for one in ended:\n"
+     "            if isinstance(one.outcome, Success) and one.claim.task < one.claim.last:\n"
+     '                with self.transaction(durable=False, operation="release") as now:\n'
+     "                    self.execute(_RELEASE, now, one.claim.task + 1)\n",
      only(JOURNAL, "changes_nothing_at_all or same_transaction")),
     ("a service is taken for recorded before it is committed",
      "                self.execute(KNOWN_SERVICE, member.service, member.about, member.digest)\n",
@@ -272,11 +273,14 @@ _in("journal_file.py",
      '                        yield self.clock()\n                        self._ring()\n'
      '                        faults.reach(operation, "written")\n', ORDER),
     ("the bell is rung after the lock was let go",
-     '                self._ring()\n            finally:\n                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n'
+     "                self._ring()\n                if durable and self._commits < _ROOM_AFTER:\n"
+     "                    self._commits += 1\n                    if self._commits == _ROOM_AFTER:\n"
+     "                        self._make_room()\n            finally:\n"
+     "                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n"
      '            faults.reach(operation, "rung")',
-     '            finally:\n                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n            self._ring()\n'
+     "            finally:\n                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n            self._ring()\n"
      '            faults.reach(operation, "rung")', ORDER),
-    ("the bell is not rung", '                self._ring()\n            finally:', '            finally:', JOURNAL),
+    ("the bell is not rung", "                self._ring()\n                if durable", "                if durable", JOURNAL),
     ("a transaction takes no lock",
      "                fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # inside:", "                # inside:", ORDER),
     ("the lock is let go before the commit",
@@ -325,8 +329,8 @@ _in("worker.py",
 WAKEABLE = only(RULES, "waits_no_more")
 _in("journal.py",
     ("a waiting parent keeps its slot",
-     "coalesce(sum(min(slots, ?)), 0) FROM task WHERE state = 'running'\"",
-     "coalesce(sum(min(slots, ?)), 0) FROM task WHERE state IN ('running', 'blocked')\"", only(JOURNAL, "slot")),
+     "    FROM task WHERE state = 'running'\"\"\"", "    FROM task WHERE state IN ('running', 'blocked')\"\"\"",
+     only(JOURNAL, "slot")),
     ("a parent that is woken takes no slot",
      "            free -= slots\n            if free < 0:", "            if free < slots:", only(JOURNAL, "slot")),
     ("nobody is told of the slot that a waiting parent gave up",
@@ -339,10 +343,11 @@ _in("journal.py",
      "fails=task in failed)\n            self.note_startable(self.unblock_who_can_go_on(now))\n",
      "fails=task in failed)\n", only(JOURNAL, "death or deaths or lost")),
     ("nobody is told of a second free slot",
-     "            self.note_startable(self._free_slots())\n", "", only(SEEN, "second_slot")),
+     "            self._startable = len(others)\n", "", only(SEEN, "second_slot")),
     ("the oldest is claimed first, however deep others are",
-     '_NEXT = f"SELECT priority, -depth, id FROM task WHERE {_STARTABLE} {_IN_ORDER} 1"',
-     '_NEXT = f"SELECT priority, 0, id FROM task WHERE {_STARTABLE} ORDER BY priority, id LIMIT 1"', only(JOURNAL, "deepest")),
+     '_NEXT = f"SELECT priority, -depth, id, min(slots, ?) FROM task WHERE {_STARTABLE} {_IN_ORDER} ?"',
+     '_NEXT = f"SELECT priority, 0, id, min(slots, ?) FROM task WHERE {_STARTABLE} ORDER BY priority, id LIMIT ?"',
+     only(JOURNAL, "deepest")),
     ("one thread's wake-up is lost when another still waits",
      "        if others_wait or not (self.execute(_MARK_WAKEABLE",
      "        if not others_wait and not (self.execute(_MARK_WAKEABLE",
@@ -404,8 +409,9 @@ _in("journal.py",
      'self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", waiter, wait)\n            elif',
      'self.execute("DELETE FROM awaited WHERE waiter = ?", waiter)\n            elif', only(RULES, "wait_for_any")),
     ("a wait for any that is over before it begins goes on",
-     '                self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", claim.task, wait)\n'
-     "                return False\n", "                return False\n", only(RULES, "wait_for_any")),
+     '            self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", claim.task, wait)\n'
+     "            return False\n",
+     "            return False\n", only(RULES, "wait_for_any")),
     ("whoever looks whether a run is quiet believes what was counted of the workers",
      "            self.tell(self.bell.recount, workers)\n", "", only(RULES, "counted_anew")),
     )
@@ -459,7 +465,7 @@ _in("journal.py",
      '        self.execute(_END_ATTEMPT, now, "failed" if fails else "lost", error, None, None, None, task, attempt)\n', "",
      only(JOURNAL, "deaths")),
     ("a settled attempt stays open",
-     "        self.execute(_END_ATTEMPT, now, how, error, log_end, use.peak, use.cpu, claim.task, claim.attempt)\n", "",
+     "        self.execute(_END_ATTEMPT, *end, claim.task, claim.attempt)\n", "",
      JOURNAL),
     ("the revoked still wait",
      '            self.execute("DELETE FROM awaited WHERE waiter IN (SELECT value FROM json_each(?))", doomed)\n', "",
@@ -501,18 +507,20 @@ _in("worker.py",
      only(CTRL_C, "clean_up")),
     ("the shell commands of a revoked body live on",
      "            host.kill_descendants()  # the shell", "            pass  # the shell", only(PROCESSES, "revoked_body")),
-    ("a task's output begins where that of the one before it did",
-     "        return self.journal.settle(claim, outcome, self.number, self.log.size(), attempt",
-     "        return self.journal.settle(claim, outcome, self.number, 0, attempt", only(SEEN, "output")),
     ("a body is not put back into the working directory",
      "                os.fchdir(self._folder)", "                pass", only(SEEN, "folder")),
+    )
+_in("batch.py",
+    ("a task's output begins where that of the one before it did",
+     "            log_start, self._log_at = self._log_at, self._log_size()\n",
+     "            log_start, self._log_at = self._log_at, 0\n", only(SEEN, "output")),
     )
 _in("attempt.py",
     ("children are not waited for at the end of a body",
      "            self.wait(left, any_is_enough=False, max_wait_s=None)  #", "            pass  #", "tests/test_services.py"),
     ("children of an attempt before are forgotten if they are not asked for again",
-     "        return bool(self._tails or self._replay.total or self.claim.retry)",
-     "        return bool(self._tails)", only(SEEN, "left_out")),
+     "        return bool(self._chains or self._replay.total or self.claim.retry)", "        return bool(self._chains)",
+     only(SEEN, "left_out")),
     )
 _in("interrupts.py",
     ("a revocation between claim and body is lost",
@@ -572,11 +580,10 @@ _in("journal.py",
     )
 _in("attempt.py",
     ("the first replay finds nothing recorded",
-     "self.journal.recorded_calls(claim) if claim.attempt > 1 else []",
-     "self.journal.recorded_calls(claim) if claim.attempt > 2 else []",
+     "journal.recorded_calls(claim) if claim.attempt > 1 else []", "journal.recorded_calls(claim) if claim.attempt > 2 else []",
      only(RESUME, "corrected_child")),
     ("the first replay finds nothing noted",
-     "self.journal.notes(claim) if claim.attempt > 1 else {}", "self.journal.notes(claim) if claim.attempt > 2 else {}",
+     "journal.notes(claim) if claim.attempt > 1 else {}", "journal.notes(claim) if claim.attempt > 2 else {}",
      only(REPLAY, "recorded_helpers")),
     ("all notes of a name are one",
      "        self._note_numbers[name] += 1\n", "", only(REPLAY, "recorded_helpers")),
@@ -872,7 +879,7 @@ _in("worker.py",
     ("a service's own fork keeps a run from being resumed",
      "            os.close(self._alive)\n", "", only(FRONT, "outlives_all")),
     ("a worker whose body changed its user outlives its runner",
-     "            self._end_with_runner()\n            if claim", "            if claim", only(FRONT, "changed_its_user")),
+     "            if not self.batch.goes_on:\n                self._end_with_runner()\n", "", only(FRONT, "changed_its_user")),
     )
 _in("launch.py",
     ("what was to stop a run before it began is forgotten",
@@ -893,9 +900,8 @@ _in("board.py",
     )
 _in("interrupts.py",
     ("a service's handler of SIGTERM is kept for the next",
-     "        signal.signal(signal.SIGTERM, self.on_signal)  # a service",
-     "        if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:\n"
-     "            signal.signal(signal.SIGTERM, self.on_signal)  # a service", only(SEEN, "service_before")),
+     "        if plain.getsignal(signal.SIGTERM) is not self._handler:  # a service",
+     "        if plain.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # a service", only(SEEN, "service_before")),
     )
 _in("front.py",
     ("a signal that ends a run between two processes is answered with 0",
@@ -926,7 +932,7 @@ _in("front.py",
 DISK = only(SEEN, "disk")
 _in("journal.py",
     ("on a full disk a result is dropped",
-     "    @patient\n    def settle(", "    def settle(", DISK),
+     "    @patient\n    def settle_all(", "    def settle_all(", DISK),
     )
 _in("journal_file.py",
     ("a full disk is waited for without end",
@@ -1084,6 +1090,6 @@ _in("application.py",
     ("whoever imports a plugin decides which overrides", "*overridden, last = sorted(services, key=self._rank)",
      "*overridden, last = services", only("tests/test_plugins.py", "order_of_the_list")))
 
-# --- waiting, trying again, sharing, limits, and the environment of a run -----------------------------------------------------
+# --- waiting, trying again, sharing, limits, and the environment of a run, and what a worker has in hand --------------------
 
-BUGS += BUGS_OF_WAITS
+BUGS += BUGS_OF_WAITS + BUGS_OF_BATCHES

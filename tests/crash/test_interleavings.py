@@ -13,7 +13,7 @@ from .actors import Program
 from .interleavings import PROGRAMS, Explored, explore
 
 QUICK = ("a chain of two", "a chain of three whose second fails", "a child", "a child, in one slot", "a child that fails",
-         "a sleep", "an event", "a retry after a while")
+         "a sleep", "an event", "a retry after a while", "a batch", "a batch with a failure")
 IN_ORDER = [name for name in PROGRAMS if name not in ("two parents", *QUICK)]
 
 
@@ -30,6 +30,12 @@ def test_a_run_in_which_nobody_dies_ends_well_in_all_orders_by_wake_ups_alone(na
     found = explore(name, PROGRAMS[name], deaths=0)
 
     assert found.problems == []
+
+
+def test_what_is_reserved_is_begun_caught_up_with_and_given_back_in_those_runs():
+    found = explore("it", PROGRAMS["a batch with a parent"], deaths=0)
+
+    assert {"catch up committed", "settle committed", "block committed"} <= found.moments
 
 
 # --- what the lab must notice -------------------------------------------------------------------------------------
@@ -141,3 +147,14 @@ def test_a_limit_that_kills_a_worker_and_forgets_its_task_is_noticed(monkeypatch
     monkeypatch.setattr(journal.Journal, "give_back", lambda journal, *what, **more: None)
 
     assert problems(PROGRAMS["a limit"], deaths=0)
+
+
+@pytest.mark.parametrize("name, text", [
+    ("_GIVE_BACK", "UPDATE task SET reserved = reserved WHERE id = ? AND reserved = ?"),
+    ("_RESERVE", "UPDATE task SET reserved = 9 * (? + 1) WHERE id = ?"),
+    ("_BEGIN", journal._BEGIN.replace("reserved = NULL WHERE", "reserved = reserved WHERE")),
+])
+def test_a_reservation_that_goes_astray_is_noticed(name, text, monkeypatch):
+    monkeypatch.setattr(journal, name, text)
+
+    assert "reserved by worker" in problems(PROGRAMS["a batch with a parent"])

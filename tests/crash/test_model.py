@@ -33,6 +33,11 @@ def test_the_journal_and_its_model_stay_the_same():
     (journal, "_STARTABLE", "AND due IS NULL ", ""),
     (journal, "_TAKEN", "sum(min(slots, ?))", "sum(min(1, ?))"),
     (journal, "_MARK_WAKEABLE", "AND worker IS NOT NULL ", ""),
+    (journal, "_RESERVE", "reserved = ?", "reserved = ? * 2"),
+    (journal, "_GIVE_BACK", "reserved = NULL", "reserved = reserved"),
+    (journal, "_BEGIN", "attempt = attempt + 1", "attempt = attempt"),
+    (journal, "_PERFORM", "AND state = 'ready'", "AND 0"),
+    (journal, "_ENDED_TOGETHER", "WHERE tail IN", "WHERE tail NOT IN"),
     (waiting, "_END_ATTEMPT", "'suspended'", "'lost'"),
     (takeover, "_SUSPENDED", "AND worker IS NULL", "AND 0"),
 ])

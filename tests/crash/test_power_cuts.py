@@ -10,6 +10,7 @@ from firexlite import home, journal
 from .power import Entry, Platter, Program, inspect, record
 
 FEW = Program("plan|big box", {"plan": [("enqueue", "part"), ("enqueue", "part"), ("wait",)]})
+BATCH = Program("plan|big box", {"plan": [*[("enqueue", f"part {i}") for i in range(4)], ("wait",)]}, slots=1, batch=3)
 
 
 def test_a_power_cut_loses_nothing_that_was_promised_and_breaks_nothing():
@@ -28,6 +29,13 @@ def test_every_power_cut_in_a_small_run_with_blobs_is_survived():
 
     assert tally.is_clean, tally.failures
     assert "rename of a blob, dropped" in tally.points
+
+
+def test_every_power_cut_in_a_batch_is_survived():
+    tally = inspect(record(program=BATCH, is_disturbed=False), resume_every=20)
+
+    assert tally.is_clean, tally.failures
+    assert tally.trials > 100
 
 
 # --- what the lab must notice -------------------------------------------------------------------------------------
