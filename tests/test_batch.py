@@ -149,10 +149,10 @@ def test_a_service_that_takes_long_is_overtaken_by_none(below):
     assert [one.task for one in journal.claim(MAIN, 0, LEAVES).reserved] == [3]
 
 
-def test_the_others_are_reserved_by_who_claims_one_that_takes_long(below):
+def test_nothing_is_reserved_behind_one_that_takes_long(below):
     journal = below("long", "leaf")
 
-    assert [one.task for one in journal.claim(MAIN, 0, LEAVES).reserved] == [3]
+    assert journal.claim(MAIN, 0, LEAVES).reserved == ()
 
 
 def test_a_task_that_was_begun_before_is_not_reserved(below):
@@ -394,7 +394,7 @@ def test_children_that_were_reserved_with_their_parent_are_not_settled_when_it_f
     top = claimed(journal)
     child, _ = enqueue(journal, top, "leaf", priority=5)
     journal.lose(MAIN, error_after)
-    again = journal.claim(MAIN, 0, LEAVES)
+    again = journal.claim(MAIN, 0, Appetite(9, {"top", "leaf"}))
     assert (again.task, again.attempt, [one.task for one in again.reserved]) == (1, 2, [child])
 
     journal.settle_all([ended(again, BROKEN, is_parent=True), ended(again.reserved[0], begun=5000.0)], MAIN, 30)

@@ -130,7 +130,7 @@ def slow(number):
 
 @app.task(bind=True)
 def top(self):
-    for number in range(2000):
+    for number in range(6000):
         self.enqueue_child((slow if number % 50 == 0 else fast).s(number=number))
     self.wait_for_children()
 """)
@@ -146,11 +146,11 @@ def top(self):
     ended(firexlite.start(*command))
 
     run, done = firexlite.only_run(), effects()
-    assert states(run) == {"succeeded": 2001}
-    assert sorted(done) == sorted(f"{'slow' if number % 50 == 0 else 'fast'} {number}" for number in range(2000))
-    assert query(run, "SELECT count(*), count(DISTINCT task) FROM attempt WHERE outcome = 'succeeded'") == [(2001, 2001)]
+    assert states(run) == {"succeeded": 6001}
+    assert sorted(done) == sorted(f"{'slow' if number % 50 == 0 else 'fast'} {number}" for number in range(6000))
+    assert query(run, "SELECT count(*), count(DISTINCT task) FROM attempt WHERE outcome = 'succeeded'") == [(6001, 6001)]
     assert sum(count - 1 for what, count in done.items() if what.startswith("slow")) <= kills * workers
-    assert sum(done.values()) - 2000 <= kills * workers * (MOST_TASKS + 1)
+    assert sum(done.values()) - 6000 <= kills * workers * (MOST_TASKS + 1)
     is_sound(firexlite, run)
 
 

@@ -512,8 +512,8 @@ _in("worker.py",
     )
 _in("batch.py",
     ("a task's output begins where that of the one before it did",
-     "            log_start, self._log_at = self._log_at, self._log_size()\n",
-     "            log_start, self._log_at = self._log_at, 0\n", only(SEEN, "output")),
+     "            self._log_at, begun = self._log_size(), self._begun\n",
+     "            self._log_at, begun = 0, self._begun\n", only(SEEN, "output")),
     )
 _in("attempt.py",
     ("children are not waited for at the end of a body",
