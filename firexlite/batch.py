@@ -256,7 +256,7 @@ class Batch:
                     last = now
                     if now - self._since >= LATEST_S:
                         self._help_out()
-                elif now - last > _REST_S:
+                if self._failure is not None or now - last > _REST_S:
                     self._clerk_is_there = False
                     return
 

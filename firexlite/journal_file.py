@@ -173,10 +173,13 @@ class JournalFile:
         return found
 
     def close(self) -> None:
-        """Disconnect, under the lock: the last to close checkpoints."""
+        """Disconnect, under the lock: the last to close checkpoints. Once more does nothing."""
+        if self._lock_fd < 0:
+            return
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         self.db.close()
         os.close(self._lock_fd)
+        self._lock_fd = -1  # by this number another file may be known soon
 
     def forget(self) -> None:
         """For a service's own fork: let go of the lock file, and never touch the connection, not even to close it."""
