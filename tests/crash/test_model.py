@@ -9,6 +9,7 @@ from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
 
 from firexlite import journal, takeover, waiting
+from firexlite.errors import ClaimLost
 
 from .model import QUICK, JournalAndModel
 
@@ -48,5 +49,5 @@ def test_a_planted_bug_is_noticed(monkeypatch, module, name, old, new):
         if isinstance(text, str) and statement in text:
             monkeypatch.setattr(module, one, text.replace(statement, statement.replace(old, new)))
 
-    with pytest.raises((AssertionError, sqlite3.IntegrityError)):
+    with pytest.raises((AssertionError, ClaimLost, sqlite3.IntegrityError)):
         run_state_machine_as_test(JournalAndModel, settings=TO_THE_FIRST_FAULT)
