@@ -203,12 +203,11 @@ def has_reset_race(version: tuple[int, ...]) -> bool:
 def _settings(directory: RunDirectory) -> Iterator[Section]:
     place, source = home_and_its_source()
     yield Section("home", f"{place} ({'the default' if source == 'default' else source})")
-    yield Section("durability", f"{durability()} " + (
-        "(FIREXLITE_DURABILITY)" if os.environ.get("FIREXLITE_DURABILITY") else "(the default)"))
-    yield Section("batches", f"{'on' if batches() else 'off'} " + (
-        "(FIREXLITE_BATCHES)" if os.environ.get("FIREXLITE_BATCHES") else "(the default)"))
-    yield Section("log limit", f"{in_words(log_limit()) if log_limit() else 'none'} for each attempt " + (
-        "(FIREXLITE_LOG_LIMIT)" if os.environ.get("FIREXLITE_LOG_LIMIT") else "(the default)"))
+    longest = in_words(log_limit()) if log_limit() else "none"
+    for title, value, variable in (("durability", durability(), "FIREXLITE_DURABILITY"),
+                                   ("batches", "on" if batches() else "off", "FIREXLITE_BATCHES"),
+                                   ("log limit", f"{longest} for each attempt", "FIREXLITE_LOG_LIMIT")):
+        yield Section(title, f"{value} ({variable if os.environ.get(variable) else 'the default'})")
     try:
         with History(directory) as history:
             options = history.run().options
