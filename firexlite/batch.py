@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 LONGEST_BODY_S = 0.0005  # that a body of a service takes on average, if it is to be reserved
 LONGEST_BATCH_S = 0.004  # that what is reserved is to take
-LATEST_S = 0.005         # how old an outcome, or a child, may become that is not in the journal
+LATEST_S = 0.01          # how old an outcome, or a child, may become that is not in the journal
 MOST_TASKS = 64          # in a batch
 MOST_CHAINS = 64
 _REST_S = 0.1            # for how long the clerk looks on when there is nothing to be done

@@ -15,14 +15,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .claims import Bell
+from .group_commit import MARKS
 from .home import storage
 
 # Cells of the header.
 (STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING, BROKEN, WANT_SPACE, SPARE, HAS_LIMITS, HAS_REVOKED,
- WORKING, NEXT_LOOK) = range(15)
+ WORKING, NEXT_LOOK, COMMITS) = range(16)
 INTACT, NO_SPACE, DISK_FAILED = range(3)
 _COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
-_HEADER = 16
+_HEADER = COMMITS + MARKS
 # Of each worker: what it is, the attempt that was revoked under it, whether it has imported the services, the attempt that it
 # makes, when that reaches its limits, in ms of the monotonic clock, the attempt that has reached its soft one, and whether
 # something of what it has reserved was revoked.
@@ -235,6 +236,7 @@ class Counter(Bell):
 
     def __init__(self, board: Board) -> None:
         self.board = board
+        self.marks = board.cells[COMMITS:COMMITS + MARKS]
 
     @property
     def stopping(self) -> bool:
@@ -261,6 +263,15 @@ class Doorbell(Counter):
     def __init__(self, board: Board, address: Address) -> None:
         super().__init__(board)
         self.address = address
+        self._letters: list[tuple[int | str, bytes]] = []
+
+    def deliver(self) -> None:
+        letters, self._letters = self._letters, []
+        for name, message in letters:
+            self.address.send(name, message)
+
+    def _post(self, name: int | str, message: bytes = b"") -> None:
+        self._letters.append((name, message))
 
     def give_up(self, is_full: bool) -> None:
         super().give_up(is_full)
@@ -280,17 +291,17 @@ class Doorbell(Counter):
 
     def ring(self, unblocked: Sequence[int], startable: int) -> None:
         for worker in unblocked:
-            self.address.send(worker)
+            self._post(worker)
         if self.board.stopping:
             return
         wanted = startable - self.board.cells[COMING]
         called = self.board.call_resting(wanted)
         for worker in called:
-            self.address.send(worker)
+            self._post(worker)
         if wanted > len(called):
             missing = wanted - len(called)
             self.board.cells[COMING] += missing  # promised; the runner's tick corrects it if the message is lost
-            self.address.send(RUNNER, b"fork %d" % missing)
+            self._post(RUNNER, b"fork %d" % missing)
 
     def spare(self, slots: int) -> None:
         self.board.cells[SPARE] = slots
@@ -298,7 +309,7 @@ class Doorbell(Counter):
     def interrupt(self, attempts: Sequence[tuple[int, int, int]]) -> None:
         for worker, task, attempt in attempts:
             self.board.mark_revoked(worker, task, attempt)
-        self.address.send(RUNNER, b"revoke")
+        self._post(RUNNER, b"revoke")
 
     def withdraw(self, workers: Sequence[int]) -> None:
         for worker in workers:
@@ -306,10 +317,10 @@ class Doorbell(Counter):
 
     def comes_due(self, in_s: float) -> None:
         if self.board.is_before_next_look(in_s):
-            self.address.send(RUNNER, b"due")
+            self._post(RUNNER, b"due")
 
     def rest(self, worker: int, quiet: bool) -> None:
         self.board.mark_revoked(worker, 0, 0)
         self.board.set_status(worker, RESTS)
         if quiet:
-            self.address.send(RUNNER, b"quiet")
+            self._post(RUNNER, b"quiet")

@@ -193,7 +193,16 @@ class Recorded:
 
 class Bell:
     """Told by the journal, after each commit, what has changed and whom to wake. All methods are called under the write
-    lock, and are no-ops: override what you need. What it knows is a hint, never the truth, which is in the journal."""
+    lock but for `deliver`, and are no-ops: override what you need. What it knows is a hint, never the truth, which is in the
+    journal.
+
+    marks: cells for `group_commit`, that all processes of an incarnation share; None: this one shares none.
+    """
+
+    marks: memoryview | None = None
+
+    def deliver(self) -> None:
+        """What was committed is on the disk as far as it has to be, and the lock is free: whom to wake may be woken."""
 
     @property
     def stopping(self) -> bool:

@@ -208,16 +208,14 @@ class Journal(JournalFile):
         log_at: size in bytes of the worker's log file, where the output of the attempt will begin. appetite: what may be
         reserved with it.
         """
-        with self.transaction(durable=False, operation="claim") as now:
+        with self.transaction(durable=False, operation="claim", looks=True) as now:
             return self._claim_next(now, worker, log_at, appetite)
 
     @patient
     def be_sure(self, claim: Claim) -> None:
         """Make a claim durable: of a body that must not run twice, a power cut may not forget that it began."""
-        with self.transaction(durable=True, operation="be sure") as now:
-            # SQLite does not write a row that stays as it was, and then syncs nothing: so this changes it.
-            self.execute("UPDATE attempt SET started = ? WHERE task = ? AND number = ? AND ended IS NULL",
-                         now, claim.task, claim.attempt)
+        with self.transaction(durable=True, operation="be sure"):
+            pass  # the disk gets the claim along with this
 
     def _claim_next(self, now: float, worker: int, log_at: int, appetite: Appetite = NO_APPETITE) -> Claim | None:
         if self.bell.stopping:
@@ -567,7 +565,7 @@ class Journal(JournalFile):
         """
         if hand is not None:
             hand = self._put_away_hand(hand)
-        with self.transaction(durable=hand is not None and bool(hand.ended), operation="block") as now:
+        with self.transaction(durable=hand is not None and bool(hand.ended), operation="block", looks=True) as now:
             places = [] if hand is None else self._catch_up(now, hand)
             if hand is not None:
                 self.tell(self._caught_up, hand, places)
@@ -622,7 +620,7 @@ class Journal(JournalFile):
     @patient
     def end_wait(self, claim: Claim, wait: int) -> None:
         """Stop waiting before it is over (a time-out), and take a slot again."""
-        with self.transaction(durable=False, operation="end wait") as now:
+        with self.transaction(durable=False, operation="end wait", looks=True) as now:
             self.execute("DELETE FROM awaited WHERE waiter = ? AND wait = ?", claim.task, wait)
             self.execute(_UNBLOCK_ONE, now, claim.task, claim.attempt, claim.epoch)
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from peewee import SqliteDatabase
@@ -22,6 +23,7 @@ from peewee import SqliteDatabase
 from . import faults, schema
 from .claims import Bell
 from .errors import DiskFull, FirexliteError, StorageFailure, Superseded
+from .group_commit import GroupCommit
 from .home import RunDirectory, durability
 
 T = TypeVar("T")
@@ -92,7 +94,7 @@ class JournalFile:
         """
         self.directory, self.bell = directory, bell or Bell()
         self.full_wait_s, self.of_epoch = full_wait_s, epoch
-        self._full = durability() == "full"
+        self.group = GroupCommit(Path(f"{directory.journal}-wal"), self.bell.marks, durability() == "full")
         self._critical = critical or contextlib.nullcontext()
         self._mutex = threading.RLock()
         self._lock_fd = -1
@@ -101,7 +103,6 @@ class JournalFile:
         self._interrupted: list[tuple[int, int, int]] = []
         self._startable = 0
         self._told: list[Callable[[], None]] = []
-        self._is_durable: bool | None = None  # whether this connection's commits are
         self._commits = 0                     # durable ones of this process, as far as they are counted
         self._is_read_only = False            # SQLite could not make a file beside the journal when it connected
         self.clock = time.time
@@ -129,10 +130,12 @@ class JournalFile:
 
     def _connect(self) -> None:
         """Connect anew, under the lock."""
+        self.group.close()
         self.db.close()
         self.db.connect()
         self._sqlite = self.db.connection()
-        self._is_durable, self._is_read_only = None, False
+        self._is_read_only = False
+        self.execute("PRAGMA synchronous = NORMAL")  # of what the log needs to be whole; the rest is up to `group_commit`
         self.execute("PRAGMA trusted_schema = OFF")
         if self.of_epoch is None:
             self._look_at_file()
@@ -177,12 +180,14 @@ class JournalFile:
         if self._lock_fd < 0:
             return
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        self.group.close()
         self.db.close()
         os.close(self._lock_fd)
         self._lock_fd = -1  # by this number another file may be known soon
 
     def forget(self) -> None:
         """For a service's own fork: let go of the lock file, and never touch the connection, not even to close it."""
+        self.group.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -201,7 +206,7 @@ class JournalFile:
         self._sqlite.executemany(sql, rows)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[None]:
         """The connection for one thread, in the process that opened it: a fork must not even read through it."""
         if self._opened_by != os.getpid():
             raise RuntimeError(f"process {os.getpid()} is using the journal that process {self._opened_by} opened; "
@@ -210,16 +215,24 @@ class JournalFile:
             yield
 
     @contextlib.contextmanager
-    def transaction(self, durable: bool, operation: str = "write") -> Iterator[float]:
+    def reading(self) -> Iterator[None]:
+        """The connection for one thread; what was read is durable at the end. Raises StorageFailure if it cannot be."""
+        with self._alone():
+            yield
+            self._wait_for_disk()
+
+    @contextlib.contextmanager
+    def transaction(self, durable: bool, operation: str = "write", looks: bool = False) -> Iterator[float]:
         """One transaction, alone in the run; gives the present time.
 
-        durable: commit with an fsync. Otherwise the next durable commit of any process makes it so.
-        operation: what it is for, to name its moments by.
+        durable: it is on the disk at the end. Otherwise the next durable one of any process makes it so.
+        operation: what it is for, to name its moments by. looks: a body is about to go on because of what others committed,
+        so that is on the disk at the end.
         Raises Superseded if another incarnation has taken over, DiskFull for want of space, StorageFailure if the
         disk fails or has failed in this incarnation, and JournalUnusable for whatever else SQLite has against the file;
-        nothing of the transaction is journaled then.
+        nothing of the transaction is journaled then, unless it was the sync that failed.
         """
-        with self.reading():
+        with self._alone():
             try:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # inside: nothing may come between it and its release
                 faults.reach(operation, "locked")
@@ -234,7 +247,6 @@ class JournalFile:
                 self._roll_back()  # a handler of the service raised here, by way of another thread
                 self._unblocked, self._interrupted, self._startable, self._told = [], [], 0, []
                 try:
-                    self._be_durable(durable and self._full)
                     self._sqlite.execute("BEGIN IMMEDIATE")
                     try:
                         if self.of_epoch is not None and self.of_epoch != (epoch := self.epoch()):
@@ -242,6 +254,8 @@ class JournalFile:
                                              f"{self.of_epoch} writes nothing any more")
                         yield self.clock()
                         faults.reach(operation, "written")
+                        if durable:
+                            self.group.begin()
                         self._sqlite.execute("COMMIT")
                     except BaseException:
                         self._roll_back()
@@ -250,15 +264,31 @@ class JournalFile:
                     raise  # a mistake of ours, that a trigger caught say
                 except schema.ERRORS as error:
                     raise self._unusable(error) from error
+                if durable:
+                    self.group.made()
                 faults.reach(operation, "committed")
                 self._ring()
+                if durable and self.group.is_alone:
+                    self._wait_for_disk()
                 if durable and self._commits < _ROOM_AFTER:
                     self._commits += 1
                     if self._commits == _ROOM_AFTER:
                         self._make_room()
             finally:
                 fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+            if durable or looks:
+                self._wait_for_disk()
+            faults.reach(operation, "synced")
+            self.bell.deliver()
             faults.reach(operation, "rung")
+
+    def _wait_for_disk(self) -> None:
+        """Return when the disk has all that was committed up to now."""
+        try:
+            self.group.wait_for_disk()
+        except StorageFailure:
+            self.bell.give_up(is_full=False)  # the kernel may have dropped pages, and none may build upon them
+            raise
 
     def _make_room(self) -> None:
         """Lengthen the write-ahead log, under the lock. A commit that makes a file longer waits for the file system's own
@@ -275,11 +305,6 @@ class JournalFile:
     def _roll_back(self) -> None:
         if self._sqlite.in_transaction:  # after some errors SQLite has done so by itself
             self._sqlite.execute("ROLLBACK")
-
-    def _be_durable(self, durable: bool) -> None:
-        if durable != self._is_durable:
-            self.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-            self._is_durable = durable
 
     def _ring(self) -> None:
         """Tell the bell; after the commit: one who looks before it sees nothing and sleeps on."""

@@ -8,6 +8,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
+from firexlite import faults
 from firexlite.claims import Bell, Claim, Failure, NewTask, Retry, Success
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
@@ -146,3 +149,12 @@ def is_locked(run: RunDirectory) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def moments_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Each moment of a transaction from now on, as "settle committed", and "sync" when the disk was told to have it all."""
+    moments: list[str] = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(faults, "reach", lambda *moment: moments.append(" ".join(moment)))
+    monkeypatch.setattr(os, "fdatasync", lambda fd: (fdatasync(fd), moments.append("sync")))
+    return moments

@@ -24,6 +24,7 @@ from journals import (
     column,
     enqueue,
     error_after,
+    moments_of,
     moves,
     new_tasks,
     settle,
@@ -376,8 +377,7 @@ def test_what_ended_is_durable_as_soon_as_it_is_journaled(write, reserving, monk
     journal, claim = reserving(3)
     present, left = claim.reserved
     hand = in_hand(present, outcomes=[ended(claim)], left=[left], begun=5000.0)
-    durable: list[bool] = []
-    monkeypatch.setattr(journal, "_be_durable", durable.append)
+    moments = moments_of(monkeypatch)
 
     if write == "settle":
         journal.settle_all(all_ended(claim), MAIN, 30)
@@ -386,7 +386,7 @@ def test_what_ended_is_durable_as_soon_as_it_is_journaled(write, reserving, monk
     else:
         journal.block(present, [], 1, hand=hand)
 
-    assert durable == [journal._full]
+    assert moments.index(f"{write} committed") < moments.index("sync")
 
 
 def test_children_that_were_reserved_with_their_parent_are_not_settled_when_it_failed(new_run):
@@ -962,7 +962,7 @@ def test_who_blocks_does_so_in_one_transaction_with_what_is_in_hand(in_batch, mo
     transactions: list[str] = []
     begin = worker.journal.transaction
     monkeypatch.setattr(worker.journal, "transaction",
-                        lambda durable, operation="write": transactions.append(operation) or begin(durable, operation))
+                        lambda durable, operation, **more: transactions.append(operation) or begin(durable, operation, **more))
 
     assert worker.batch.block(present, [child], 1, False, lambda *_: None)
 

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 ORDER = [
     "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
     "uid", "recorded", "signatures", "files", "codec_errors", "last_words", "codec_standard", "pickled", "codec",
-    "soundness", "results", "converters", "binding", "schema", "claims", "journal_file", "journal", "waiting", "once",
-    "deadlocks", "limits", "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs",
+    "soundness", "results", "converters", "binding", "schema", "claims", "group_commit", "journal_file", "journal", "waiting",
+    "once", "deadlocks", "limits", "takeover", "replay", "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs",
     "history", "stopped", "last_good", "missing", "board", "batch", "interrupts", "commands", "retries", "task_options",
     "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery", "plugins",
     "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from firexlite import faults
-from firexlite.board import _HEADER, _WIDTH, COMING, IDLE, RUNNER, SPARE, STOPPING, Board, Doorbell
+from firexlite.board import _HEADER, _WIDTH, COMING, COMMITS, IDLE, RUNNER, SPARE, STOPPING, Board, Doorbell
 from firexlite.claims import (
     NO_APPETITE,
     UNKNOWN,
@@ -37,6 +37,7 @@ from firexlite.claims import (
 from firexlite.codec import encode_error
 from firexlite.deadlocks import refuse_deadlock
 from firexlite.errors import BadInput, ClaimLost, SchedulingDeadlockException, Superseded, TaskRevoked, WorkerLost
+from firexlite.group_commit import MADE, MARKS, SYNCED
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
 from firexlite.limits import expire
@@ -51,6 +52,8 @@ FIREX_ID = "FireX-li-261123-101500-4711"
 PLACES = 8  # of workers that are looked at on the board
 CELLS = _HEADER + _WIDTH * PLACES
 LATER_S, AGES_S = 1e6, 1e7  # when it is time for what sleeps; what passes when time passes
+# Operations after which no body goes on from what others did.
+WRITE_ONLY = {"enqueue", "release", "show", "catch up", "cache", "look", "mark revoked", "send", "cancel"}
 Step = tuple  # (kind, worker number or nothing)
 
 ABOUT = json.dumps({"positional": [], "keyword_only": [], "positional_only": [], "var_positional": None, "var_keyword": None,
@@ -276,6 +279,7 @@ class World:
         self.program, self.directory = program, directory
         self.board = Board()
         self._untouched = bytes(8 * CELLS)
+        self.marks = self.board.cells[COMMITS:COMMITS + MARKS]
         self.lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
         self.now = 1000.0
         self._journals: dict[object, Journal] = {}
@@ -325,9 +329,7 @@ class World:
         return self.now
 
     def _new_journal(self, bell: ListeningBell) -> Journal:
-        journal = Journal(self.directory, self.program.slots, bell, queues=self.program.queues)
-        journal._full = False  # nobody cuts the power here
-        return journal
+        return Journal(self.directory, self.program.slots, bell, queues=self.program.queues)
 
     def _journal(self, name: object, epoch: int | None = None) -> Journal:
         """The journal as one process has it open; as it would be after its fork, with nothing remembered."""
@@ -344,6 +346,8 @@ class World:
     # --- moments ---------------------------------------------------------------------------------------------------
 
     def _reached(self, operation: str, phase: str = "") -> None:
+        if phase == "rung" and operation not in WRITE_ONLY and self.marks[SYNCED] < self.marks[MADE]:
+            raise Broken(f"after '{operation}' somebody goes on from what the disk may not have")
         self.moment(f"{operation} {phase}".rstrip())
 
     def moment(self, name: str) -> None:

@@ -515,7 +515,7 @@ class JournalAndModel(RuleBasedStateMachine):
     def submit(self, kinds: list[Kind], slots: int, queues: dict[str, int]) -> None:
         self.directory = make_directory(self.folder)
         self.journal = Journal(self.directory, slots, Bell(), queues=queues)
-        self.journal._full = False
+        self.journal.group.is_on = False  # nobody cuts the power here
         self.journal.clock = self._clock
         self.journal.open()
         self.model = RunModel(slots, queues)

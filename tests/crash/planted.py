@@ -10,6 +10,7 @@ from .planted_batch import BUGS_OF_BATCHES
 from .planted_waits import BUGS_OF_WAITS
 
 JOURNAL = "tests/test_journal.py"
+GROUP = "tests/test_group_commit.py"
 STATES = "tests/test_states.py"
 RESUME = "tests/test_resume.py"
 PROCESSES = "tests/test_processes.py"
@@ -165,10 +166,6 @@ _in("journal.py",
     ("an end is not durable", 'durable=True, operation="finish"', 'durable=False, operation="finish"', DURABLE),
     ("a stopped replay is not durable", 'durable=True, operation="stop"', 'durable=False, operation="stop"', DURABLE),
     ("a claim that must be durable is not", 'durable=True, operation="be sure"', 'durable=False, operation="be sure"', DURABLE),
-    ("a claim that must be durable writes nothing, so nothing is synced",
-     '            self.execute("UPDATE attempt SET started = ? WHERE task = ? AND number = ? AND ended IS NULL",\n'
-     '                         now, claim.task, claim.attempt)\n', '            self.execute("UPDATE run SET epoch = epoch")\n',
-     DURABLE),
     ("results go to no blob",
      "        ended = self._put_away(ended)  # durable before the row that names it\n", "", DURABLE),
     ("arguments go to no blob",
@@ -177,10 +174,38 @@ _in("journal.py",
      "        return list(members)", only(JOURNAL, "blob")),
     )
 _in("journal_file.py",
-    ("once a commit was not durable none is",
-     "        if durable != self._is_durable:\n", "        if self._is_durable is None:\n", DURABLE),
-    ("durable is one step less than it should be",
-     '"PRAGMA synchronous = FULL" if durable', '"PRAGMA synchronous = NORMAL" if durable', DURABLE),
+    ("a durable commit is not on the books", "                            self.group.begin()\n", "                            pass\n",
+     GROUP),
+    ("that a commit was made is not on the books", "                    self.group.made()\n", "                    pass\n", GROUP),
+    ("who looks does not wait for the disk", "            if durable or looks:\n", "            if durable:\n", GROUP),
+    ("who reads does not wait for the disk", "            yield\n            self._wait_for_disk()\n", "            yield\n", GROUP),
+    ("who shares no marks lets go of the lock too early",
+     "                if durable and self.group.is_alone:\n                    self._wait_for_disk()\n", "", GROUP),
+    ("the disk is waited for within the lock", "if durable and self.group.is_alone:", "if durable:", GROUP),
+    ("whom to wake is told before the disk has it",
+     "            if durable or looks:\n                self._wait_for_disk()\n            faults.reach(operation, \"synced\")\n"
+     "            self.bell.deliver()\n",
+     "            self.bell.deliver()\n            if durable or looks:\n                self._wait_for_disk()\n"
+     "            faults.reach(operation, \"synced\")\n", GROUP),
+    ("after a sync that failed others write on", "            self.bell.give_up(is_full=False)  # the kernel", "            pass  # the kernel",
+     GROUP),
+    ("a fork keeps the log", "        self.group.close()\n        if self._lock_fd >= 0:", "        if self._lock_fd >= 0:", GROUP),
+    )
+_in("group_commit.py",
+    ("what is committed during a sync counts as synced",
+     "                made = self._marks[MADE]\n                os.fdatasync(self._fd)\n",
+     "                os.fdatasync(self._fd)\n                made = self._marks[MADE]\n", GROUP),
+    ("a commit that may not have been made counts as synced", "made = self._marks[MADE]\n", "made = self._marks[BEGUN]\n", GROUP),
+    ("each syncs for himself", "            if self._marks[SYNCED] < wanted:\n", "            if True:\n", GROUP),
+    ("nobody waits for another's sync", "        fcntl.flock(self._fd, fcntl.LOCK_EX)  # while another syncs: it may be for us, too\n",
+     "", GROUP),
+    ("what is not to be durable is synced", "        if self.is_on:\n            self._marks[BEGUN] += 1\n",
+     "        self._marks[BEGUN] += 1\n", GROUP),
+    ("nothing is synced", "                os.fdatasync(self._fd)\n", "", GROUP),
+    )
+_in("journal.py",
+    *((f"who does '{name}' does not wait for the disk",
+       f'operation="{name}", looks=True)', f'operation="{name}")', GROUP) for name in ("claim", "end wait", "block")),
     )
 _in("takeover.py",
     ("a take-over is not durable", 'durable=True, operation="take over"', 'durable=False, operation="take over"', DURABLE),
@@ -273,13 +298,13 @@ _in("journal_file.py",
      '                        yield self.clock()\n                        self._ring()\n'
      '                        faults.reach(operation, "written")\n', ORDER),
     ("the bell is rung after the lock was let go",
-     "                self._ring()\n                if durable and self._commits < _ROOM_AFTER:\n"
+     "                self._ring()\n                if durable and self.group.is_alone:\n                    self._wait_for_disk()\n"
+     "                if durable and self._commits < _ROOM_AFTER:\n"
      "                    self._commits += 1\n                    if self._commits == _ROOM_AFTER:\n"
      "                        self._make_room()\n            finally:\n"
-     "                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n"
-     '            faults.reach(operation, "rung")',
+     "                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n            if durable or looks:",
      "            finally:\n                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n            self._ring()\n"
-     '            faults.reach(operation, "rung")', ORDER),
+     "            if durable or looks:", ORDER),
     ("the bell is not rung", "                self._ring()\n                if durable", "                if durable", JOURNAL),
     ("a transaction takes no lock",
      "                fcntl.flock(self._lock_fd, fcntl.LOCK_EX)  # inside:", "                # inside:", ORDER),
@@ -287,12 +312,11 @@ _in("journal_file.py",
      '                        yield self.clock()\n', '                        yield self.clock()\n'
      '                        fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n', ORDER),
     ("a failed transaction keeps the lock",
-     '            finally:\n                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n'
-     '            faults.reach(operation, "rung")',
-     '            except GeneratorExit:\n                raise\n            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n'
-     '            faults.reach(operation, "rung")', ORDER),
+     "            finally:\n                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n            if durable or looks:",
+     "            except GeneratorExit:\n                raise\n            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)\n"
+     "            if durable or looks:", ORDER),
     ("the journal is closed outside of the lock",
-     '        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)\n        self.db.close()', '        self.db.close()', ALONE),
+     '        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)\n        self.group.close()', '        self.group.close()', ALONE),
     ("the journal is opened outside of the lock",
      "        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)\n        try:\n            self._connect()",
      "        try:\n            self._connect()", ALONE),
@@ -427,10 +451,10 @@ _in("board.py",
      "        self.cells[IDLE], self.cells[COMING] = statuses.count(RESTS), statuses.count(COMES)",
      "        self.cells[IDLE] = statuses.count(RESTS)", only(SEEN, "board")),
     ("a blocked worker is not woken when the run is to stop",
-     "        for worker in unblocked:\n            self.address.send(worker)\n"
+     "        for worker in unblocked:\n            self._post(worker)\n"
      "        if self.board.stopping:\n            return\n",
      "        if self.board.stopping:\n            return\n"
-     "        for worker in unblocked:\n            self.address.send(worker)\n",
+     "        for worker in unblocked:\n            self._post(worker)\n",
      only(SEEN, "board")),
     )
 _in("worker.py",

@@ -23,7 +23,7 @@ from typing import Any
 import apsw
 from playhouse.apsw_ext import APSWDatabase
 
-from firexlite import home, lodging
+from firexlite import group_commit, home, lodging
 from firexlite.errors import FirexliteError
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
@@ -114,7 +114,7 @@ class _Disk(apsw.VFS):
 
 
 class _RecordedOs:
-    """The `os` of modules that make blob files, or names, durable: that is recorded too."""
+    """The `os` of modules that make the log, blob files, or names durable: that is recorded too."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -131,6 +131,10 @@ class _RecordedOs:
             self._recording.add("create", path)
             self._recording.add("write", path, 0, Path(path).read_bytes())
             self._recording.add("sync", path)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+        self._recording.add("sync", os.readlink(f"/proc/self/fd/{fd}"))
 
     def rename(self, source: Any, target: Any) -> None:
         data = Path(source).read_bytes()
@@ -168,7 +172,7 @@ class RecordedWorld(World):
         journal = Journal(self.directory, self.program.slots, bell)
         journal.db = _Database(None, autoconnect=False, thread_safe=False)
         journal.db.checkpoint_pages = self._checkpoint_pages
-        journal._full = self._is_full
+        journal.group.is_on = self._is_full
         return journal
 
     def _reached(self, operation: str, phase: str = "") -> None:
@@ -176,8 +180,10 @@ class RecordedWorld(World):
         if phase == "locked":
             self._recording.add("begin", len(self._recording.states))
         elif phase == "committed":
-            self._recording.add("promise" if operation in DURABLE else "commit", len(self._recording.states))
+            self._recording.add("commit", len(self._recording.states))
             self._recording.states.append(_digest(self.reader))
+        elif phase == "synced" and operation in DURABLE:
+            self._recording.add("promise", len(self._recording.states) - 1)
 
     def go(self, chance: random.Random, steps: int | None = None) -> None:
         """Let the processes make so many steps; None: to the end of the run."""
@@ -209,7 +215,7 @@ def record(seed: int = 1, is_full: bool = True, checkpoint_pages: int = 100, pro
            is_disturbed: bool = True) -> Recording:
     """A whole run: killed in its first third, stopped in its second, each time resumed, and left as a single file.
 
-    is_full: as the settings have it; False forces synchronous = NORMAL. checkpoint_pages: how often the log is written
+    is_full: as the settings have it; False syncs no commit. checkpoint_pages: how often the log is written
     back; by default ten times as often as in a real run, so that this small one has as many checkpoints as a large one.
     """
     recording, chance = Recording(), random.Random(seed)
@@ -241,11 +247,11 @@ def record(seed: int = 1, is_full: bool = True, checkpoint_pages: int = 100, pro
 @contextlib.contextmanager
 def _recorded_os(recording: Recording) -> Iterator[None]:
     """Meanwhile the modules that write files of a run have an `os` that is recorded."""
-    home.os = lodging.os = _RecordedOs(recording)  # type: ignore[assignment]
+    home.os = lodging.os = group_commit.os = _RecordedOs(recording)  # type: ignore[assignment]
     try:
         yield
     finally:
-        home.os = lodging.os = os
+        home.os = lodging.os = group_commit.os = os
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from journals import (
     enqueue,
     error_after,
     is_locked,
+    moments_of,
     moves,
     new_tasks,
     opened,
@@ -60,16 +61,6 @@ from firexlite.worker import Worker
 
 # --- what a power cut must not take ------------------------------------------------------------------------------------
 
-FULL = 2  # as PRAGMA synchronous tells it
-
-
-def synchronous_of_commits(journal: Journal) -> list[int]:
-    """How durable each transaction from now on is, noted as it asks what time it is."""
-    seen: list[int] = []
-    journal.clock = lambda: seen.append(journal.execute("PRAGMA synchronous")[0][0]) or 1.0
-    return seen
-
-
 DURABLE = {
     "settle": lambda journal, claim: settle(journal, claim),
     "fail": lambda journal, claim: settle(journal, claim, BROKEN),
@@ -90,47 +81,26 @@ DURABLE = {
 
 
 @pytest.mark.parametrize("operation", DURABLE)
-def test_what_must_be_durable_is_committed_with_a_sync(operation, new_run):
+def test_what_must_be_durable_is_committed_with_a_sync(operation, new_run, monkeypatch):
     journal = new_run("one", "two", "three")
     claim = claimed(journal)
     journal.show(claim, [("key", "html", '"text"', 0)])  # a commit without one
-    seen = synchronous_of_commits(journal)
+    moments = moments_of(monkeypatch)
 
     DURABLE[operation](journal, claim)
 
-    assert seen[0] == FULL
+    committed = next(i for i, moment in enumerate(moments) if moment.endswith("committed"))
+    assert moments[committed + 1] == "sync"
 
 
-def test_what_follows_a_commit_that_was_not_durable_can_be(new_run):
-    journal = new_run("one")
-    with Journal(journal.directory, 1, Chimes()) as worker:
-        claim = claimed(worker)
-        seen = synchronous_of_commits(worker)
-
-        settle(worker, claim)
-
-    assert seen[0] == FULL
-
-
-def test_a_submission_is_durable(tmp_path):
+def test_a_submission_is_durable(tmp_path, monkeypatch):
     journal = opened(tmp_path)
-    seen = synchronous_of_commits(journal)
+    moments = moments_of(monkeypatch)
 
     submit(journal, "one")
 
-    assert seen == [FULL]
+    assert moments.index("submit committed") < moments.index("sync")
     journal.close()
-
-
-def test_what_makes_a_claim_durable_writes_to_the_log(new_run):
-    journal = new_run("one")
-    claim = claimed(journal)
-    log = Path(f"{journal.directory.journal}-wal")
-    before = log.stat().st_size
-
-    journal.be_sure(claim)
-
-    assert log.stat().st_size > before  # or SQLite has nothing to sync
 
 
 @pytest.fixture
@@ -488,6 +458,7 @@ def test_the_board_asks_for_no_worker_that_is_promised_already(doorbell):
     bell.ring([], startable=2)
     bell.ring([], startable=2)
     bell.ring([], startable=3)
+    bell.deliver()
 
     assert bell.address.drain() == [b"fork 2", b"fork 1"]
 
@@ -495,10 +466,12 @@ def test_the_board_asks_for_no_worker_that_is_promised_already(doorbell):
 def test_the_board_forgets_promises_that_were_not_kept(doorbell):
     bell, _ = doorbell
     bell.ring([], startable=2)
+    bell.deliver()
     bell.address.drain()
 
     bell.recount([])
     bell.ring([], startable=1)
+    bell.deliver()
 
     assert bell.address.drain() == [b"fork 1"]
 
@@ -510,6 +483,7 @@ def test_the_board_calls_a_worker_at_rest_before_a_new_one(doorbell):
     assert bell.board.cells[IDLE] == 1
 
     bell.ring([], startable=1)
+    bell.deliver()
 
     assert worker.drain() == [b""] and bell.address.drain() == []
     assert (bell.board.cells[IDLE], bell.board.cells[COMING], bell.board.status(0)) == (0, 1, COMES)
@@ -578,6 +552,7 @@ def test_the_board_wakes_who_is_unblocked_even_if_the_run_is_to_stop(doorbell):
     bell.board.stop()
 
     bell.ring([0], startable=3)
+    bell.deliver()
 
     assert worker.drain() == [b""] and bell.address.drain() == []
 
