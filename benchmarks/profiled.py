@@ -11,7 +11,6 @@ import collections
 import cProfile
 import json
 import os
-import re
 import sqlite3
 import sys
 import time
@@ -19,7 +18,6 @@ from pathlib import Path
 from types import CodeType
 
 NOTHING, STATEMENTS, FUNCTIONS, PROCESSOR = "nothing", "statements", "functions", "processor"
-_SYNCHRONOUS = re.compile(r"PRAGMA synchronous ?= ?(\w+)", re.IGNORECASE)
 
 
 class Recorder:
@@ -36,17 +34,15 @@ class Recorder:
         if self._profile is not None:
             self._profile.disable()
         self.statements: collections.Counter[str] = collections.Counter()
-        self.commits = self.durable_commits = 0
+        self.commits = self.syncs = 0
         if self._how in (FUNCTIONS, PROCESSOR):
             self._profile = cProfile.Profile(time.thread_time) if self._how == PROCESSOR else cProfile.Profile()
             self._profile.enable()
 
-    def note(self, statement: str, is_durable: bool) -> None:
-        """One statement that was run. is_durable: whether a commit would be, on this connection."""
+    def note(self, statement: str) -> None:
+        """One statement that was run."""
         self.statements[" ".join(statement.split())] += 1
-        if statement.upper().startswith("COMMIT"):
-            self.commits += 1
-            self.durable_commits += is_durable
+        self.commits += statement.upper().startswith("COMMIT")
 
     def write(self) -> None:
         cpu_s = time.process_time()
@@ -55,7 +51,7 @@ class Recorder:
             self._profile.disable()
             functions = [[_name(entry.code), entry.callcount, entry.inlinetime] for entry in self._profile.getstats()]
         found = {"pid": os.getpid(), "parent": os.getppid(), "cpu": cpu_s, "commits": self.commits,
-                 "durable_commits": self.durable_commits, "statements": self.statements, "functions": functions}
+                 "syncs": self.syncs, "statements": self.statements, "functions": functions}
         (self._folder / f"{os.getpid()}.json").write_text(json.dumps(found))
 
 
@@ -68,7 +64,7 @@ def _name(code: CodeType | str) -> str:
 
 
 def note_statements(recorder: Recorder) -> None:
-    """Have every connection to a database that is made from now on tell what it runs.
+    """Have every connection to a database that is made from now on tell what it runs, and count the syncs of its log.
 
     SQLite's own trace would not do: it tells of a statement once more for each trigger that it fires.
     """
@@ -82,12 +78,8 @@ def note_statements(recorder: Recorder) -> None:
             return super().executemany(statement, *values)
 
     class Connection(sqlite3.Connection):
-        is_durable = True
-
         def tell(self, statement: str) -> None:
-            if found := _SYNCHRONOUS.match(statement):
-                self.is_durable = found[1].upper() not in ("NORMAL", "OFF", "0", "1")
-            recorder.note(statement, self.is_durable)
+            recorder.note(statement)
 
         def cursor(self, factory=Cursor):
             return super().cursor(factory)
@@ -98,6 +90,11 @@ def note_statements(recorder: Recorder) -> None:
         def executemany(self, *statement):
             return self.cursor().executemany(*statement)
 
+    def fdatasync(fd: int) -> None:
+        recorder.syncs += 1
+        sync(fd)
+
+    sync, os.fdatasync = os.fdatasync, fdatasync
     connect = sqlite3.connect
     sqlite3.connect = sqlite3.dbapi2.connect = lambda *args, **kwargs: connect(*args, **{"factory": Connection, **kwargs})
 

@@ -48,7 +48,7 @@ class Kind:
     processes: int = 0
     cpu_s: float = 0.0
     commits: int = 0
-    durable_commits: int = 0
+    syncs: int = 0
     statements: collections.Counter[str] = field(default_factory=collections.Counter)
     functions: dict[str, list[float]] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class Kind:
         self.processes += 1
         self.cpu_s += found["cpu"]
         self.commits += found["commits"]
-        self.durable_commits += found["durable_commits"]
+        self.syncs += found["syncs"]
         self.statements.update(found["statements"])
         for name, calls, seconds in found["functions"]:
             sums = self.functions.setdefault(name, [0, 0.0])
@@ -134,7 +134,7 @@ def statement_table(kinds: dict[str, Kind], tasks: int, top: int) -> str:
     everything = sum((kind.statements for kind in kinds.values()), collections.Counter())
     rows = [row("all statements", sum(everything.values())),
             row("commits", sum(kind.commits for kind in kinds.values())),
-            row("durable commits, an fsync each", sum(kind.durable_commits for kind in kinds.values()))]
+            row("syncs of the log", sum(kind.syncs for kind in kinds.values()))]
     rows += [row(_cut(statement), count) for statement, count in everything.most_common(top)]
     return "Statements of SQLite:\n\n" + table(["", "a task"], rows)
 

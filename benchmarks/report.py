@@ -17,8 +17,8 @@ from .text import shown_bytes, shown_count, shown_s, shown_times, table, three_d
 from .workloads import POOL, Sizes, fanout
 
 SETTINGS = (f"- Settings: `--workers {WORKERS}` unless said otherwise, and a pool of as many forked processes. Journal in WAL "
-            "mode; the end of each task is committed with `synchronous=FULL`, claims and enqueues with NORMAL, as firexlite "
-            "does by default. Raw sqlite3: WAL, `synchronous=FULL`.")
+            "mode; the log is synced before anything follows from the end of a task, and not for claims and enqueues, as "
+            "firexlite does by default. Raw sqlite3: WAL, `synchronous=FULL`.")
 
 # Medians that stand beside the seconds where they were measured of firexlite.
 ALSO = {"cpu": ("processor time", shown_s), "command": ("whole command", shown_s),

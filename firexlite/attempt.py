@@ -263,29 +263,35 @@ class Attempt:
             return False
         give_up = math.inf if max_wait_s is None else time.monotonic() + max_wait_s
         wait = next(self._waits)
+        heard = self.worker.heard_so_far
         if not self._own(lambda: self.worker.batch.block(self.claim, tails, wait, any_is_enough, refuse_deadlock)):
             return True
-        if self._rest_until_over(wait, give_up, CallBacks(callbacks)):
+        if self._rest_until_over(wait, give_up, CallBacks(callbacks), heard):
             return True
         self.journal.end_wait(self.claim, wait)
         self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
         self._given_up.update(map(last_of, given_up))
         return False
 
-    def _rest_until_over(self, wait: int, give_up: float, calls: CallBacks | None = None) -> bool:
-        """Sleep until a wait is over; False at the time ``give_up`` of the monotonic clock. calls: made meanwhile."""
+    def _rest_until_over(self, wait: int, give_up: float, calls: CallBacks | None = None, heard: int | None = None) -> bool:
+        """Sleep until a wait is over; False at the time ``give_up`` of the monotonic clock.
+
+        calls: made meanwhile. heard: the value of `heard_so_far` before it was found to go on; None if that is yet to be seen.
+        """
         look_again_s = LOOK_AGAIN_S
         try:
             while True:
-                heard = self.worker.heard_so_far
-                if not self._own(lambda: self.journal.is_waiting(self.claim, wait)):
-                    return True
+                if heard is None:
+                    heard = self.worker.heard_so_far
+                    if not self._own(lambda: self.journal.is_waiting(self.claim, wait)):
+                        return True
                 left = min(look_again_s, give_up - time.monotonic())
                 if left <= 0:
                     return False
                 look_again_s = min(2 * look_again_s, LOOK_AGAIN_MOST_S)
                 call_in_s = None if calls is None else calls.call()
                 self.worker.rest(heard, left if call_in_s is None else min(left, call_in_s))
+                heard = None
         except (TaskRevoked, Interrupted):
             raise
         except BaseException:  # of a limit, or of the body's own code: it may go on, and needs a slot for that

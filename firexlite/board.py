@@ -30,6 +30,7 @@ _HEADER = COMMITS + MARKS
 (_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _IMPORTED, _TASK, _ATTEMPT, _SOFT_AT, _HARD_AT, _SPENT_TASK, _SPENT_ATTEMPT,
  _WITHDRAWN, _WIDTH) = range(12)
 NOBODY, COMES, RESTS, WORKS = range(4)
+
 CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
 
 RUNNER = "runner"  # its name as an address
@@ -39,6 +40,7 @@ class Board:
     """The shared page: counts of the run, and the status of each worker. Made before the first fork."""
 
     def __init__(self) -> None:
+        self.slots = CAPACITY  # how many tasks may run at once
         self._memory = mmap.mmap(-1, 8 * (_HEADER + _WIDTH * CAPACITY))
         self.cells = memoryview(self._memory).cast("q")
 
@@ -84,6 +86,11 @@ class Board:
     def has_spare_slot(self) -> bool:
         """Whether a slot is free, and nothing was there that could start in it."""
         return self.cells[SPARE] > 0
+
+    @property
+    def goes_deeper(self) -> bool:
+        """Whether tasks wait for their children beyond the slots: then the next level is likely to need one more worker."""
+        return self.cells[WORKING] > self.slots
 
     @property
     def is_at_work(self) -> bool:
@@ -294,13 +301,14 @@ class Doorbell(Counter):
             self._post(worker)
         if self.board.stopping:
             return
-        wanted = startable - self.board.cells[COMING]
-        called = self.board.call_resting(wanted)
-        for worker in called:
+        cells = self.board.cells
+        # A worker takes longer to be there than a level of a tree takes to begin: so one is forked ahead.
+        wanted = startable + (startable > 0 and self.board.goes_deeper)
+        missing = wanted - cells[COMING] - cells[IDLE]
+        for worker in self.board.call_resting(startable - cells[COMING]):
             self._post(worker)
-        if wanted > len(called):
-            missing = wanted - len(called)
-            self.board.cells[COMING] += missing  # promised; the runner's tick corrects it if the message is lost
+        if missing > 0:
+            cells[COMING] += missing  # promised; the runner's tick corrects it if the message is lost
             self._post(RUNNER, b"fork %d" % missing)
 
     def spare(self, slots: int) -> None:

@@ -179,9 +179,10 @@ class Journal(JournalFile):
     def _insert_chains(self, now: float, parent: int | None, parent_retry: int, depth: int, chains: Sequence[NewChain],
                        held: bool = False, shared: bool = False) -> list[tuple[int, int]]:
         """Insert chains below a task; the first and last task of each."""
-        for member in itertools.chain.from_iterable(chain.members for chain in chains):
-            if member.service not in self._known_services:
-                self.execute(KNOWN_SERVICE, member.service, member.about, member.digest)
+        members = itertools.chain.from_iterable(chain.members for chain in chains)
+        for service, member in {member.service: member for member in members}.items():
+            if service not in self._known_services:
+                self.execute(KNOWN_SERVICE, service, member.about, member.digest)
         [(head,)] = self.execute("SELECT coalesce(max(id), 0) + 1 FROM task")
         rows, places = [], []
         for digest, members in chains:
@@ -314,7 +315,7 @@ class Journal(JournalFile):
         ended = self._put_away(ended)  # durable before the row that names it
         with self.transaction(durable=True, operation="settle") as now:
             self._settle_each(now, worker, ended)
-            self.execute_many(_GIVE_BACK, [(claim.task, worker) for claim in left])
+            self._give_back_reserved(worker, left)
             if claims_next:
                 return self._claim_next(now, worker, log_at, appetite)
             self.note_startable(self.unblock_who_can_go_on(now))
@@ -335,7 +336,7 @@ class Journal(JournalFile):
     def _catch_up(self, now: float, hand: Hand) -> list[tuple[int, int]] | None:
         """As `catch_up`, inside a transaction: the first and last tasks of the chains; None if the present claim was lost."""
         self._settle_each(now, hand.worker, hand.ended)
-        self.execute_many(_GIVE_BACK, [(claim.task, hand.worker) for claim in hand.left])
+        self._give_back_reserved(hand.worker, hand.left)
         present, begun = hand.present, hand.begun
         if begun is not None:
             [(taken, _)] = self.execute(_TAKEN, self.slots)
@@ -400,6 +401,10 @@ class Journal(JournalFile):
 
     def _reserved_by(self, worker: int) -> frozenset[int]:
         return frozenset(task for (task,) in self.execute("SELECT id FROM task WHERE reserved = ?", worker))
+
+    def _give_back_reserved(self, worker: int, left: Sequence[Claim]) -> None:
+        if left:
+            self.execute_many(_GIVE_BACK, [(claim.task, worker) for claim in left])
 
     def _begin(self, claim: Claim, worker: int, begun: Begun) -> bool:
         """Make a reservation a claim; False if it was withdrawn."""

@@ -83,6 +83,18 @@ def patient(write: Callable[..., T]) -> Callable[..., T]:
     return until_there_is_space
 
 
+class _Borrowed(SqliteDatabase):
+    """Works with a connection of ours."""
+
+    def __init__(self, connection: object) -> None:
+        self._borrowed = connection
+        super().__init__(":borrowed:", autoconnect=False, thread_safe=False)
+        self.connect()
+
+    def _connect(self) -> object:
+        return self._borrowed
+
+
 class JournalFile:
     """A run's journal as a file to be written. Opened by each process for itself, after the fork."""
 
@@ -106,9 +118,8 @@ class JournalFile:
         self._commits = 0                     # durable ones of this process, as far as they are counted
         self._is_read_only = False            # SQLite could not make a file beside the journal when it connected
         self.clock = time.time
-        # One connection for all threads of a service; the mutex keeps them apart.
-        self.db = SqliteDatabase(None, autoconnect=False, thread_safe=False)
-        self._sqlite: sqlite3.Connection  # that of `db`: a statement by way of peewee takes thrice the time
+        # One for all threads of a service; the mutex keeps them apart. By way of peewee a statement takes thrice the time.
+        self._sqlite: sqlite3.Connection
 
     @patient
     def open(self: Self) -> Self:
@@ -116,7 +127,6 @@ class JournalFile:
         self._opened_by = os.getpid()
         self.directory.refuse_strange_parts()
         self._lock_fd = os.open(self.directory.write_lock, os.O_RDWR | os.O_CLOEXEC)
-        self.db.init(str(self.directory.journal), timeout=1, check_same_thread=False)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
             self._connect()
@@ -130,10 +140,8 @@ class JournalFile:
 
     def _connect(self) -> None:
         """Connect anew, under the lock."""
-        self.group.close()
-        self.db.close()
-        self.db.connect()
-        self._sqlite = self.db.connection()
+        self._disconnect()
+        self._sqlite = self._new_connection()
         self._is_read_only = False
         self.execute("PRAGMA synchronous = NORMAL")  # of what the log needs to be whole; the rest is up to `group_commit`
         self.execute("PRAGMA trusted_schema = OFF")
@@ -142,6 +150,20 @@ class JournalFile:
         self.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
         [(page_bytes,)] = self.execute("PRAGMA page_size")
         self.execute(f"PRAGMA wal_autocheckpoint = {LOG_ROOM // page_bytes}")
+
+    def _new_connection(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.directory.journal, timeout=1, isolation_level=None, check_same_thread=False)
+
+    def _disconnect(self) -> None:
+        self.group.close()
+        self.__dict__.pop("db", None)
+        if (connection := self.__dict__.pop("_sqlite", None)) is not None:
+            connection.close()
+
+    @functools.cached_property
+    def db(self) -> SqliteDatabase:
+        """The connection as peewee has it, for those who make the schema or look at it."""
+        return _Borrowed(self._sqlite)
 
     def _look_at_file(self) -> None:
         """Refuse what is no journal of ours, bring an older one up to date, and have a new one as we want it."""
@@ -180,8 +202,7 @@ class JournalFile:
         if self._lock_fd < 0:
             return
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        self.group.close()
-        self.db.close()
+        self._disconnect()
         os.close(self._lock_fd)
         self._lock_fd = -1  # by this number another file may be known soon
 

@@ -292,7 +292,7 @@ def test_a_profile_says_what_each_kind_of_process_did(tmp_path):
     assert {first: cells[0] for first, *cells in table_of(cpu)}.keys() == {
         "front", "runner", "the parent's worker", "the other workers", "all"}
     counts = {first: float(cells[0]) for first, *cells in table_of(statements)}
-    assert counts["commits"] >= counts["durable commits, an fsync each"] > 0
+    assert counts["commits"] >= counts["syncs of the log"] > 0
     assert counts["all statements"] > counts["BEGIN IMMEDIATE"] > 0
     assert any("'poll'" in first for first, *_ in table_of(front))
     for found in (runner, parent, others):
@@ -307,7 +307,7 @@ def table_of(text: str) -> list[list[str]]:
 
 
 def test_a_profile_tells_the_processes_apart_by_who_forked_whom():
-    processes = [{"pid": pid, "parent": parent, "cpu": pid / 10, "commits": 0, "durable_commits": 0, "statements": {},
+    processes = [{"pid": pid, "parent": parent, "cpu": pid / 10, "commits": 0, "syncs": 0, "statements": {},
                   "functions": [["f", 1, 0.5]]} for pid, parent in ((2, 1), (3, 2), (4, 3), (5, 3), (6, 3))]
 
     kinds = profiling.gather(processes, parent=5)

@@ -304,7 +304,7 @@ def test_after_a_sync_that_failed_nobody_writes_or_looks(another, disk):
 
 
 def test_who_waited_for_a_sync_that_failed_tries_it_himself(settling, disk):
-    parent, claim, other = settling
+    parent, _, other = settling
     disk.fails = True
     looking = Doing(lambda: parent.ended([4]))
     assert looking.waits()

@@ -9,6 +9,7 @@ From there the run must come to the end to which it comes undisturbed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import os
@@ -143,17 +144,34 @@ class _RecordedOs:
 
 
 class _Database(APSWDatabase):
-    """peewee's, with the parameters of the standard library's left out."""
+    """peewee's, with a connection of the journal's."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._borrowed = connection
+        super().__init__(":borrowed:", autoconnect=False, thread_safe=False)
+        self.connect()
+
+    def _connect(self) -> apsw.Connection:
+        return self._borrowed
+
+
+class _RecordedJournal(Journal):
+    """Writes by way of an SQLite whose files are recorded."""
 
     checkpoint_pages = 1000
 
-    def _connect(self) -> apsw.Connection:
-        connection = super()._connect()
-        connection.wal_autocheckpoint(self.checkpoint_pages)
+    def _new_connection(self) -> apsw.Connection:  # type: ignore[override]
+        connection = apsw.Connection(str(self.directory.journal), vfs=VFS)
+        connection.set_busy_timeout(1000)
         return connection
 
-    def init(self, database: str | None, timeout: float = 1, **_: object) -> None:  # type: ignore[override]
-        super().init(database, timeout=timeout, **({"vfs": VFS} if database else {}))
+    def _connect(self) -> None:
+        super()._connect()
+        self.execute(f"PRAGMA wal_autocheckpoint = {self.checkpoint_pages}")
+
+    @functools.cached_property
+    def db(self) -> APSWDatabase:  # type: ignore[override]
+        return _Database(self._sqlite)
 
 
 class RecordedWorld(World):
@@ -169,9 +187,8 @@ class RecordedWorld(World):
         return apsw.Connection(str(self.directory.journal), flags=apsw.SQLITE_OPEN_READONLY)
 
     def _new_journal(self, bell: ListeningBell) -> Journal:
-        journal = Journal(self.directory, self.program.slots, bell)
-        journal.db = _Database(None, autoconnect=False, thread_safe=False)
-        journal.db.checkpoint_pages = self._checkpoint_pages
+        journal = _RecordedJournal(self.directory, self.program.slots, bell)
+        journal.checkpoint_pages = self._checkpoint_pages
         journal.group.is_on = self._is_full
         return journal
 

@@ -491,6 +491,52 @@ def test_the_board_calls_a_worker_at_rest_before_a_new_one(doorbell):
     assert (bell.board.cells[COMING], bell.board.status(0)) == (0, WORKS)
 
 
+@pytest.fixture
+def deep(doorbell):
+    """A doorbell of a run with one slot, in which two workers have a task; what the runner has been asked for."""
+    bell, _ = doorbell
+    bell.board.slots = 1
+    bell.work(0, 1, 1)
+    bell.work(1, 2, 1)
+
+    def rung(startable: int, unblocked: tuple[int, ...] = ()) -> list[bytes]:
+        bell.ring(unblocked, startable)
+        bell.deliver()
+        return bell.address.drain()
+
+    return bell, rung
+
+
+def test_where_tasks_wait_for_their_children_a_worker_is_forked_ahead(deep):
+    bell, rung = deep
+
+    assert rung(1) == [b"fork 2"]
+    bell.board.forked(2)
+    bell.work(2, 3, 1)  # one has come and claimed, the other comes
+    assert rung(1) == [b"fork 1"]
+
+
+def test_who_was_forked_ahead_is_called_and_another_takes_his_place(deep):
+    bell, rung = deep
+    bell.rest(2, quiet=False)
+
+    assert rung(1) == [b"fork 1"]
+    assert (bell.board.status(2), bell.board.cells[COMING]) == (COMES, 2)
+
+
+def test_no_worker_is_forked_ahead_for_those_who_only_go_on(deep):
+    _, rung = deep
+
+    assert rung(0, unblocked=(0,)) == []
+
+
+def test_no_worker_is_forked_ahead_where_there_are_no_more_tasks_than_slots(deep):
+    bell, rung = deep
+    bell.board.slots = 2
+
+    assert rung(1) == [b"fork 1"]
+
+
 def test_the_board_keeps_a_revocation_for_the_attempt_that_it_meant(doorbell):
     bell, _ = doorbell
     bell.interrupt([(0, 7, 1)])
