@@ -11,7 +11,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .claims import Bell
@@ -40,7 +40,6 @@ class Board:
     """The shared page: counts of the run, and the status of each worker. Made before the first fork."""
 
     def __init__(self) -> None:
-        self.slots = CAPACITY  # how many tasks may run at once
         self._memory = mmap.mmap(-1, 8 * (_HEADER + _WIDTH * CAPACITY))
         self.cells = memoryview(self._memory).cast("q")
 
@@ -86,11 +85,6 @@ class Board:
     def has_spare_slot(self) -> bool:
         """Whether a slot is free, and nothing was there that could start in it."""
         return self.cells[SPARE] > 0
-
-    @property
-    def goes_deeper(self) -> bool:
-        """Whether tasks wait for their children beyond the slots: then the next level is likely to need one more worker."""
-        return self.cells[WORKING] > self.slots
 
     @property
     def is_at_work(self) -> bool:
@@ -267,9 +261,11 @@ class Counter(Bell):
 class Doorbell(Counter):
     """Wakes blocked workers, calls resting ones, and asks the runner for what they cannot do."""
 
-    def __init__(self, board: Board, address: Address) -> None:
+    def __init__(self, board: Board, address: Address,
+                 may_have_children: Callable[[str], bool] = lambda service: False) -> None:
+        """may_have_children: whether a service may enqueue some."""
         super().__init__(board)
-        self.address = address
+        self.address, self._may_have_children = address, may_have_children
         self._letters: list[tuple[int | str, bytes]] = []
 
     def deliver(self) -> None:
@@ -301,14 +297,21 @@ class Doorbell(Counter):
             self._post(worker)
         if self.board.stopping:
             return
-        cells = self.board.cells
-        # A worker takes longer to be there than a level of a tree takes to begin: so one is forked ahead.
-        wanted = startable + (startable > 0 and self.board.goes_deeper)
-        missing = wanted - cells[COMING] - cells[IDLE]
-        for worker in self.board.call_resting(startable - cells[COMING]):
+        wanted = startable - self.board.cells[COMING]
+        called = self.board.call_resting(wanted)
+        for worker in called:
             self._post(worker)
+        self._have_forked(wanted - len(called))
+
+    def begins(self, service: str) -> None:
+        """Have somebody there for its children, if it may have any: a worker takes longer to come than they to be asked for."""
+        if not self.board.cells[IDLE] and not self.board.cells[COMING] and not self.board.stopping \
+                and self._may_have_children(service):
+            self._have_forked(1)
+
+    def _have_forked(self, missing: int) -> None:
         if missing > 0:
-            cells[COMING] += missing  # promised; the runner's tick corrects it if the message is lost
+            self.board.cells[COMING] += missing  # promised; the runner's tick corrects it if the message is lost
             self._post(RUNNER, b"fork %d" % missing)
 
     def spare(self, slots: int) -> None:

@@ -223,6 +223,9 @@ class Bell:
     def work(self, worker: int, task: int, attempt: int) -> None:
         """This worker has claimed a task."""
 
+    def begins(self, service: str) -> None:
+        """A task of this service was claimed."""
+
     def gone(self, worker: int) -> None:
         """This worker is dead."""
 

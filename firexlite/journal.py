@@ -179,8 +179,7 @@ class Journal(JournalFile):
     def _insert_chains(self, now: float, parent: int | None, parent_retry: int, depth: int, chains: Sequence[NewChain],
                        held: bool = False, shared: bool = False) -> list[tuple[int, int]]:
         """Insert chains below a task; the first and last task of each."""
-        members = itertools.chain.from_iterable(chain.members for chain in chains)
-        for service, member in {member.service: member for member in members}.items():
+        for service, member in {one.service: one for _, members in chains for one in members}.items():
             if service not in self._known_services:
                 self.execute(KNOWN_SERVICE, service, member.about, member.digest)
         [(head,)] = self.execute("SELECT coalesce(max(id), 0) + 1 FROM task")
@@ -230,6 +229,7 @@ class Journal(JournalFile):
             self.tell(self.bell.work, worker, claim.task, claim.attempt)
             self._startable = len(others)
             self.tell(self.bell.spare, free - len(others))
+            self.tell(self.bell.begins, claim.service)
             if appetite.most and claim.service in appetite.services and free <= 0:  # else another could begin those at once
                 claim = claim._replace(reserved=self._reserve(claim.epoch, worker, appetite))
             return claim

@@ -48,7 +48,6 @@ class Runner:
         self.directory, self.epoch, self.slots = incarnation.directory, incarnation.epoch, incarnation.slots
         self.json_file, self.full_wait_s = incarnation.json_file, incarnation.full_wait_s
         self.board, self.load_services = board, load_services
-        board.slots = self.slots
         self.workers: dict[int, int] = {}            # pid -> number
         # pid -> (the (task, attempt) that was revoked under it, when it is killed if it still runs that)
         self.revoking: dict[int, tuple[tuple[int, int], float]] = {}

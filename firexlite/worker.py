@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from . import faults, host, last_words, measure, recorded, uid
+from .application import app
 from .attempt import Attempt
 from .batch import Batch
 from .board import RUNNER, Address, Board, Counter, Doorbell
@@ -45,8 +46,8 @@ class Worker:
         self.log.restore()  # what the run knows is masked from the beginning
         self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
         last_words.write_at_last(last_words.path_of(directory.wake, number))
-        self.journal = Journal(directory, incarnation.slots, Doorbell(board, self.address), self.interrupts, full_wait_s,
-                               epoch, incarnation.queues)
+        self.journal = Journal(directory, incarnation.slots, Doorbell(board, self.address, _may_have_children), self.interrupts,
+                               full_wait_s, epoch, incarnation.queues)
         self.batch = Batch(self.journal, board, number, self.interrupts, self.log.size)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
@@ -200,6 +201,10 @@ class Worker:
     @property
     def heard_so_far(self) -> int:
         return self._heard
+
+
+def _may_have_children(service: str) -> bool:
+    return service in app and app.service(service).bind
 
 
 def work(incarnation: Incarnation, number: int, board: Board, load: Callable[[], object] | None) -> None:

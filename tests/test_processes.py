@@ -36,6 +36,26 @@ def test_sixty_nested_blocking_levels_complete_with_two_workers(firexlite, plugi
     assert chain_results(firexlite.only_run()) == {"depth": 60}
 
 
+def test_a_worker_is_there_before_the_first_child_is_asked_for(firexlite, plugin):
+    plugin("""
+import os
+import time
+from firexlite import app, host
+
+@app.task(returns="x")
+def child(): return 1
+
+@app.task(bind=True, returns="x")
+def parent(self):
+    while len(list(host.children(os.getppid()))) < 2:  # this worker, and another
+        time.sleep(0.01)
+    return self.enqueue_child_and_get_results(child.s())["x"]
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "parent")
+
+    assert done.code == 0, done.err
+
+
 @pytest.mark.timeout(180)
 def test_a_thousand_waiting_parents_need_a_dozen_processes(firexlite, plugin):
     plugin("""

@@ -492,49 +492,52 @@ def test_the_board_calls_a_worker_at_rest_before_a_new_one(doorbell):
 
 
 @pytest.fixture
-def deep(doorbell):
-    """A doorbell of a run with one slot, in which two workers have a task; what the runner has been asked for."""
+def forks(doorbell):
+    """What the runner is asked for when a task of a service begins; that of `parent` may have children."""
     bell, _ = doorbell
-    bell.board.slots = 1
-    bell.work(0, 1, 1)
-    bell.work(1, 2, 1)
+    bell._may_have_children = lambda service: service == "parent"
 
-    def rung(startable: int, unblocked: tuple[int, ...] = ()) -> list[bytes]:
-        bell.ring(unblocked, startable)
+    def begins(service: str) -> list[bytes]:
+        bell.begins(service)
         bell.deliver()
         return bell.address.drain()
 
-    return bell, rung
+    return bell, begins
 
 
-def test_where_tasks_wait_for_their_children_a_worker_is_forked_ahead(deep):
-    bell, rung = deep
+def test_for_a_task_that_may_have_children_a_worker_is_forked_ahead(forks):
+    bell, begins = forks
 
-    assert rung(1) == [b"fork 2"]
-    bell.board.forked(2)
-    bell.work(2, 3, 1)  # one has come and claimed, the other comes
-    assert rung(1) == [b"fork 1"]
-
-
-def test_who_was_forked_ahead_is_called_and_another_takes_his_place(deep):
-    bell, rung = deep
-    bell.rest(2, quiet=False)
-
-    assert rung(1) == [b"fork 1"]
-    assert (bell.board.status(2), bell.board.cells[COMING]) == (COMES, 2)
+    assert begins("leaf") == []
+    assert begins("parent") == [b"fork 1"]
+    assert bell.board.cells[COMING] == 1
 
 
-def test_no_worker_is_forked_ahead_for_those_who_only_go_on(deep):
-    _, rung = deep
+def test_a_worker_is_forked_ahead_only_if_none_is_there_or_comes(forks):
+    bell, begins = forks
+    begins("parent")
+    assert begins("parent") == []
 
-    assert rung(0, unblocked=(0,)) == []
+    bell.recount([])
+    bell.rest(1, quiet=False)
+    assert begins("parent") == []
 
 
-def test_no_worker_is_forked_ahead_where_there_are_no_more_tasks_than_slots(deep):
-    bell, rung = deep
-    bell.board.slots = 2
+def test_no_worker_is_forked_ahead_when_the_run_is_to_stop(forks):
+    bell, begins = forks
+    bell.board.stop()
 
-    assert rung(1) == [b"fork 1"]
+    assert begins("parent") == []
+
+
+def test_who_was_forked_ahead_makes_what_is_there_to_be_made(forks):
+    bell, begins = forks
+    begins("parent")
+
+    bell.ring([], startable=2)
+    bell.deliver()
+
+    assert bell.address.drain() == [b"fork 1"]
 
 
 def test_the_board_keeps_a_revocation_for_the_attempt_that_it_meant(doorbell):
