@@ -60,6 +60,7 @@ def make(address: str) -> SimpleNamespace:
 
 def main() -> None:
     asked = Asked.from_words()
+    os.environ["TMPDIR"] = str(asked.folder)  # its pool leaves folders there
     if asked.workload == "worker":
         make(os.environ[ADDRESS]).app.worker_main(
             ["worker", "-c", str(asked.size), "--loglevel", "ERROR", "--without-gossip", "--without-mingle",
