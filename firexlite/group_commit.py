@@ -51,18 +51,23 @@ class GroupCommit:
         if not self.is_behind:
             return
         wanted = self._marks[BEGUN]
-        if self._fd < 0:
-            self._fd = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)  # while another syncs: it may be for us, too
         try:
-            if self._marks[SYNCED] < wanted:
-                made = self._marks[MADE]
-                os.fdatasync(self._fd)
-                self._marks[SYNCED] = made
+            self.open()
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # while another syncs: it may be for us, too
+            try:
+                if self._marks[SYNCED] < wanted:
+                    made = self._marks[MADE]
+                    os.fdatasync(self._fd)
+                    self._marks[SYNCED] = made
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
             raise StorageFailure(f"{self._log} could not be written ({error.strerror})") from error
-        finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def open(self) -> None:
+        """Open the log, if it is not. Early: a body may leave no file descriptor free. Raises OSError."""
+        if self._fd < 0:
+            self._fd = os.open(self._log, os.O_RDWR | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Let go of the log, also in a fork; it is opened again when it is needed."""

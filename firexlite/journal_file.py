@@ -150,6 +150,10 @@ class JournalFile:
         self.execute(f"PRAGMA journal_size_limit = {LOG_KEPT}")
         [(page_bytes,)] = self.execute("PRAGMA page_size")
         self.execute(f"PRAGMA wal_autocheckpoint = {LOG_ROOM // page_bytes}")
+        if self.of_epoch is not None:
+            self.execute("SELECT 1 FROM run")  # with the first look SQLite makes the log, if there is none
+            with contextlib.suppress(OSError):  # it is told when it is needed
+                self.group.open()
 
     def _new_connection(self) -> sqlite3.Connection:
         return sqlite3.connect(self.directory.journal, timeout=1, isolation_level=None, check_same_thread=False)

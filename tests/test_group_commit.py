@@ -327,6 +327,35 @@ def test_with_normal_durability_nothing_is_synced(another, marks, monkeypatch):
     assert list(marks) == [0, 0, 0]
 
 
+def test_a_body_may_leave_no_file_descriptor_free(firexlite, plugin):
+    plugin("""
+from firexlite import app
+
+opened = []
+
+@app.task(returns="x")
+def greedy():
+    try:
+        while True:
+            opened.append(open("/dev/null"))
+    except OSError:
+        return len(opened)
+""")
+    done = firexlite("submit", "--plugins", "services.py", "--chain", "greedy")
+
+    assert done.code == 0, done.err
+
+
+def test_a_log_that_cannot_be_opened_is_a_failure_of_the_disk(another, monkeypatch):
+    journal = another()
+    claim = claimed(journal)
+    journal.group.close()
+    monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(OSError(errno.EMFILE, "Too many open files")))
+
+    with pytest.raises(StorageFailure, match=r"could not be written \(Too many open files\)"):
+        settle(journal, claim)
+
+
 def test_a_fork_of_a_service_lets_go_of_the_log(another):
     journal = another()
     settle(journal, claimed(journal))
