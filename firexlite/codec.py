@@ -210,8 +210,18 @@ def _is_plain(value: Any, depth: int = 0) -> bool:
     return False
 
 
-_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
-_dumps_sorted = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, sort_keys=True).encode
+def _encoder(sort_keys: bool = False) -> Callable[[object], str]:
+    """What `JSONEncoder.encode` does, which for each value makes its encoder in C anew: most of the time of a short one."""
+    encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False, sort_keys=sort_keys)
+    try:
+        encode = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+            None, encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", sort_keys, False, False)
+        return lambda value: "".join(encode(value, 0))
+    except TypeError:  # there is none in this Python, or it wants to be made otherwise
+        return encoder.encode
+
+
+_dumps, _dumps_sorted = _encoder(), _encoder(sort_keys=True)
 
 
 class _Writer:
@@ -510,7 +520,16 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-_read_plain = json.JSONDecoder(parse_constant=_no_constant).decode
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _read_plain(text: str) -> Any:
+    """What `JSONDecoder.decode` gives, which looks for spaces before and after each value: most of the time of a short one."""
+    try:
+        value, end = _decoder.scan_once(text, 0)  # type: ignore[attr-defined]
+    except StopIteration:  # it begins with a space, or is no JSON
+        return _decoder.decode(text)
+    return value if end == len(text) else _decoder.decode(text)
 
 
 class _Reader:

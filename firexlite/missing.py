@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from .errors import BadInput, NotReadable
 from .files import MARK, File
 from .history import History, TaskOutline
+from .home import BLOB_MARK
 from .states import OPEN
 
 LISTED = 20  # files told of in one message
@@ -52,7 +53,14 @@ def needed_by(history: History, prospect: Prospect = GOING_ON) -> list[Need]:
     They stand in the arguments of these tasks, in what flows to them, and in the results of their finished children.
     If several tasks returned a file of one path, the last of them says how it should be.
     """
-    return _Survey(history, prospect).needs()
+    return _Survey(history, prospect).needs() if _may_hold_files(history) else []
+
+
+def _may_hold_files(history: History) -> bool:
+    """Whether a text of the journal holds a File, or lies in a payload, which may; most runs know of none."""
+    texts = [f"instr({text}, ?) OR substr({text}, 1, ?) = ?" for text in ("arguments", "changes", "result")]
+    return bool(history.execute(f"SELECT 1 FROM task WHERE {' OR '.join(texts)} LIMIT 1",
+                                *(MARK, len(BLOB_MARK), BLOB_MARK) * len(texts)))
 
 
 def check(history: History, prospect: Prospect = GOING_ON) -> list[Missing]:

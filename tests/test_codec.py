@@ -691,3 +691,35 @@ def test_a_value_that_could_not_be_read_again_is_not_written(monkeypatch):
         "arguments of greet: name is a str, which the journal cannot store (it takes 13 bytes, and at most 10 would be "
         "read), nor can it be pickled: that would take no less; pass plain data or a File, or register a codec "
         "(firexlite.register_codec)")
+
+
+# --- the short ways of the standard library ---------------------------------------------------------------------------
+
+PLAIN = ["", "x", "\ud800", "\u00fc\u20ac\U0001f600", "\x00\x1f\"\\", 0, -1, 10 ** 300, 1.5, -0.0, 1e300, True, False, None,
+         [], {}, [1, [2, {}]], {"b": 1, "a": [None, {"c": "d"}]}]
+
+
+@pytest.mark.parametrize("value", PLAIN, ids=repr)
+def test_plain_values_are_written_and_read_as_the_standard_library_does(value):
+    text = json.dumps(value, separators=(",", ":"))
+
+    assert codec._dumps(value) == text
+    assert codec._dumps_sorted(value) == json.dumps(value, separators=(",", ":"), sort_keys=True)
+    assert codec._read_plain(text) == json.loads(text)
+
+
+def test_without_the_encoder_in_c_values_are_written_as_well(monkeypatch):
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+
+    assert codec._encoder(sort_keys=True)({"b": 1, "a": [1.5]}) == '{"a":[1.5],"b":1}'
+
+
+@pytest.mark.parametrize("text", ["", " ", "[1", "1 2", "[] x", "{'a': 1}", "NaN"])
+def test_what_is_no_json_is_not_read(text):
+    with pytest.raises(NotReadable):
+        decode(text)
+
+
+@pytest.mark.parametrize("text", [" [1]", "[1] ", "\n[1]\n"])
+def test_spaces_around_a_text_are_nothing(text):
+    assert decode(text) == [1]

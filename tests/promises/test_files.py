@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from conftest import NOTE, kill_all, query, states, wait_until
-from journals import claimed, enqueue, error_after, new_tasks, opened
+from journals import claimed, enqueue, error_after, new_tasks, opened, settle
 
 from firexlite import File, missing
 from firexlite.claims import Success
 from firexlite.codec import canonical, decode, display, encode, encode_named
 from firexlite.errors import NotReadable
 from firexlite.history import History
+from firexlite.home import SPILL_BYTES
 from firexlite.takeover import Decisions, take_over
 
 
@@ -559,6 +560,18 @@ def test_files_of_children_that_were_set_aside_are_not_needed(parent_of_a_maker)
         parent_of_a_maker.set_aside([2])
 
     assert needed(parent_of_a_maker) == []
+
+
+@pytest.mark.parametrize("where", ["arguments", "changes", "result", "a payload"])
+def test_a_file_is_found_wherever_it_stands(where, new_run):
+    more = {"filler": "x" * (2 * SPILL_BYTES)} if where == "a payload" else {}
+    text = encode({"source": written("gen.c", "source"), **more})
+    arguments = {"arguments": text} if where == "arguments" else {}
+    journal = new_run("compile", "link", **arguments)
+    settle(journal, claimed(journal), Success(text if where in ("result", "a payload") else "{}",
+                                              text if where == "changes" else "{}"))
+
+    assert [(path, task) for path, task, _ in needed(journal)] == [("gen.c", 2)]
 
 
 @pytest.mark.parametrize("on_interrupt, needs", [("retry", [("gen.c", 2, 1)]), ("fail", [])])
