@@ -41,7 +41,7 @@ SUBMIT = ("submit", "--plugins", "services.py", "--chain", "talk,count", "--word
 OUTCOME = "SELECT service, state, result FROM task ORDER BY id"
 
 
-@pytest.mark.parametrize("way, first", [("all", 30), ("all", 41), ("front", 35), ("runner", 35)])
+@pytest.mark.parametrize("way, first", [("all", 30), ("all", 41), ("front", 20), ("runner", 24)])
 def test_a_run_that_is_killed_again_and_again_comes_to_what_it_would_have_come_to(way, first, firexlite, plugin, struck):
     plugin(PROGRAM)
     assert firexlite(*SUBMIT).code == 0
