@@ -13,7 +13,7 @@ from firexlite.errors import ClaimLost
 
 from .model import QUICK, JournalAndModel
 
-TO_THE_FIRST_FAULT = hypothesis.settings(QUICK, max_examples=400, phases=(Phase.generate,), report_multiple_bugs=False)
+TO_THE_FIRST_FAULT = hypothesis.settings(QUICK, max_examples=2000, phases=(Phase.generate,), report_multiple_bugs=False)
 
 
 def test_the_journal_and_its_model_stay_the_same():
