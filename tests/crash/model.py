@@ -507,9 +507,11 @@ class JournalAndModel(RuleBasedStateMachine):
         self.looks = self.resumed_at = 0
 
     def teardown(self) -> None:
-        if hasattr(self, "journal"):
-            self.journal.close()
-        shutil.rmtree(self.folder)
+        try:
+            if hasattr(self, "journal"):
+                self.journal.close()
+        finally:
+            shutil.rmtree(self.folder)
 
     @initialize(kinds=KINDS, slots=SLOTS, queues=QUEUES)
     def submit(self, kinds: list[Kind], slots: int, queues: dict[str, int]) -> None:
