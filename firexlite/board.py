@@ -30,7 +30,6 @@ _HEADER = COMMITS + MARKS
 (_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _IMPORTED, _TASK, _ATTEMPT, _SOFT_AT, _HARD_AT, _SPENT_TASK, _SPENT_ATTEMPT,
  _WITHDRAWN, _WIDTH) = range(12)
 NOBODY, COMES, RESTS, WORKS = range(4)
-
 CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
 
 RUNNER = "runner"  # its name as an address

@@ -212,8 +212,8 @@ class Journal(JournalFile):
             return self._claim_next(now, worker, log_at, appetite)
 
     @patient
-    def be_sure(self, claim: Claim) -> None:
-        """Make a claim durable: of a body that must not run twice, a power cut may not forget that it began."""
+    def be_sure(self) -> None:
+        """Make what this worker claimed durable: a power cut may not forget that a body began which must not run twice."""
         with self.transaction(durable=True, operation="be sure"):
             pass  # the disk gets the claim along with this
 

@@ -103,7 +103,7 @@ class Worker:
         is_limited = False
         try:
             if claim.on_interrupt != "retry":
-                self.journal.be_sure(claim)
+                self.journal.be_sure()
             self.interrupts.start(claim.task, claim.attempt)
             is_limited = self._limit(attempt)
             recorded.running = attempt

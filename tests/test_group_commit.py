@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import LIMIT_S
+from conftest import LIMIT_S, wait_until
 from journals import DONE, MAIN, SECOND, THIRD, Chimes, claimed, enqueue, is_locked, moments_of, settle
 
 from firexlite import faults
@@ -82,13 +82,12 @@ class Doing(threading.Thread):
     def __init__(self, do: Callable[[], object]) -> None:
         super().__init__(daemon=True)
         self._do = do
-        self.given: object = None
         self.raised: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self.given = self._do()
+            self._do()
         except BaseException as error:
             self.raised = error
 
@@ -132,9 +131,9 @@ def test_who_shares_no_marks_holds_the_lock_until_the_disk_has_all(new_run, monk
     assert locked == [True]
 
 
-def test_one_sync_is_for_all_that_committed_before_it(another, disk):
+def test_one_sync_is_for_all_that_committed_before_it(another, marks, disk):
     workers = [another() for _ in range(3)]
-    claims = [claimed(worker, number) for number, worker in enumerate(workers[:1])]
+    claims = [claimed(workers[0])]
     heads = [enqueue(workers[0], claims[0], "child")[0] for _ in range(2)]
     claims += [claimed(worker, number) for number, worker in enumerate(workers[1:], start=1)]
     assert sorted(claim.task for claim in claims[1:]) == heads
@@ -143,7 +142,8 @@ def test_one_sync_is_for_all_that_committed_before_it(another, disk):
     assert disk.is_asked.wait(LIMIT_S)
     others = [Doing(lambda: settle(workers[2], claims[2], worker=THIRD, claims_next=False)),
               Doing(lambda: workers[0].note(claims[0], "now", 0, "1"))]
-    assert all(other.waits() for other in others), "the disk had not begun when they committed"
+    wait_until(lambda: marks[MADE] == 3)
+    assert all(other.waits() for other in others), "the disk had begun before they committed"
     disk.may_go_on.set()
 
     assert first.has_ended() and all(other.has_ended() for other in others)
@@ -166,7 +166,7 @@ LOOKS: dict[str, Callable[[Journal, Claim], object]] = {
     "notes": lambda journal, claim: journal.notes(claim),
     "revoked": lambda journal, claim: journal.is_revoked(4, 1),
     "cached": lambda journal, claim: result_of(journal, 4),
-    "be sure": lambda journal, claim: journal.be_sure(claim),
+    "be sure": lambda journal, claim: journal.be_sure(),
 }
 GOES_ON: dict[str, Callable[[Journal, Claim], object]] = {
     "enqueue": lambda journal, claim: enqueue(journal, claim, "another"),
@@ -277,6 +277,7 @@ def test_what_was_committed_while_the_disk_was_at_work_is_synced_again(another, 
     settling = Doing(lambda: settle(second, child, worker=SECOND, claims_next=False))
     assert disk.is_asked.wait(LIMIT_S)
     noting = Doing(lambda: first.note(claim, "now", 0, "1"))
+    wait_until(lambda: marks[MADE] == 2)
     assert noting.waits()
     assert (marks[BEGUN], marks[MADE], marks[SYNCED]) == (2, 2, 0)
     disk.may_go_on.set()
@@ -329,12 +330,14 @@ def test_with_normal_durability_nothing_is_synced(another, marks, monkeypatch):
 
 def test_a_body_may_leave_no_file_descriptor_free(firexlite, plugin):
     plugin("""
+import resource
 from firexlite import app
 
 opened = []
 
 @app.task(returns="x")
 def greedy():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     try:
         while True:
             opened.append(open("/dev/null"))

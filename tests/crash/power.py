@@ -28,6 +28,7 @@ from firexlite import group_commit, home, lodging
 from firexlite.errors import FirexliteError
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
+from firexlite.journal_file import _Borrowed
 
 from .actors import Broken, ListeningBell, Program, World, endings_of, make_directory
 from .parts import Part, Report, Tally, new_folder
@@ -143,16 +144,8 @@ class _RecordedOs:
         self._recording.add("rename", str(source), str(target), data)
 
 
-class _Database(APSWDatabase):
-    """peewee's, with a connection of the journal's."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._borrowed = connection
-        super().__init__(":borrowed:", autoconnect=False, thread_safe=False)
-        self.connect()
-
-    def _connect(self) -> apsw.Connection:
-        return self._borrowed
+class _Database(_Borrowed, APSWDatabase):
+    """peewee's for this SQLite, with a connection of the journal's."""
 
 
 class _RecordedJournal(Journal):

@@ -68,7 +68,7 @@ DURABLE = {
     "note": lambda journal, claim: journal.note(claim, "now", 0, "1"),
     "lose": lambda journal, claim: journal.lose(0, error_after),
     "stop": lambda journal, claim: journal.stop(claim, "{}", 0, 0),
-    "be sure": lambda journal, claim: journal.be_sure(claim),
+    "be sure": lambda journal, claim: journal.be_sure(),
     "finish": lambda journal, claim: journal.finish(),
     "take over": lambda journal, claim: take_over(journal, 1, "here", {}),
     "begin wait": lambda journal, claim: begin_wait(journal, claim, 1, 2000.0, None),
