@@ -258,8 +258,8 @@ FAMILY = COMMON + """
 import signal
 from firexlite import host
 
-def filters():
-    return [pid for pid in host.descendants(os.getppid()) if pid != os.getpid()]
+def filters():  # none leads its session, as a worker does, of which another may come at any time
+    return [pid for pid in host.descendants(os.getppid()) if os.getsid(pid) not in (pid, os.getsid(os.getppid()))]
 
 @app.task(returns="count")
 def family(token="none"):
