@@ -7,6 +7,7 @@ long as nobody builds on it: whoever gives a body something to do, or something 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -14,8 +15,9 @@ from pathlib import Path
 from .errors import StorageFailure
 
 # Cells that all processes of an incarnation share. Durable commits are counted: those that were begun, those that were made,
-# and those that are on the disk. The first two are written under the write lock, the third under that of the log.
-BEGUN, MADE, SYNCED, MARKS = range(4)
+# and those that are on the disk; the last says whether a sync has failed. The first two are written under the write lock, the
+# others under that of the log.
+BEGUN, MADE, SYNCED, FAILED, MARKS = range(5)
 
 
 class GroupCommit:
@@ -46,8 +48,9 @@ class GroupCommit:
         return self._marks[SYNCED] < self._marks[BEGUN]
 
     def wait_for_disk(self) -> None:
-        """Return when the disk has all that was committed up to now. Raises StorageFailure if it fails: what of it is there
-        nobody knows then, so nobody may write any more."""
+        """Return when the disk has all that was committed up to now. Raises StorageFailure if it fails, or has failed: what of
+        it is there nobody knows then, so nobody may write any more. No sync is tried after that one: Linux tells of what it
+        dropped once, and then takes the same pages for written."""
         if not self.is_behind:
             return
         wanted = self._marks[BEGUN]
@@ -55,14 +58,25 @@ class GroupCommit:
             self.open()
             fcntl.flock(self._fd, fcntl.LOCK_EX)  # while another syncs: it may be for us, too
             try:
-                if self._marks[SYNCED] < wanted:
-                    made = self._marks[MADE]
-                    os.fdatasync(self._fd)
-                    self._marks[SYNCED] = made
+                self._sync(wanted)
             finally:
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
         except OSError as error:
             raise StorageFailure(f"{self._log} could not be written ({error.strerror})") from error
+
+    def _sync(self, wanted: int) -> None:
+        """Under the lock: have so many commits on the disk."""
+        if self._marks[SYNCED] >= wanted:
+            return
+        if self._marks[FAILED]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        made = self._marks[MADE]
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            self._marks[FAILED] = 1
+            raise
+        self._marks[SYNCED] = made
 
     def open(self) -> None:
         """Open the log, if it is not. Early: a body may leave no file descriptor free. Raises OSError."""
