@@ -7,12 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import faults, host, lodging
-from .codec import decode_error
-from .errors import FirexliteError, JournalUnusable, ReplayMismatch, ReturnCodeError, StorageFailure
+from .errors import FirexliteError, JournalUnusable, StorageFailure
 from .history import History, summary
 from .home import RunDirectory, home, storage, write_atomically, write_where_told
 from .journal import Journal
-from .states import RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED
+from .states import RUN_INTERRUPTED, RUN_RUNNING
 from .trimming import close_holes, worker_of
 
 
@@ -75,23 +74,6 @@ def remove_folder(folder: Path) -> None:
         for left_over in folder.iterdir():
             left_over.unlink()
         folder.rmdir()
-
-
-def exit_code(directory: RunDirectory, state: str) -> int:
-    """The exit code of a run in this state: 0, 5 for a replay that stopped, the code a service chose, else 1."""
-    if state == RUN_SUCCEEDED:
-        return 0
-    if state == RUN_INTERRUPTED:
-        return ReplayMismatch.exit_code
-    with suppress(StorageFailure), History(directory) as history:  # no room for the index that a reader makes: 1
-        for task in history.submitted_tasks():
-            if task.error is not None:
-                error = decode_error(task.error)
-                if isinstance(error, ReturnCodeError):
-                    code = error.firex_returncode  # a run that failed never ends with 0, nor with what becomes it
-                    return code if isinstance(code, int) and 0 < code < 256 else 1
-                break
-    return 1
 
 
 def write_run_json(directory: RunDirectory) -> None:

@@ -20,6 +20,7 @@ from .redaction import Redaction
 from .schema import gone
 from .showing import COMMANDS_KEY
 from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, SUCCEEDED, WAITING
+from .task_names import no_such_task
 from .version import __version__
 
 SCHEMA = "firexlite.flame/1"
@@ -61,6 +62,19 @@ def streamed_model(history: History, log_bytes: int | None = None, now_s: float 
     now = round(time.time() if now_s is None else now_s, 6)
     builder = _Builder(history, now, log_bytes, is_portable, redaction)
     return {"schema": SCHEMA, "generated_at": now, "firexlite": __version__, "run": builder.run(), "tasks": builder.tasks()}
+
+
+def model_of_run(history: History) -> dict[str, Any]:
+    """What the model of a report says of the run as a whole."""
+    return _Builder(history, time.time(), None, False, NOTHING).run()
+
+
+def model_of_task(history: History, num: int, log_bytes: int) -> dict[str, Any]:
+    """One task, as in the model of a report. Raises BadInput if there is no such task."""
+    if not (found := history.execute("SELECT chain FROM task WHERE id = ?", num)):
+        raise no_such_task(history, str(num))
+    *_, task = _Builder(history, time.time(), log_bytes, False, NOTHING).tasks(found[0][0], num)  # its chain flows to it
+    return task
 
 
 @dataclass(frozen=True)

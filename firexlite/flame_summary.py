@@ -8,7 +8,19 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from .flame_failures import DECISIONS, SHOWN_AT_ALL, SHOWN_IN_FULL, Failures, Group
-from .flame_words import command, duration, exception_line, in_words, log_lines, moment, quoted_code, short, span, text
+from .flame_words import (
+    command,
+    duration,
+    exception_line,
+    in_words,
+    log_lines,
+    moment,
+    quoted_code,
+    short,
+    span,
+    text,
+    why_it_ended,
+)
 from .states import RUN_INTERRUPTED, RUN_RUNNING, STATES
 
 LOG_LINES = 10
@@ -182,7 +194,7 @@ class _Summary:
         lives = self.run.get("incarnations") or [{}]
         article = "".join(self._article(task, RUN_INTERRUPTED, f' <span class="tries">{_WAS[task["state"]]}</span>')
                           for task in under_way)
-        reason = _why_it_ended(self.run.get("log") or (), lives[-1]).replace(f"/{self.firex_id}", "")
+        reason = why_it_ended(self.run.get("log") or (), lives[-1]).replace(f"/{self.firex_id}", "")
         return ('<section class="failures cut-off" aria-label="Interruption">\n<h2>The run was interrupted</h2>\n'
                 f'<p class="exception interrupted">{text(reason)}</p>\n'
                 + ('<p class="exact">Nothing that was done is lost: make room there, and carry on.</p>\n'
@@ -307,17 +319,6 @@ def _difference(one: Mapping) -> str:
     before, after = ("not given" if value is None else f"<code>{text(value)}</code>" for value in (was, now))
     return (f'{kind}<span>{f"<b>{name}</b> " if name else ""}<del>{before}</del> <span aria-label="now">&rarr;</span> '
             f"<ins>{after}</ins></span>")
-
-
-def _why_it_ended(log: Sequence[object], life: Mapping) -> str:
-    """A sentence; the reason stands in the log of the run if there was still somebody to write it."""
-    lines = "\n".join(map(str, log))
-    if told := re.findall(rf"incarnation {life.get('n')} was stopped: (.+)", lines):
-        return told[-1][:1].upper() + told[-1][1:]
-    if life.get("end") == "crash":
-        return f"All its processes died or were killed, on {life.get('host') or 'its host'}"
-    ended = re.findall(rf"incarnation {life.get('n')} ends, .*(after signal \d+)", lines)
-    return f"It was stopped {ended[-1]}" if ended else "It was stopped before it had ended"
 
 
 def _arguments(task: Task) -> str:

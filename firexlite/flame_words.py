@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from html import escape
 from itertools import pairwise
@@ -68,6 +68,17 @@ def in_words(task: Mapping) -> tuple[str, str]:
         died, by = ("died", "of") if "signal" in how else ("ended", "with")
         return f"Its worker {died}{times} {by} {how}", "; ".join(filter(None, (meaning, found[2].partition("; ")[2])))
     return exact, ""
+
+
+def why_it_ended(log: Sequence[object], life: Mapping) -> str:
+    """A sentence; the reason stands in the log of the run if there was still somebody to write it."""
+    lines = "\n".join(map(str, log))
+    if told := re.findall(rf"incarnation {life.get('n')} was stopped: (.+)", lines):
+        return told[-1][:1].upper() + told[-1][1:]
+    if life.get("end") == "crash":
+        return f"All its processes died or were killed, on {life.get('host') or 'its host'}"
+    ended = re.findall(rf"incarnation {life.get('n')} ends, .*(after signal \d+)", lines)
+    return f"It was stopped {ended[-1]}" if ended else "It was stopped before it had ended"
 
 
 def quoted_code(traceback: str, context: str) -> list[str]:

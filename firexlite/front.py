@@ -15,6 +15,7 @@ from pathlib import Path
 from . import host
 from .board import Board
 from .errors import BadInput, FirexliteError
+from .following import Progress, on_board
 from .history import History
 from .home import RunDirectory
 from .incarnation import IMPORT_TIMEOUT_S
@@ -30,6 +31,9 @@ STOPPED = 130      # how a job ends that is stopped before it has begun a run
 PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 
 
+AtEnd = Callable[[RunDirectory, int], None]  # takes the exit code too
+
+
 class Screen:
     """What a person is shown while a run goes on. All methods are no-ops: override what you need."""
 
@@ -39,7 +43,7 @@ class Screen:
     def resumed(self, done: int | None, again: int, reopened: int, changed: list[str], decided: list[str]) -> None:
         """What a resume found. done: tasks; None: all of them had succeeded. decided: what a person did, in words."""
 
-    def progress(self, board: Board) -> None:
+    def progress(self, progress: Progress) -> None:
         """Called about every `REFRESH_S` seconds, while nobody works every `CALM_S`."""
 
     def stopping(self, signal_number: int) -> None:
@@ -50,11 +54,12 @@ class Front:
     """Runs one job in a child process and looks after it."""
 
     def __init__(self, screen: Screen, import_timeout_s: float = IMPORT_TIMEOUT_S,
-                 at_end: Callable[[RunDirectory], None] = lambda directory: None) -> None:
+                 at_end: AtEnd = lambda directory, code: None) -> None:
         """at_end: done last, however the run ended, when nothing of it lives any more; not where there was none."""
         self.screen, self.import_timeout_s, self._at_end = screen, import_timeout_s, at_end
         self.board = Board()
         self.directory: RunDirectory | None = None
+        self.active: RunDirectory | None = None  # a run that is there already, and goes on in other processes
         self._importing: str | None = None
         self._import_by = 0.0
         self._alive: int | None = None         # the run's lock, so that nobody resumes while we still clean up
@@ -85,11 +90,14 @@ class Front:
         host.end_descendants(self._not_ours)
         if self._alive is not None:
             os.close(self._alive)  # nothing of the run lives any more
-        if self.directory is not None:
-            self._at_end(self.directory)
         code = os.waitstatus_to_exitcode(status)
-        if self._signal is not None and (code < 0 or code == STOPPED or self._next_job is not None):
-            return 128 + self._signal  # however the job ended: it was the signal that was obeyed
+        was_obeyed = self._signal is not None and (code < 0 or code == STOPPED or self._next_job is not None)
+        if self._signal is not None and was_obeyed:
+            code = 128 + self._signal  # however the job ended: it was the signal that was obeyed
+        if self.directory is not None:
+            self._at_end(self.directory, 128 - code if code < 0 else self._refusal[1] if self._refusal else code)
+        if was_obeyed:
+            return code
         if self._refusal is not None:
             raise _Refused(*self._refusal)
         if self._importing is not None and self._signal is None:
@@ -176,7 +184,7 @@ class Front:
                     "waits for, or give it longer with --import_timeout SECONDS", BadInput.exit_code)
                 self._importing = None
             if self.directory is not None:
-                self.screen.progress(self.board)
+                self.screen.progress(on_board(self.board))
                 self._look_after_logs(self.directory)
 
     def _look_after_logs(self, directory: RunDirectory) -> None:
@@ -208,6 +216,8 @@ class Front:
             self._has_begun(message["path"])
         elif what == "resumed":
             self._resumed = message
+        elif what == "active":
+            self.active = RunDirectory(Path(message["path"]))
         elif what == "threads":
             self._has_begun(path := message.pop("path"))
             incarnation = Incarnation(RunDirectory(Path(path)), **message, alive=fds[0], import_timeout_s=self.import_timeout_s)
@@ -228,7 +238,7 @@ class Front:
             self._resumed = None
 
 
-def run_detached(job: Job, import_timeout_s: float, at_end: Callable[[RunDirectory], None]) -> RunDirectory:
+def run_detached(job: Job, import_timeout_s: float, at_end: AtEnd) -> RunDirectory:
     """Run a job below a front of its own in the background; returns as soon as its run is durable and has begun.
 
     at_end: as of a `Front`.
@@ -267,7 +277,10 @@ def run_detached(job: Job, import_timeout_s: float, at_end: Callable[[RunDirecto
         nowhere = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nowhere, standard)
-        code = Front(_Herald(theirs), import_timeout_s, at_end).run(job)
+        front = Front(_Herald(theirs), import_timeout_s, at_end)
+        code = front.run(job)
+        if front.active is not None:
+            theirs.tell("started", path=str(front.active.path))
     except FirexliteError as error:
         theirs.tell("refused", sentence=str(error), code=error.exit_code)
     finally:

@@ -385,6 +385,10 @@ class History:
         return {name: _service(name, json.loads(about))
                 for name, about in self._rows(Service.select(Service.name, Service.about))}
 
+    def has_service(self, short_name: str) -> bool:
+        """Whether there is a task of a service."""
+        return any(service.short_name == short_name for service in self.services.values())
+
     # --- tasks -------------------------------------------------------------------------------------------------
 
     def tasks(self, *where: Any) -> Iterator[TaskRecord]:
@@ -683,6 +687,7 @@ def summary(history: History) -> dict[str, Any]:
         "max_completion_timestamp": None if run.options.get("soft_time_limit") is None else
         run.created + run.options["soft_time_limit"],
         "state": run.state,
+        "key": run.options.get("key"),
         "submit_proc_start_timestamp": run.created,
         "completed_timestamp": run.ended if completed else None,
     }

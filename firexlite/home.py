@@ -98,8 +98,12 @@ def owner_name(uid: int) -> str:
 def new_firex_id(now_s: float) -> str:
     """`FireX-<user>-<yymmdd-HHMMSS, UTC>-<1..65536>`, as FireX names its runs."""
     user = re.sub(r"[^\w.+-]|(?<=\.)\.", "_", user_name()[:64], flags=re.ASCII) or "_"
-    stamp = time.strftime("%y%m%d-%H%M%S", time.gmtime(now_s))
-    return f"FireX-{user}-{stamp}-{random.SystemRandom().randint(1, 65536)}"
+    return f"FireX-{user}-{stamp(now_s)}-{random.SystemRandom().randint(1, 65536)}"
+
+
+def stamp(now_s: float) -> str:
+    """The part of a FireX ID that tells when the run began."""
+    return time.strftime("%y%m%d-%H%M%S", time.gmtime(now_s))
 
 
 def task_uuid(firex_id: str, num: int) -> str:
@@ -116,7 +120,8 @@ def find_run(firex_id: str) -> RunDirectory:
     """
     if not FIREX_ID.match(firex_id):
         shown = firex_id if len(firex_id) <= 200 else firex_id[:200] + "..."
-        raise BadInput(f"{shown!r} is not a FireX ID; they look like FireX-li-261123-101500-4711")
+        raise BadInput(f"{shown!r} is not a FireX ID; they look like FireX-li-261123-101500-4711, and may be given by how they "
+                       "begin or end, by the key of the run, or as 'last'; `firexlite runs` lists them")
     directory = _where(firex_id)
     if directory is None:
         known = nearest(firex_id, [run.firex_id for run in all_runs()], cutoff=0.9)  # their beginnings are alike
@@ -162,11 +167,16 @@ def all_runs() -> list[RunDirectory]:
 
 
 def _began(run: RunDirectory) -> tuple[str, int]:
-    """When a run began: to the second by its id; of one second, by a file that is never written after it was made."""
+    """When a run began here: to the second by its id; of one second, by a file that is never written after it was made.
+
+    One that was imported began here when it was.
+    """
     found = FIREX_ID.match(run.firex_id)
     made = 0
     with contextlib.suppress(OSError):
         made = run.write_lock.stat().st_mtime_ns
+    with contextlib.suppress(OSError, ValueError):
+        return stamp(float(read_own_file(run.imported, 100))), made
     return found["stamp"] if found else "", made
 
 
@@ -183,6 +193,7 @@ class RunDirectory:
         self.wake = path / "wake"
         self.alive_lock = path / "alive.lock"
         self.write_lock = path / "write.lock"
+        self.imported = path / "imported"   # when, in seconds since the epoch; only of a run that was
 
     @classmethod
     def draft(cls, firex_id: str) -> RunDirectory:
@@ -226,6 +237,7 @@ class RunDirectory:
         return run
 
     # --- whose it is -------------------------------------------------------------------------------
+
 
     def is_there(self) -> bool:
         """Whether there is a journal. Raises JournalUnusable if this user may not look."""

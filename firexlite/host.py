@@ -20,6 +20,11 @@ def _libc() -> object:
     return ctypes.CDLL(None, use_errno=True)
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies (PR_SET_CHILD_SUBREAPER); else they go to init."""
     with contextlib.suppress(AttributeError, OSError):

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ def import_run(path: Path) -> Imported:
                 raise JournalUnusable(str(error).replace(str(draft.journal), str(source.journal))
                                       .replace(str(draft.path), str(source.path))) from error
             _distrust_what_is_not_ours(draft)
+            with storage(draft.path):
+                draft.imported.write_text(f"{time.time()}\n")
             directory = _publish(draft)
             write_run_json(directory)
             directory = bring_home(directory)  # on a network file system, where only what has ended may lie
@@ -172,15 +175,15 @@ def _refuse_unsound(draft: RunDirectory) -> None:
 def _distrust_what_is_not_ours(draft: RunDirectory) -> None:
     """It is not for a stranger to say where we write, nor what we execute.
 
-    The files to which he wanted a copy of the outcome and the report are dropped, and his plugins are marked as another
-    person's choice: a resume loads none of them by itself.
+    The files to which he wanted a copy of the outcome and the report are dropped, as are his command for the end and his key;
+    his plugins are marked as another person's choice: a resume loads none of them by itself.
     """
     db = sqlite3.connect(draft.journal)
     try:
         db.execute("PRAGMA trusted_schema = OFF")
         [(text,)] = db.execute("SELECT options FROM run")
         options = json.loads(text)
-        options |= {"json_file": None, "flame": None,
+        options |= {"json_file": None, "flame": None, "on_end": None, "key": None,
                     "plugins": [{**plugin, "foreign": True} for plugin in options["plugins"]]}
         with db:
             db.execute("UPDATE run SET options = ?", (json.dumps(options),))

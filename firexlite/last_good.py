@@ -201,12 +201,15 @@ def _of_commands(good: Sequence[str], now: Sequence[str], told: set[str]) -> Ite
         yield Difference("command", "command", *_shortened(lost or None, new or None))
 
 
+_OF_ONE_RUN = ("key", "like", "flame", "on_end")  # options that are other for each run, or change nothing of it
+
+
 def _options(argv: Sequence[str], told: set[str]) -> Iterator[str]:
     """The words of a command, each option together with its value: `--workers 4`. The program itself is none of them."""
     words: list[str] = []
     for word in [*argv[1:], "--"]:
         if word.startswith("-") or not words or not words[0].startswith("-") or len(words) > 1:
-            if words and words[0].partition("=")[0].lstrip("-").replace("-", "_") not in told:
+            if words and words[0].partition("=")[0].lstrip("-").replace("-", "_") not in {*told, *_OF_ONE_RUN}:
                 yield " ".join(words)
             words = []
         words.append(word)

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import platform
-import shlex
 import shutil
 import socket
 import sqlite3
@@ -24,13 +23,14 @@ from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
 from .ending import leave_tidy, off_the_network, write_run_json
-from .errors import BadInput, DiskFull, SecretUnavailable, StorageFailure
+from .errors import BadInput, DiskFull, RunActive, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
 from .home import RunDirectory, batches, durability, find_run, home, new_firex_id, record_holder, user_name
 from .incarnation import Incarnation
 from .interrupts import take_back_signals
 from .journal import Journal
 from .journal_file import FULL_WAIT_S, wait_for_space
+from .keys import HeldKey
 from .logs import terminal
 from .pickled import pickles
 from .plugins import Plugin, helpers, load
@@ -38,7 +38,7 @@ from .runner import Runner
 from .secrets import masked_data, vault
 from .soundness import pickled_in
 from .states import RUN_SUCCEEDED
-from .submission import Prepared, Request, prepare, redacted
+from .submission import Prepared, Request, plugins_of, prepare, present, redacted, refuse_other_inputs
 from .takeover import Decisions, take_over
 from .trimming import log_limit
 from .version import __version__
@@ -92,7 +92,7 @@ Job = Callable[[Board, Channel], int]  # what a front forks; gives the exit code
 
 @dataclass
 class ResumeRequest:
-    """What was asked for by `resume`; None means what the run recorded."""
+    """What was asked for by `resume`, or by `submit` under the key of a run that is there; None means what the run recorded."""
 
     firex_id: str
     workers: int | None = None
@@ -110,6 +110,13 @@ class ResumeRequest:
     argv: list[str] = field(default_factory=list)
     pickle: bool = False                        # also if the run recorded otherwise
 
+    @classmethod
+    def of(cls, firex_id: str, request: Request) -> ResumeRequest:
+        """What `submit` asks for of a run that has begun already: whatever is no input of it."""
+        return cls(firex_id, request.workers, request.plugins or None, request.json_file, request.full_wait_s,
+                   redact=request.redact, queues=request.queues, soft_time_limit=request.soft_time_limit,
+                   exit_when_waiting=request.exit_when_waiting, argv=request.argv, pickle=request.pickle)
+
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
         return {"firex_id": self.firex_id, "workers": self.workers, "plugins": self.plugins, "json_file": self.json_file,
@@ -123,11 +130,41 @@ class ResumeRequest:
         return bool(self.accept_new or self.restart or self.done or self.rerun_missing)
 
 
-def begin(request: Request, board: Board, channel: Channel) -> int:
-    """Submit a run and drive it. Returns the exit code. Raises KeyboardInterrupt if it is stopped before the run is there."""
-    durability()  # refuses what it does not know, before anything is there
+def submit(request: Request, board: Board, channel: Channel) -> int:
+    """Begin a run and drive it; or, under a key of which there is a run, go on with that. Returns the exit code.
+
+    A run that succeeded is left as it is. One that lives in other processes is told to the front, as ``active``.
+    Raises BadInput for other inputs than that run has, and what `begin` and `resume` raise.
+    """
+    if request.key is None:
+        return begin(request, board, channel)
+    _refuse_unknown_settings()  # before anything is there
+    held = HeldKey(request.key)
+    directory = held.run()
+    if directory is None:
+        return begin(request, board, channel, held)
+    with History(directory) as history:
+        refuse_other_inputs(history, request)
+    if directory.is_alive():
+        channel.tell("active", path=str(directory.path))
+        return RunActive.exit_code
+    return resume(ResumeRequest.of(directory.firex_id, request), board, channel, held=held)
+
+
+def _refuse_unknown_settings() -> None:
+    durability()
     batches()
     log_limit()
+
+
+def begin(request: Request, board: Board, channel: Channel, held: HeldKey | None = None) -> int:
+    """Submit a run and drive it. Returns the exit code. Raises KeyboardInterrupt if it is stopped before the run is there.
+
+    held: the key that the run is to have.
+    """
+    _refuse_unknown_settings()
+    slots = request.workers or host.cores()
+    full_wait_s = FULL_WAIT_S if request.full_wait_s is None else request.full_wait_s
     firex_id = new_firex_id(time.time())
     pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
     vault.when_learned = terminal.mask
@@ -135,25 +172,28 @@ def begin(request: Request, board: Board, channel: Channel) -> int:
     _imported(board, channel)
     options = {
         "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
-        "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
-        "full_wait_s": request.full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
-        "json_file": request.json_file, "flame": request.flame, "user": user_name(), "host": platform.node(),
-        "sqlite": sqlite3.sqlite_version,
+        "arguments": request.arguments, "key": request.key,
+        "workers": slots, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
+        "full_wait_s": full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
+        "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end,
+        "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
         "secrets": prepared.secrets, **software(),
     }
     try:
         with _unless_stopped(board):
-            directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board),
-                                              request.full_wait_s, Counter(board))
+            directory, alive = wait_for_space(lambda: _journal_run(firex_id, request, prepared, options, board, held),
+                                              full_wait_s, Counter(board))
     except StorageFailure as error:
-        why = f"there was no space for it on the disk for {request.full_wait_s:g} s" if board.broken == NO_SPACE else error
+        why = f"there was no space for it on the disk for {full_wait_s:g} s" if board.broken == NO_SPACE else error
         raise StorageFailure(f"no run was begun: {why}; nothing of it is left in {home()}") from error
     faults.reach("published")
+    if held is not None:
+        held.release()
     write_run_json(directory)
     if request.logs_link is not None:
         _link(Path(request.logs_link), directory.path)
-    return _drive(Incarnation(directory, 1, request.workers, _paths(prepared.plugins, is_found=False), request.json_file,
-                              request.full_wait_s, alive=alive, front=channel.front,
+    return _drive(Incarnation(directory, 1, slots, _paths(prepared.plugins, is_found=False), request.json_file,
+                              full_wait_s, alive=alive, front=channel.front,
                               found=_paths(prepared.plugins, is_found=True), queues=request.queues,
                               soft_time_limit=request.soft_time_limit, ends_when_waiting=request.exit_when_waiting),
                   board, channel)
@@ -178,13 +218,16 @@ def _imported(board: Board, channel: Channel) -> None:
     channel.tell("imported")
 
 
-def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: dict, board: Board) -> tuple[RunDirectory, int]:
+def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: dict, board: Board,
+                 held: HeldKey | None) -> tuple[RunDirectory, int]:
     """Make a run durable; returns its directory and what holds its lock. Raises DiskFull, and leaves nothing then."""
     draft = RunDirectory.draft(firex_id)
     try:
         faults.reach("draft made")
         alive = draft.take_alive_lock(host.start_time)
-        with Journal(draft, request.workers, Counter(board), full_wait_s=request.full_wait_s,
+        if held is not None:
+            held.note(firex_id)  # before there is such a run: else it could be there, and its key unknown
+        with Journal(draft, options["workers"], Counter(board), full_wait_s=options["full_wait_s"],
                      queues=request.queues) as journal:
             options = {**options, "pickle": pickles.fingerprint()}
             journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
@@ -203,18 +246,19 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), "firexlite": __version__}
 
 
-def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | None = None) -> int:
+def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | None = None,
+           held: HeldKey | None = None) -> int:
     """Take over a run and drive it to its end. Returns the exit code.
 
-    alive: what holds the run's lock, if this process was given it.
+    alive: what holds the run's lock, if this process was given it. held: its key, if nobody else is to come first.
     """
-    durability()
-    batches()
-    log_limit()
+    _refuse_unknown_settings()
     directory = find_run(request.firex_id)
     directory.refuse_unsafe()
     if alive is None:
         alive = directory.take_alive_lock(host.start_time)
+    if held is not None:
+        held.release()
     faults.reach("alive lock taken")
     if lodging.is_unfolded(directory.path):  # or it would be read, in that state, over a network
         directory, alive = off_the_network(directory, alive)
@@ -231,7 +275,8 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         return 0
     _may_pickle(run, request)
     _read_secrets(run, request)
-    loaded = load(_plugins_of(run, request), lambda path: channel.tell("importing", path=path), _found_before(run))
+    plugins = plugins_of(run, "resume") if request.plugins is None else request.plugins
+    loaded = load(plugins, lambda path: channel.tell("importing", path=path), _found_before(run))
     _imported(board, channel)
     with History(directory) as history:
         _refuse_without_services(history, request, loaded)
@@ -309,24 +354,8 @@ def _found_before(run: RunRecord) -> list[str] | None:
     recorded = [plugin for plugin in run.options["plugins"] if plugin.get("found")]
     if discovery.directories() or any(plugin.get("foreign") for plugin in recorded):
         return None
-    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in recorded]
+    paths = [present(plugin["path"], run.options["cwd"]) for plugin in recorded]
     return [path for path in paths if os.path.exists(path)]
-
-
-def _plugins_of(run: RunRecord, request: ResumeRequest) -> list[str]:
-    """Paths of the plugins to load. Raises BadInput if one that the run recorded is not there, or is a stranger's choice."""
-    if request.plugins is not None:
-        return request.plugins
-    if foreign := [os.path.basename(plugin["path"]) for plugin in run.options["plugins"] if plugin.get("foreign")]:
-        names = ",".join(shlex.quote(name) for name in foreign)
-        raise BadInput(f"{request.firex_id} was imported, and the plugins that it names are another person's choice "
-                       f"({', '.join(foreign)}); look at them and say which to load: "
-                       f"firexlite resume {request.firex_id} --plugins {names}")
-    paths = [_present(plugin["path"], run.options["cwd"]) for plugin in run.options["plugins"] if not plugin.get("found")]
-    if gone := [path for path in paths if not os.path.exists(path)]:
-        raise BadInput(f"{request.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another "
-                       f"place with `firexlite resume {request.firex_id} --plugins FILES`")
-    return paths
 
 
 def _refuse_without_services(history: History, request: ResumeRequest, loaded: Sequence[Plugin]) -> None:
@@ -385,11 +414,6 @@ def _is_tidy(directory: RunDirectory) -> bool:
         at_rest = not directory.wake.exists() and lodging.token_in(directory.path) is None
         return at_rest and json.loads(directory.run_json.read_text())["completed"]
     return False
-
-
-def _present(path: str, recorded_cwd: str) -> str:
-    """Where a recorded plugin lies now: below the working directory of today, else below that of the submission."""
-    return path if os.path.exists(path) else os.path.join(recorded_cwd, path)
 
 
 def _drive(incarnation: Incarnation, board: Board, channel: Channel) -> int:

@@ -21,14 +21,16 @@ from . import faults, host, last_words, runlog
 from .attempt import LINGER_S
 from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from .codec import encode_error
-from .ending import exit_code, leave_tidy, remove_folder
+from .ending import leave_tidy, remove_folder
 from .errors import BadInput, DiskFull, RunWaits, StorageFailure, Superseded, WorkerLost
+from .history import History
 from .home import storage
 from .incarnation import Incarnation
 from .journal import Journal
 from .journal_file import LogWatch, wait_for_space
 from .limits import expire, expire_run
 from .logs import read_stretch
+from .outcome import exit_code
 from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
 from .waiting import come_due
 from .worker import work
@@ -379,7 +381,10 @@ class Runner:
             return 128 + self.stop_signal
         if self.waits:
             return RunWaits.exit_code
-        return 1 if self.barren >= BARREN else exit_code(self.directory, state)
+        if self.barren < BARREN:
+            with suppress(StorageFailure), History(self.directory) as history:  # no room for the index that a reader makes: 1
+                return exit_code(history, state)
+        return 1
 
 
 class _LastBell(Counter):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -21,11 +22,11 @@ from .errors import (
     NotStorable,
     nearest,
 )
-from .home import user_name
-from .journal_file import FULL_WAIT_S
+from .history import History, RunRecord
+from .home import find_run, user_name
 from .plugins import Plugin, load
 from .results import DYNAMIC_RETURN
-from .secrets import Secret, vault
+from .secrets import Secret, masked_data, vault
 from .signatures import Chain, Signature
 from .task_options import of_signature
 from .uid import Uid
@@ -41,10 +42,10 @@ class Request:
     chain: str
     arguments: dict[str, str]                     # of the services, as given
     plugins: list[str]
-    workers: int
+    workers: int | None = None                    # None: as many as there are cores
     argv: list[str] = field(default_factory=list)
     json_file: str | None = None
-    full_wait_s: float = FULL_WAIT_S              # how long a full disk is waited for
+    full_wait_s: float | None = None              # how long a full disk is waited for; None: `FULL_WAIT_S`
     sync: bool = True
     own_options: list[str] = field(default_factory=list)  # what `submit` itself takes, to be offered for a typing error
     redact: list[str] = field(default_factory=list)       # environment variables whose values are masked
@@ -54,6 +55,8 @@ class Request:
     logs_link: str | None = None                  # where a link to the run's directory is to be
     pickle: bool = False                          # what JSON cannot hold is stored pickled
     flame: str | None = None                      # the file to which the report is written when the run ends
+    on_end: str | None = None                     # the shell command that is run when the run ends
+    key: str | None = None                        # the name under which the same command finds the run again
 
 
 @dataclass
@@ -165,6 +168,64 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     except NotStorable as error:
         raise BadInput(str(error)) from error
     return Prepared(arguments, members, of_chain, plugins, references)
+
+
+def refuse_other_inputs(history: History, request: Request) -> None:
+    """Raise BadInput, with the difference, unless a run has the inputs that are asked for: its chain, and the arguments."""
+    run = history.run()
+    was, now = run.options.get("arguments"), masked_data(request.arguments)
+    if was is None or _names_in(run.chain) != _names_in(request.chain):
+        differences = [f"--chain {run.chain} before, --chain {request.chain} now"]
+    else:
+        differences = [f"{_given(was, name)} before, {_given(now, name)} now"
+                       for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
+    if differences:
+        raise BadInput(f"the key '{request.key}' is that of {run.firex_id}, which has other inputs: {'; '.join(differences)}; "
+                       "give the same again, or another key")
+
+
+def _given(arguments: Mapping[str, str], name: str) -> str:
+    return f"--{name} {shlex.quote(arguments[name])}" if name in arguments else f"no --{name}"
+
+
+def like_run(firex_id: str, request: Request) -> None:
+    """Fill a request up with the inputs of a run: its chain, its arguments and its plugins, as far as it says nothing of them.
+
+    Raises BadInput for a run that cannot be repeated.
+    """
+    with History(find_run(firex_id)) as history:
+        run = history.run()
+    if "arguments" not in run.options:
+        raise BadInput(f"{run.firex_id} was begun by an older firexlite, which did not record what was given; give the inputs "
+                       "themselves")
+    if not request.chain:
+        request.chain = run.chain
+    request.arguments = {**run.options["arguments"], **request.arguments}
+    if not request.plugins:
+        request.plugins = plugins_of(run, "submit --like")
+
+
+def plugins_of(run: RunRecord, command: str) -> list[str]:
+    """Paths of the plugins that a run recorded. command: that which is to be given them if they are not to be had.
+
+    Raises BadInput if one is not there, or is a stranger's choice.
+    """
+    recorded = run.options["plugins"]
+    if foreign := [os.path.basename(plugin["path"]) for plugin in recorded if plugin.get("foreign")]:
+        names = ",".join(shlex.quote(name) for name in foreign)
+        raise BadInput(f"{run.firex_id} was imported, and the plugins that it names are another person's choice "
+                       f"({', '.join(foreign)}); look at them and say which to load: "
+                       f"firexlite {command} {run.firex_id} --plugins {names}")
+    paths = [present(plugin["path"], run.options["cwd"]) for plugin in recorded if not plugin.get("found")]
+    if gone := [path for path in paths if not os.path.exists(path)]:
+        raise BadInput(f"{run.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another "
+                       f"place with `firexlite {command} {run.firex_id} --plugins FILES`")
+    return paths
+
+
+def present(path: str, recorded_cwd: str) -> str:
+    """Where a recorded plugin lies now: below the working directory of today, else below that of the submission."""
+    return path if os.path.exists(path) else os.path.join(recorded_cwd, path)
 
 
 def _secret_defaults(services: Sequence[Service], supplied: Iterable[str]) -> Iterator[str]:

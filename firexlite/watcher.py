@@ -22,6 +22,20 @@ LEFT_OVER_S = 15.0  # how long processes are waited for that live on though the 
 PATIENCE_S = 30.0   # how long a journal is asked for that cannot be read: it may be on its way to another directory
 
 
+def await_end(firex_id: str, timeout_s: float | None = None) -> bool:
+    """Wait until a run has ended; whether it has, and not only the time. timeout_s: None: as long as it takes."""
+    watcher = Watcher(firex_id)
+    alarm = None if timeout_s is None else threading.Timer(timeout_s, watcher.stop)
+    if alarm is not None:
+        alarm.daemon = True
+        alarm.start()
+    try:
+        return any(has_ended for _, has_ended in watcher.moments())
+    finally:
+        if alarm is not None:
+            alarm.cancel()
+
+
 @dataclass(frozen=True)
 class _Sight:
     """How a run stands. moves: differs as soon as anything has happened that a report shows."""

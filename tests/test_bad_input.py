@@ -116,7 +116,8 @@ def early(arguments): ...
 
 TAKES_PYTHON_FILES = "; --plugins takes Python files and folders of them, looked for from {folder}"
 LIST_SHOWS = "`firexlite list` shows all."
-LOOKS_LIKE = "is not a FireX ID; they look like FireX-li-261123-101500-4711"
+LOOKS_LIKE = ("is not a FireX ID; they look like FireX-li-261123-101500-4711, and may be given by how they begin or end, by "
+              "the key of the run, or as 'last'; `firexlite runs` lists them")
 NOWHERE = "FireX-li-261123-101500-4711"
 NO_RUN = f"there is no run '{NOWHERE}' in {{home}}; `firexlite runs` lists them."
 LONGER = "look for what it waits for, or give it longer with --import_timeout SECONDS"
@@ -299,7 +300,7 @@ REFUSED = {
         "register with False"),
 
     # run ids
-    "no run id": ("resume", "Missing argument 'FIREX_ID'."),
+    "no run id": ("resume", "Missing argument 'ID'."),
     "an unknown run to resume": (f"resume {NOWHERE}", NO_RUN),
     "an unknown run to resume in the background": (f"resume --detach {NOWHERE}", NO_RUN),
     "an unknown run to draw": (f"flame {NOWHERE}", NO_RUN),
@@ -441,7 +442,7 @@ WRONG_WORDS = {
                       "Got unexpected extra argument \\(more\\)|'more' is a value without an option;.*"),
     "no argument": (tuple({form.partition(" ")[0]: "" for form in RESUMES + LOOKS + IMPORT + OTHERS
                            if "{" in form or form.startswith("info")}), "{form}",
-                    "Missing argument '(FIREX_ID|PATH|SERVICE)'[.]"),
+                    "Missing argument '(ID|PATH|SERVICE)'[.]"),
     "an option without its value": (("resume {id} --workers", "resume {id} --mark-done 1", "flame {id} -o", "runs --limit",
                                      "submit --chain", "info nop --plugins", "list --plugins"), "{form}",
                                     "Option '.*' requires (an argument|2 arguments)[.]|the option --chain has no value.*"),

@@ -372,7 +372,7 @@ def held(firexlite: Command, plugin: Callable[..., Path], *words: str) -> Iterat
     assert done.code == 0, done.err
     run = firexlite.only_run()
     assert done == Finished(0, f"FireX ID: {run.firex_id}\n",
-                            "It goes on in the background; `firexlite runs` shows how it stands.\n")
+                            "It goes on in the background; `firexlite attach` comes back to it.\n")
     try:
         wait_until(lambda: states(run).get("running"), what="running service")
         yield run, until

@@ -22,11 +22,11 @@ from browser import Page
 from conftest import NOTE, Command, Finished, kill_all, states, wait_until
 
 from firexlite import host, watcher
-from firexlite.cli.jobs import LastReport
 from firexlite.errors import BadInput
 from firexlite.flame_export import Settings
 from firexlite.flame_server import LiveReport
 from firexlite.home import RunDirectory
+from firexlite.last_acts import LastActs
 from firexlite.watcher import Watcher
 
 END = "</html>\n"
@@ -761,7 +761,7 @@ def test_a_report_that_cannot_be_written_changes_nothing_of_how_the_run_ended(fi
     assert sentence in firexlite("logs", firexlite.only_run().firex_id).out
 
 
-def test_nor_does_a_fault_of_the_report_itself(firexlite, monkeypatch, capsys):
+def test_nor_does_a_fault_of_the_report_itself(firexlite, monkeypatch):
     firexlite("submit", "--chain", "nop")
     monkeypatch.setenv("FIREXLITE_HOME", str(firexlite.home))
 
@@ -769,11 +769,10 @@ def test_nor_does_a_fault_of_the_report_itself(firexlite, monkeypatch, capsys):
         raise ZeroDivisionError("no tasks")
 
     monkeypatch.setattr("firexlite.flame_export.write_report", fail)
-    last = LastReport("out.html", is_resume=False)
-    last.write(firexlite.only_run())
-    last.tell()
+    last = LastActs("out.html", None)
+    last.do(firexlite.only_run(), 0)
 
-    assert capsys.readouterr().err == "firexlite: the report could not be written: ZeroDivisionError: no tasks\n"
+    assert last.told == ["firexlite: the report could not be written: ZeroDivisionError: no tasks"]
 
 
 @pytest.mark.parametrize("command", ["submit --chain nop", "resume {id}"])

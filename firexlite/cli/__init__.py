@@ -12,20 +12,32 @@ from ..errors import BadInput, FirexliteError, with_short_words
 from ..terminal import visible
 from ..version import __version__
 
-COMMANDS = {
-    "submit": "Run a chain of services.",
-    "resume": "Carry on with a run that was killed, interrupted, or failed.",
-    "flame": "Write the report of a run as one HTML file, or as JSON.",
-    "logs": "Print the output of a run's tasks.",
-    "cancel": "Call off a run, or a task of it.",
-    "send": "Send an event to a run that waits for it, or will.",
-    "runs": "List recent runs.",
-    "doctor": "Examine a run: journal, files, locks, settings.",
-    "import": "Make a run that someone sent yours, to be shown and resumed.",
-    "list": "List the services.",
-    "info": "Show what a service takes and returns.",
+# By section: those that matter every day, and the rest. The name of a command and one line about it.
+SECTIONS = {
+    "Run": {
+        "submit": "Run a chain of services.",
+        "resume": "Carry on with a run that was killed, interrupted, or failed.",
+        "attach": "Follow a run that goes on in the background.",
+        "cancel": "Call off a run, or a task of it.",
+    },
+    "Look": {
+        "runs": "List recent runs.",
+        "show": "Show the tasks of a run, or one of them in full.",
+        "why": "Say why a run ended as it did: the failing line, and what changed.",
+        "flame": "Write the report of a run as one HTML file, or as JSON.",
+    },
+    "More": {
+        "logs": "Print the output of a run's tasks.",
+        "wait": "Wait until a run has ended, and exit with its code.",
+        "send": "Send an event to a run that waits for it, or will.",
+        "import": "Make a run that someone sent yours, to be shown and resumed.",
+        "prune": "Remove old runs.",
+        "list": "List the services.",
+        "info": "Show what a service takes and returns.",
+        "doctor": "Examine a run: journal, files, locks, settings.",
+    },
 }
-
+COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
 IMPORT_SERVICES = ("submit", "resume", "list", "info")
 
@@ -43,8 +55,10 @@ class Commands(click.Group):
         return getattr(import_module(f"firexlite.cli.{module}"), f"{name}_command")
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([*COMMANDS.items()])
+        width = max(map(len, COMMANDS))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
     def resolve_command(self, context: click.Context, args: list[str]) -> tuple:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
@@ -64,7 +78,9 @@ def cli() -> None:
     \b
     firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed
     firexlite resume FireX-li-261123-101500-4711
-    firexlite flame  FireX-li-261123-101500-4711 > out.html
+    firexlite flame  last > out.html
+
+    A run is named by its FireX ID, by how that begins or ends, by its key, or as `last`.
     """
 
 

@@ -5,12 +5,12 @@ import click
 
 from ..home import find_run, user_name
 from ..outside import cancel, write_to_run
-from .options import TASK_NUMBER
+from .options import TASK_NUMBER, run_argument
 from .screen import answer
 
 
 @click.command("cancel")
-@click.argument("firex_id")
+@run_argument
 @click.argument("task", required=False, type=TASK_NUMBER)
 def cancel_command(firex_id: str, task: int | None) -> None:
     """Call off a run, or one task of it with all that is below it and behind it in its chain.

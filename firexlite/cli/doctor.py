@@ -8,11 +8,12 @@ import click
 from ..doctor import Section, examine
 from ..errors import JournalUnusable
 from ..home import find_run
+from .options import run_argument
 from .screen import answer
 
 
 @click.command("doctor")
-@click.argument("firex_id")
+@run_argument
 @click.option("--json", "as_json", is_flag=True, help="Write what was found as one JSON object.")
 def doctor_command(firex_id: str, as_json: bool) -> None:
     """Examine a run: its journal, its files, its locks, and the settings in force. Nothing is changed.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from .. import host
 from ..errors import BadInput
 from ..flame_export import FORMATS, Settings, dump, export, write_report
 from ..home import find_run
 from ..redaction import Redaction
-from .options import Number, cores
+from .options import Number, run_argument
 from .screen import say, write_out
 
 MOST_PROCESSES = 4
@@ -19,7 +20,7 @@ MEGABYTE = 1024 * 1024
 
 
 @click.command("flame")
-@click.argument("firex_id")
+@run_argument
 @click.option("-o", "--output", default="-", metavar="FILE", help="Write to this file instead of stdout.")
 @click.option("--format", "format_name", metavar="|".join(FORMATS), help="What to write.  [default: html]")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json: the data of the report as one JSON object.")
@@ -48,7 +49,7 @@ def flame_command(context: click.Context, firex_id: str, output: str, format_nam
     name = _format(format_name, as_json)
     _refuse_at_odds(name, output, flame_dump, watch, serve, port)
     redaction = _redaction(patterns, keys, no_redact)
-    settings = Settings(name, now, int(max_mb * MEGABYTE), processes=min(MOST_PROCESSES, cores()), redaction=redaction)
+    settings = Settings(name, now, int(max_mb * MEGABYTE), processes=min(MOST_PROCESSES, host.cores()), redaction=redaction)
     if watch or serve:
         from . import live  # here: it takes an HTTP server along
         context.exit(live.serve(firex_id, port or 0, settings) if serve else live.watch(firex_id, output, settings))

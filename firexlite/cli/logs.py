@@ -7,16 +7,18 @@ from collections.abc import Iterator
 
 import click
 
-from ..errors import BadInput, nearest
+from ..errors import BadInput
 from ..history import AttemptRecord, History
-from ..home import find_run, task_uuid
+from ..home import find_run
+from ..task_names import names_of, tasks_named
+from .options import run_argument
 from .screen import answer
 
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 
 @click.command("logs")
-@click.argument("firex_id")
+@run_argument
 @click.argument("task", required=False)
 def logs_command(firex_id: str, task: str | None) -> None:
     """Print what the tasks of a run printed and logged, one attempt after the other.
@@ -28,8 +30,8 @@ def logs_command(firex_id: str, task: str | None) -> None:
     firexlite logs FireX-li-261123-101500-4711 greet
     """
     with History(find_run(firex_id)) as history:
-        names = _names(history)
-        chosen = None if task is None else _chosen(history, names, task)
+        names = names_of(history)
+        chosen = None if task is None else _chosen(history, task)
         if chosen is None:
             _print_run_log(history)
         for attempt in sorted(history.attempts(), key=lambda attempt: (attempt.started, attempt.task, attempt.number)):
@@ -37,22 +39,11 @@ def logs_command(firex_id: str, task: str | None) -> None:
                 _print_attempt(history, names[attempt.task], attempt, says_nothing=chosen is not None)
 
 
-def _names(history: History) -> dict[int, str]:
-    """``{number: short name}`` of all tasks."""
-    return {task.num: history.services[task.service].short_name if task.service in history.services else task.service
-            for task in history.outlines()}
-
-
-def _chosen(history: History, names: dict[int, str], asked: str) -> set[int]:
+def _chosen(history: History, asked: str) -> set[int]:
     """The tasks that a person named. Raises BadInput if there are none, or none of them has begun."""
-    firex_id = history.directory.firex_id
-    uuids = (num for num in names if task_uuid(firex_id, num) == asked)
-    chosen = ({int(asked)} & names.keys() if asked.isascii() and asked.isdigit() and len(asked) < 20 else
-              {num for num, name in names.items() if name == asked} or set(uuids))
-    if not chosen:
-        raise BadInput(f"{firex_id} has no task '{asked}'.{nearest(asked, set(names.values()))}")
+    chosen = set(tasks_named(history, asked))
     if not any(attempt.task in chosen for attempt in history.attempts()):
-        raise BadInput(f"task '{asked}' of {firex_id} has not begun, so it has no output")
+        raise BadInput(f"task '{asked}' of {history.directory.firex_id} has not begun, so it has no output")
     return chosen
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import click
 from ..errors import BadInput
 from ..front import IMPORT_TIMEOUT_S
 from ..pickled import SETTING
+from ..run_names import run_named
 from ..soundness import FULL_WAIT_BELOW_S
 
 
@@ -31,6 +33,19 @@ class Number(click.ParamType):
             option = next((name for name in parameter.opts if name.startswith("--")), "") if parameter else "this option"
             raise BadInput(f"{option} takes {self.what}, not '{value}'")
         return number
+
+
+class RunName(click.ParamType):
+    """The name of a run, which is turned into its FireX ID."""
+
+    name = "run"
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> str:
+        return run_named(value)
+
+
+RUN = RunName()
+run_argument = click.argument("firex_id", metavar="ID", type=RUN)
 
 
 def _in_a_writable_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -120,10 +135,6 @@ pickle_option = click.option(
     help=f"Store pickled what JSON cannot hold; the same as {SETTING}=1. Only this run's own workers load it again.")
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def workers_option(default: str) -> Callable:
     return click.option(
         "--workers", "--celery_concurrency", "--celery_work_slots", metavar="N",  # FireX calls it so
@@ -131,5 +142,28 @@ def workers_option(default: str) -> Callable:
         help=f"How many tasks run at once.  [default: {default}]")
 
 
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Show no progress: only what the run is called, and how it ended.")
+on_end_option = click.option(
+    "--on-end", "--on_end", metavar="CMD",
+    help="When the run has ended, however it did, run this shell command, with FIREXLITE_ID, FIREXLITE_STATE, "
+         "FIREXLITE_EXIT_CODE and FIREXLITE_REPORT in its environment.")
+
+
 def split_plugins(values: tuple[str, ...]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """A span of time as people write it: `90s`, `30d`, or a plain number of seconds."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(s|min|m|h|d|w|)", value.strip(), re.ASCII)
+    if not found:
+        raise BadInput(f"{parameter.opts[0]} takes a span of time, such as 90s, 20min, 12h, 30d or 4w, not '{value}'")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}[found[2]]
+
+
+def span_option(*names: str, help: str, metavar: str = "TIME") -> Callable:
+    """An option that takes a span of time, in seconds for the command."""
+    return click.option(*names, metavar=metavar, callback=_seconds, help=help)

@@ -7,6 +7,7 @@ import sys
 import click
 
 from ..errors import BadInput
+from ..last_acts import LastActs
 from ..launch import ResumeRequest, resume
 from .jobs import run_job
 from .options import (
@@ -17,10 +18,13 @@ from .options import (
     full_wait_option,
     import_timeout_option,
     json_file_option,
+    on_end_option,
     pickle_option,
     plugins_option,
     queue_option,
+    quiet_option,
     redact_option,
+    run_argument,
     soft_time_limit_option,
     split_plugins,
     workers_option,
@@ -28,17 +32,20 @@ from .options import (
 
 
 @click.command("resume")
-@click.argument("firex_id")
+@run_argument
 @workers_option(default="as before")
 @plugins_option
 @json_file_option
 @flame_option
+@on_end_option
+@quiet_option
 @click.option("--accept-new", is_flag=True, help="Where a task ran again and asked for other children than before: keep "
               "those that match, and run the new ones.")
 @click.option("--restart-task", "restart", multiple=True, metavar="N",
               type=TASK_NUMBER,
               help="Run task N afresh; its old children stay visible. May be repeated.")
-@click.option("--mark-done", "done", nargs=2, multiple=True, metavar="N JSON",
+@click.option("--mark-done", "done", nargs=2, multiple=True, metavar="N JSON", is_eager=True,
+              callback=lambda context, parameter, values: dict(_decided(task, text) for task, text in values),
               help="Take task N for done, with these returned values: --mark-done 7 '{\"greeting\": \"Hello\"}'.")
 @click.option("--rerun-missing", is_flag=True, help="Run again the tasks that made files which are missing now.")
 @full_wait_option
@@ -50,7 +57,8 @@ from .options import (
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
 def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, flame: str | None,
-                   accept_new: bool, restart: tuple[int, ...], done: tuple[tuple[str, str], ...], rerun_missing: bool,
+                   on_end: str | None, quiet: bool,
+                   accept_new: bool, restart: tuple[int, ...], done: dict[int, dict[str, object]], rerun_missing: bool,
                    full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int], soft_time_limit: float | None,
                    exit_when_waiting: bool, pickle: bool, detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
@@ -61,12 +69,13 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     --plugins loads these files instead of those that the run recorded.
 
     \b
-    firexlite resume FireX-li-261123-101500-4711
+    firexlite resume last
     """
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
-                            list(restart), dict(_decided(task, text) for task, text in done), rerun_missing,
+                            list(restart), done, rerun_missing,
                             list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv, pickle)
-    run_job(lambda board, channel: resume(request, board, channel), detach, import_timeout, flame, is_resume=True)
+    run_job(lambda board, channel: resume(request, board, channel), LastActs(flame, on_end), import_timeout,
+            detach, quiet=quiet)
 
 
 def _decided(task: str, text: str) -> tuple[int, dict[str, object]]:

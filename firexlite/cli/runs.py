@@ -1,46 +1,85 @@
 """`firexlite runs`: recent runs."""
 from __future__ import annotations
 
+import itertools
+import json
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import click
-from tabulate import tabulate
 
 from ..errors import JournalUnusable
 from ..history import History
 from ..home import RunDirectory, all_runs, home, runs_on_other_hosts
 from ..lodging import Pointer
+from ..outcome import STATES_OF_RUNS, brief
 from ..terminal import visible
-from .options import Number
+from .options import Number, span_option
 from .screen import answer
 
 
 @click.command("runs")
 @click.option("-n", "--limit", type=Number("a whole number from 1 on", int, lambda n: n >= 1), metavar="N", default=20,
               show_default=True, help="Show so many runs.")
-def runs_command(limit: int) -> None:
+@click.option("--state", "states", metavar="STATE", multiple=True, type=click.Choice(STATES_OF_RUNS),
+              help=f"Show only runs in this state: {', '.join(STATES_OF_RUNS)}. May be repeated.")
+@click.option("--service", metavar="NAME", help="Show only runs in which this service has a task.")
+@span_option("--newer-than", help="Show only runs that were begun no longer ago than this: 12h, 30d.")
+@span_option("--older-than", help="Show only runs that were begun longer ago than this.")
+@click.option("--json", "as_json", is_flag=True, help="Write them as a JSON array.")
+def runs_command(limit: int, states: tuple[str, ...], service: str | None, newer_than: float | None, older_than: float | None,
+                 as_json: bool) -> None:
     """List recent runs, the newest first.
 
     \b
     firexlite runs -n 5
+    firexlite runs --state failed --newer-than 7d
     """
-    rows = [_row(directory) for directory in all_runs()[:limit]]
-    rows += [_row_elsewhere(pointer) for pointer in runs_on_other_hosts()[:limit]]
-    if not rows:
-        answer(f"There are no runs in {home()} yet.")
+    now = time.time()
+
+    def is_wanted(about: dict[str, Any]) -> bool:
+        return ((not states or about["state"] in states) and (newer_than is None or now - about["created"] <= newer_than)
+                and (older_than is None or now - about["created"] > older_than))
+
+    is_filtered = bool(states or service or newer_than is not None or older_than is not None)
+    found = itertools.islice(filter(is_wanted, _briefs(service, is_filtered)) if is_filtered else _briefs(None, False), limit)
+    if as_json:
+        answer(json.dumps([*found], indent=1))
         return
+    rows = [_row(about, now) for about in found]
+    if not is_filtered:
+        rows += [_row_elsewhere(pointer) for pointer in runs_on_other_hosts()[:limit]]
+    if not rows:
+        answer(f"There are no such runs in {home()}." if is_filtered else f"There are no runs in {home()} yet.")
+        return
+    from tabulate import tabulate  # here: for a program that wants JSON it takes too long to import
+
     answer(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple", disable_numparse=True))
 
 
-def _row(directory: RunDirectory) -> tuple[str, str, str, str, str]:
-    try:
-        with History(directory) as history:
-            run, counts = history.run(), history.counts()
-            done = f"{counts.get('succeeded', 0)} of {sum(counts.values())} succeeded"
-            return (directory.firex_id, _in_one_line(run.state.upper()), age(time.time() - run.created),
-                    _in_one_line(run.chain), done)
-    except JournalUnusable:
-        return directory.firex_id, "UNREADABLE", "", "", f"`firexlite doctor {directory.firex_id}` says why"
+def _briefs(service: str | None, only_readable: bool) -> Iterator[dict[str, Any]]:
+    for directory in all_runs():
+        try:
+            with History(directory) as history:
+                if service is None or history.has_service(service):
+                    yield brief(history)
+        except JournalUnusable as error:
+            if not only_readable:
+                yield _unreadable(directory, error)
+
+
+def _unreadable(directory: RunDirectory, error: JournalUnusable) -> dict[str, Any]:
+    return {"firex_id": directory.firex_id, "state": "unreadable", "error": str(error)}
+
+
+def _row(about: dict[str, Any], now: float) -> tuple[str, str, str, str, str]:
+    if about["state"] == "unreadable":
+        return about["firex_id"], "UNREADABLE", "", "", f"`firexlite doctor {about['firex_id']}` says why"
+    counts = about["counts"]
+    chain = about["chain"] + (f" ({about['key']})" if about["key"] else "")
+    return (about["firex_id"], _in_one_line(about["state"].upper()), age(now - about["created"]), _in_one_line(chain),
+            f"{counts.get('succeeded', 0)} of {sum(counts.values())} succeeded")
 
 
 def _in_one_line(text: str) -> str:

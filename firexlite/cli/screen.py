@@ -5,13 +5,14 @@ import contextlib
 import linecache
 import os
 import shlex
+import shutil
 import sys
 import time
 
 import click
 
-from ..board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
-from ..errors import RunWaits, StorageFailure
+from ..errors import FirexliteError, RunWaits, StorageFailure
+from ..following import Follower, Progress
 from ..front import Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
@@ -24,6 +25,8 @@ CAUSES = 2             # root causes told in full; all of the report stays withi
 LINE_WIDTH = 160
 ERROR_LINES = 5        # of what an exception says
 LONGEST_SOURCE = 8 * 1024 * 1024  # bytes of a file whose line is quoted
+LOOK_S = 1.0           # between two looks into the journal, of a run that takes longer than that ...
+LOOK_SHARE = 50        # ... and so many times as long as a look takes
 SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that prints nothing
 
 _ENDINGS = {"failed": "The run failed", "revoked": "The run was revoked", "interrupted": "The run was interrupted"}
@@ -66,17 +69,22 @@ def _forget(fd: int) -> None:
 class Console(Screen):
     """The screen of a front with a person, or a pipe, before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        """quiet: say nothing but what the run is called, and how it ended."""
         self.directory: RunDirectory | None = None
+        self._is_quiet = quiet
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = ""
         self._began = self._spoke = time.monotonic()
+        self._follower, self._look_at, self._running = Follower(), self._began + LOOK_S, ""
 
     def started(self, directory: RunDirectory) -> None:
         self.directory = directory
         say(f"FireX ID: {directory.firex_id}")
 
     def resumed(self, done: int | None, again: int, reopened: int, changed: list[str], decided: list[str]) -> None:
+        if self._is_quiet:
+            return
         if done is None:
             say("Nothing is left to do: the run had succeeded.", err=True)
             return
@@ -89,16 +97,34 @@ class Console(Screen):
             parts.append(f"changed since: {', '.join(changed)}")
         say(f"Resuming: {'; '.join(parts)}.", err=True)
 
-    def progress(self, board: Board) -> None:
-        cells = board.cells
-        ended = cells[SUCCEEDED] + cells[FAILED] + cells[SKIPPED] + cells[REVOKED]
-        failures = f", {cells[FAILED]} failed" if cells[FAILED] else ""
-        counts = f"{ended} of {_tasks(cells[KNOWN])} ended{failures}"
+    def progress(self, progress: Progress) -> None:
+        if self._is_quiet:
+            return
+        failures = f", {progress.failed} failed" if progress.failed else ""
+        counts = f"{progress.ended} of {_tasks(progress.known)} ended{failures}"
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         if self._is_live:
-            self._renew(f"{counts}, {minutes}:{seconds:02}")
+            self._look()
+            line = f"{counts}, {minutes}:{seconds:02}{self._running}"
+            width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be drawn over
+            self._renew(line if len(line) <= width else line[:width - 1] + "…")
         elif self._may_speak(counts):
             say(f"{counts}, {minutes}:{seconds:02}", err=True)
+
+    def _look(self) -> None:
+        """Now and then in a terminal: what runs, and a line for each failure as it comes."""
+        now = time.monotonic()
+        if self.directory is None or now < self._look_at:
+            return
+        with contextlib.suppress(FirexliteError), History(self.directory) as history:  # it may be on its way home
+            sight = self._follower.look(history)
+            self._running = "".join(f"  {name} {_elapsed(seconds)}" for name, seconds in sight.running)
+            for task, name, what in sight.failed:
+                self.clear()
+                say(_cut(f"FAILED: {name} (task {task}): {' '.join(what.split())}"), err=True)
+            if sight.more:
+                say(f"... and {sight.more} more that failed", err=True)
+        self._look_at = time.monotonic() + max(LOOK_S, LOOK_SHARE * (time.monotonic() - now))
 
     def _renew(self, line: str) -> None:
         if line != self._shown:
@@ -252,6 +278,11 @@ def shown_path(path: str) -> str:
 
 def _tasks(number: int) -> str:
     return "1 task" if number == 1 else f"{number} tasks"
+
+
+def _elapsed(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 def _indented(text: str) -> str:

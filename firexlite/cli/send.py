@@ -10,11 +10,12 @@ from ..errors import BadInput
 from ..home import find_run
 from ..outside import write_to_run
 from ..waiting import send
+from .options import run_argument
 from .screen import answer
 
 
 @click.command("send")
-@click.argument("firex_id")
+@run_argument
 @click.argument("name")
 @click.argument("value", required=False, metavar="[JSON]")
 def send_command(firex_id: str, name: str, value: str | None) -> None:

@@ -8,20 +8,24 @@ from pathlib import Path
 import click
 
 from ..errors import BadInput
-from ..launch import begin
-from ..submission import FULL_WAIT_S, Request, split_arguments
+from ..keys import refuse_unfit
+from ..last_acts import LastActs
+from ..launch import submit
+from ..submission import Request, like_run, split_arguments
 from .jobs import run_job
 from .options import (
-    cores,
+    RUN,
     exit_when_waiting_option,
     flame_option,
     free_for_a_link,
     full_wait_option,
     import_timeout_option,
     json_file_option,
+    on_end_option,
     pickle_option,
     plugins_option,
     queue_option,
+    quiet_option,
     redact_option,
     soft_time_limit_option,
     split_plugins,
@@ -73,10 +77,18 @@ def _words_in(path: str) -> list[str]:
 
 @click.command("submit", cls=ServiceArguments)
 @click.option("--chain", metavar="A,B", help="The services to run, one after the other.")
+@click.option("--key", metavar="NAME", help="A name of your own for the run. The same command again resumes it, attaches to it "
+              "while it goes on, or prints its results when it is done.")
+@click.option("--no-wait", is_flag=True, help="With --key: exit with 3 if the run goes on in other processes, instead of "
+              "waiting for its end.")
+@click.option("--like", metavar="ID", type=RUN,
+              help="Take chain, arguments and plugins of a run, as far as others are not given.")
 @plugins_option
 @workers_option(default="the number of cores")
 @json_file_option
 @flame_option
+@on_end_option
+@quiet_option
 @full_wait_option
 @redact_option
 @queue_option
@@ -91,10 +103,11 @@ def _words_in(path: str) -> list[str]:
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
 @import_timeout_option
 @click.pass_context
-def submit_command(context: click.Context, chain: str | None, plugins: tuple[str, ...], workers: int | None,
-                   json_file: str | None, flame: str | None, full_wait: float | None, redact: tuple[str, ...],
-                   queues: dict[str, int], soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool,
-                   logs_link: str | None, sync: bool, detach: bool, import_timeout: float) -> None:
+def submit_command(context: click.Context, chain: str | None, key: str | None, no_wait: bool, like: str | None,
+                   plugins: tuple[str, ...], workers: int | None, json_file: str | None, flame: str | None, on_end: str | None,
+                   quiet: bool, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
+                   soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool, logs_link: str | None, sync: bool,
+                   detach: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
     Every argument of any service is an option: `--guests Li,Mohamed`. One that must not be written down is given
@@ -103,12 +116,18 @@ def submit_command(context: click.Context, chain: str | None, plugins: tuple[str
     \b
     firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed
     """
-    if not chain:
+    if not chain and not like:
         raise click.UsageError("submit needs --chain, the services to run; `firexlite list` shows them")
-    request = Request(chain, context.meta["firexlite.arguments"], split_plugins(plugins), workers or cores(),
-                      argv=sys.argv, json_file=json_file, sync=not detach,
-                      full_wait_s=FULL_WAIT_S if full_wait is None else full_wait,
+    request = Request(chain or "", context.meta["firexlite.arguments"], split_plugins(plugins), workers,
+                      argv=sys.argv, json_file=json_file, sync=not detach, full_wait_s=full_wait,
                       own_options=context.meta["firexlite.own_options"], redact=list(redact), queues=queues,
                       soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle, logs_link=logs_link,
-                      flame=flame)
-    run_job(lambda board, channel: begin(request, board, channel), detach, import_timeout, flame)
+                      flame=flame, on_end=on_end, key=key)
+    if like:
+        like_run(like, request)
+    if key is not None:
+        refuse_unfit(key)
+    elif no_wait:
+        raise BadInput("--no-wait says what to do about a run that goes on already, which --key names; give it too")
+    run_job(lambda board, channel: submit(request, board, channel), LastActs(flame, on_end), import_timeout, detach, no_wait,
+            quiet)

@@ -1,0 +1,96 @@
+"""Being with a run that goes on in other processes: its progress, and the signals of whoever looks on."""
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
+
+from ..errors import BadInput
+from ..following import in_journal
+from ..history import History
+from ..home import find_run, user_name
+from ..interrupts import STOPPING
+from ..outcome import exit_code
+from ..outside import cancel, write_to_run
+from ..watcher import Watcher
+from .screen import Console, report, say
+
+SECOND_THOUGHTS_S = 2.0  # in which another Ctrl-C cancels the run
+
+
+class _Signal(Exception):
+    """A person, or a CI system, wants to go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def attend(firex_id: str, console: Console) -> int:
+    """Show how a run goes on until it has ended, and how it ended; returns its exit code.
+
+    Ctrl-C leaves it alone, which gives 130; a second one within `SECOND_THOUGHTS_S` cancels it. SIGTERM leaves it at once.
+    """
+    with _raising_signals():
+        while True:
+            try:
+                _watch(firex_id, console)
+                break
+            except _Signal as found:
+                console.clear()
+                if found.number != signal.SIGINT or not _is_meant(firex_id):
+                    say(f"Detached: the run goes on; `firexlite attach {firex_id}` comes back to it.", err=True)
+                    return 128 + found.number
+    return tell_end(firex_id)
+
+
+def tell_end(firex_id: str) -> int:
+    """Print how a run ended, as its own command did; returns its exit code."""
+    directory = find_run(firex_id)
+    with History(directory) as history:
+        code = exit_code(history)
+    report(directory, code)
+    return code
+
+
+def _watch(firex_id: str, console: Console) -> None:
+    with closing(Watcher(firex_id).moments()) as moments:
+        for directory, has_ended in moments:
+            console.directory = directory
+            if not has_ended:
+                with History(directory) as history:
+                    progress = in_journal(history)
+                console.progress(progress)
+    console.clear()
+
+
+def _is_meant(firex_id: str) -> bool:
+    """Whether a second Ctrl-C follows the first; then the run is cancelled, and its end is awaited."""
+    say(f"Detaching in {SECOND_THOUGHTS_S:g} s, and the run goes on; Ctrl-C once more cancels it.", err=True)
+    try:
+        time.sleep(SECOND_THOUGHTS_S)
+    except _Signal as again:
+        if again.number != signal.SIGINT:
+            return False
+        try:
+            revoked = write_to_run(find_run(firex_id), lambda journal: cancel(journal, None, f"cancelled by {user_name()}"))
+            say(f"Cancelled: {len(revoked)} task{'s were' if len(revoked) != 1 else ' was'} revoked.", err=True)
+        except BadInput:  # it has ended meanwhile
+            pass
+        return True
+    return False
+
+
+@contextmanager
+def _raising_signals() -> Iterator[None]:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise _Signal(number)
+
+    before = [signal.signal(number, on_signal) for number in STOPPING]
+    try:
+        yield
+    finally:
+        for number, handler in zip(STOPPING, before, strict=True):
+            signal.signal(number, handler)

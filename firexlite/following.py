@@ -1,0 +1,74 @@
+"""How far a run is, while it goes on: counts, what runs, and what has failed since the last look."""
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from .board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
+from .codec import display_error
+from .history import History, innermost
+from .states import FINAL
+
+_FAILED = "SELECT task FROM event WHERE id > ? AND id <= ? AND move = 'fail' ORDER BY id"
+_RUNNING = ("SELECT task.service, attempt.started FROM task JOIN attempt ON attempt.task = task.id AND "
+            "attempt.number = task.attempt WHERE task.state = 'running' ORDER BY attempt.started LIMIT ?")
+RUNNING_SHOWN = 4    # the longest of those that run
+FAILED_SHOWN = 5     # of those that failed since the last look
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Numbers of tasks."""
+
+    ended: int
+    known: int
+    failed: int
+
+
+def on_board(board: Board) -> Progress:
+    """As the processes of the run count."""
+    cells = board.cells
+    return Progress(cells[SUCCEEDED] + cells[FAILED] + cells[SKIPPED] + cells[REVOKED], cells[KNOWN], cells[FAILED])
+
+
+def in_journal(history: History) -> Progress:
+    """As anybody may read it."""
+    counts = history.counts()
+    return Progress(sum(n for state, n in counts.items() if state in FINAL), sum(counts.values()), counts.get("failed", 0))
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a look showed. running: ``(name, seconds)`` of the longest; failed: ``(task, name, what)``; more: failed beyond."""
+
+    running: tuple[tuple[str, float], ...]
+    failed: tuple[tuple[int, str, str], ...]
+    more: int
+
+
+class Follower:
+    """Looks at a run now and then; each failure is told once, at its bottom and not again in those above it."""
+
+    def __init__(self) -> None:
+        self._seen: int | None = None  # the last move that was looked at
+
+    def look(self, history: History) -> Sight:
+        """What runs now, and what has failed since the last look; the first look only tells what runs."""
+        [(last,)] = history.execute("SELECT coalesce(max(id), 0) FROM event")
+        failed: list[tuple[int, str, str]] = []
+        if self._seen is not None:
+            for (num,) in history.execute(_FAILED, self._seen, last):
+                task = history.task(num)
+                if task is not None and task.error and task.state == "failed" and history.cause(task) is None:
+                    error = innermost(display_error(task.error))
+                    failed.append((num, _name(history, task.service), f"{error['name']}: {error['text']}".rstrip(": ")))
+        self._seen = last
+        now = time.time()
+        running = [(_name(history, service), max(0.0, now - started))
+                   for service, started in history.execute(_RUNNING, RUNNING_SHOWN)]
+        return Sight(tuple(running), tuple(failed[:FAILED_SHOWN]), max(0, len(failed) - FAILED_SHOWN))
+
+
+def _name(history: History, service: str) -> str:
+    known = history.services.get(service)
+    return known.short_name if known else service.rpartition(".")[2]
