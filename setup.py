@@ -36,6 +36,7 @@ setup(
         "click>=8.1",
         "peewee>=3.17",
         "tabulate>=0.9",
+        "tomli>=2.0; python_version < '3.11'",  # reads settings; later Pythons have it themselves
         "watchdog>=3.0",
     ],
     extras_require={

@@ -33,6 +33,7 @@ from .loggers import capture_records
 from .secrets import masked, vault
 from .trimming import close_holes, log_limit, note, parts, shorten
 
+MOST_LINE = 64 * 1024   # bytes of a line that is waited for until it is complete
 TAIL_BYTES = 64 * 1024  # of one attempt's output, as much as a reader is given
 MOST_BYTES = 1 << 30    # that are ever read at once; a hole may claim any size
 CHUNK_BYTES = 64 * 1024 # that the filter takes at once
@@ -440,3 +441,12 @@ def read_stretch(path: Path, start: int, end: int | None, limit: int | None = TA
             return b"".join(found).decode("utf-8", "replace"), max(0, begin - start)
     except FileNotFoundError:
         return "", 0
+
+
+def end_of_lines(path: Path, start: int, stop: int) -> int:
+    """Behind the last line that is complete in a stretch; ``stop`` if that is a line of more than `MOST_LINE` bytes."""
+    with open(path, "rb") as file:
+        begin = max(start, stop - MOST_LINE)
+        file.seek(begin)
+        found = file.read(stop - begin).rfind(b"\n")
+    return begin + found + 1 if found >= 0 else start if begin == start else stop

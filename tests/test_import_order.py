@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
-    "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
-    "keys", "run_names", "uid", "recorded", "signatures", "files", "codec_errors", "last_words", "codec_standard",
+    "version", "errors", "configuration", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging",
+    "home",     "keys", "run_names", "uid", "recorded", "signatures", "files", "codec_errors", "last_words", "codec_standard",
     "pickled", "codec", "soundness", "results", "converters", "binding", "schema", "claims", "group_commit",
     "journal_file", "journal", "waiting", "once", "deadlocks", "limits", "takeover", "replay", "loggers", "trimming",
     "runlog", "logs", "measure", "portable", "bogs", "history", "task_names", "suppliers", "tree", "stopped", "outcome",

@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+from ..configuration import configure
 from ..errors import BadInput, FirexliteError, with_short_words
 from ..terminal import visible
 from ..version import __version__
@@ -89,7 +90,7 @@ def run(argv: Sequence[str] | None = None) -> None:
     _open_standard_streams()
     os.umask(os.umask(0o077) & ~0o700)  # one that takes rights from the owner would lock us out of what we make
     try:
-        code = cli.main(args=None if argv is None else [*argv], standalone_mode=False)
+        code = cli.main(args=None if argv is None else [*argv], standalone_mode=False, default_map=configure())
     except FirexliteError as error:
         fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
