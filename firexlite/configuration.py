@@ -13,6 +13,9 @@ from typing import Any
 
 from .errors import BadInput, nearest
 
+IMPORT_TIMEOUT_S = 10.0  # how long the import of a plugin may take
+FULL_WAIT_S = 60.0       # how long a full disk is waited for
+
 NAMES = ("firexlite.toml", "pyproject.toml")
 _TABLE = b"tool.firexlite"
 

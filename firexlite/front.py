@@ -14,11 +14,11 @@ from pathlib import Path
 
 from . import host
 from .board import Board
+from .configuration import IMPORT_TIMEOUT_S
 from .errors import BadInput, FirexliteError
-from .following import Progress, on_board
+from .following import Screen, on_board
 from .history import History
 from .home import RunDirectory
-from .incarnation import IMPORT_TIMEOUT_S
 from .interrupts import STOPPING, take_back_signals
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .logs import flush_output, terminal
@@ -32,22 +32,6 @@ PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 
 
 AtEnd = Callable[[RunDirectory, int], None]  # takes the exit code too
-
-
-class Screen:
-    """What a person is shown while a run goes on. All methods are no-ops: override what you need."""
-
-    def started(self, directory: RunDirectory) -> None:
-        """The run is durable and has begun, or goes on."""
-
-    def resumed(self, done: int | None, again: int, reopened: int, changed: list[str], decided: list[str]) -> None:
-        """What a resume found. done: tasks; None: all of them had succeeded. decided: what a person did, in words."""
-
-    def progress(self, progress: Progress) -> None:
-        """Called about every `REFRESH_S` seconds, while nobody works every `CALM_S`."""
-
-    def stopping(self, signal_number: int) -> None:
-        """A first signal has come; bodies have some seconds to end."""
 
 
 class Front:

@@ -33,9 +33,10 @@ from .claims import (
     Success,
     Use,
 )
+from .configuration import FULL_WAIT_S
 from .errors import ClaimLost
 from .home import RunDirectory
-from .journal_file import FULL_WAIT_S, JournalFile, patient
+from .journal_file import JournalFile, patient
 from .schema import SQL_OPEN
 from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 

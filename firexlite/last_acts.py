@@ -1,4 +1,5 @@
-"""What is done when nothing of a run lives any more, however it ended: its report is written, the user's own command run.
+"""What is done when nothing of a run lives any more, however it ended: its report is written, the CI system around it told, the
+user's own command run.
 
 What goes wrong with either is told, and changes nothing of how the run ended.
 """
@@ -13,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import ci
 from .errors import FirexliteError
 from .history import History, RunRecord
 from .home import RunDirectory, find_run
@@ -26,7 +28,8 @@ class LastActs:
     def __init__(self, flame: str | None, on_end: str | None) -> None:
         """flame: the file for the report. on_end: a shell command. None: what the run recorded when it was submitted."""
         self._flame, self._on_end = flame, on_end
-        self.told: list[str] = []  # sentences for the screen, in order
+        self.told: list[str] = []         # sentences for the screen, in order
+        self.annotations: list[str] = []  # lines on stdout for a CI system
 
     def do(self, directory: RunDirectory, code: int) -> None:
         """code: with which the run's command will exit."""
@@ -40,6 +43,8 @@ class LastActs:
         flame, on_end = self._flame or run.options.get("flame"), self._on_end or run.options.get("on_end")
         if flame:
             self._try(directory, "the report could not be written", lambda: self._write_report(directory, Path(flame)))
+        if ci.wants_story():
+            self._try(directory, "the CI system could not be told", lambda: self._tell_ci(directory))
         if on_end:
             report = str(Path(flame).absolute()) if flame else ""
             self._try(directory, "the command of --on-end could not be run", lambda: self._run(on_end, run, code, report))
@@ -61,6 +66,13 @@ class LastActs:
 
         write_report(directory, path, Settings())
         return f"Report: {path}"
+
+    def _tell_ci(self, directory: RunDirectory) -> None:
+        from .story import story_of  # as above
+
+        with History(directory) as history:
+            story = story_of(history)
+        self.annotations += ci.tell_ci(story)
 
     def _run(self, command: str, run: RunRecord, code: int, report: str) -> str | None:
         about = {"FIREXLITE_ID": run.firex_id, "FIREXLITE_STATE": run.state, "FIREXLITE_EXIT_CODE": str(code),

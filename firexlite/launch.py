@@ -22,6 +22,7 @@ from . import discovery, faults, host, lodging, missing, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .codec import encode
+from .configuration import FULL_WAIT_S
 from .ending import leave_tidy, off_the_network, write_run_json
 from .errors import BadInput, DiskFull, RunActive, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
@@ -29,7 +30,7 @@ from .home import RunDirectory, batches, durability, find_run, home, new_firex_i
 from .incarnation import Incarnation
 from .interrupts import take_back_signals
 from .journal import Journal
-from .journal_file import FULL_WAIT_S, wait_for_space
+from .journal_file import wait_for_space
 from .keys import HeldKey
 from .logs import terminal
 from .pickled import pickles

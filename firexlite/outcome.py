@@ -6,8 +6,7 @@ from typing import Any
 from .codec import decode_error
 from .errors import ReplayMismatch, ReturnCodeError, RunActive, RunWaits
 from .history import History
-from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
-from .takeover import REDO
+from .states import REDO, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 
 WAITING = "waiting"  # of a run whose processes ended since all that was left waits
 STATES_OF_RUNS = (RUN_RUNNING, RUN_SUCCEEDED, RUN_FAILED, RUN_REVOKED, RUN_INTERRUPTED, WAITING)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .history import History, TaskRecord
 from .results import DYNAMIC_RETURN
-from .takeover import REDO
+from .states import REDO
 
 CALLS = 3  # of each kind, told in full
 

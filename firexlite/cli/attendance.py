@@ -15,7 +15,8 @@ from ..interrupts import STOPPING
 from ..outcome import exit_code
 from ..outside import cancel, write_to_run
 from ..watcher import Watcher
-from .screen import Console, report, say
+from .printing import say
+from .screen import Console, report
 
 SECOND_THOUGHTS_S = 2.0  # in which another Ctrl-C cancels the run
 

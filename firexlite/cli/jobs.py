@@ -8,13 +8,15 @@ import click
 
 from ..board import Board
 from ..errors import FirexliteError, RunActive
-from ..front import Front, Screen, run_detached
+from ..following import Screen
+from ..front import Front, run_detached
 from ..home import find_run
 from ..last_acts import LastActs
 from ..launch import Channel, Job
 from ..plugins import load
 from .attendance import attend
-from .screen import Console, report, say
+from .printing import say
+from .screen import Console, report
 
 
 def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = False, no_wait: bool = False,
@@ -51,6 +53,8 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
 
 
 def _tell(last: LastActs) -> None:
+    for line in last.annotations:
+        say(line)
     for sentence in last.told:
         say(sentence, err=True)
 

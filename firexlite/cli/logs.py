@@ -14,7 +14,7 @@ from ..home import find_run
 from ..task_names import names_of, tasks_named
 from ..watcher import Watcher
 from .options import run_argument
-from .screen import answer
+from .printing import answer
 
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from ..configuration import IMPORT_TIMEOUT_S
 from ..errors import BadInput
-from ..front import IMPORT_TIMEOUT_S
 from ..pickled import SETTING
 from ..run_names import run_named
 from ..soundness import FULL_WAIT_BELOW_S

@@ -16,7 +16,7 @@ from ..lodging import Pointer
 from ..outcome import STATES_OF_RUNS, brief
 from ..terminal import visible
 from .options import Number, span_option
-from .screen import answer
+from .printing import answer
 
 
 @click.command("runs")

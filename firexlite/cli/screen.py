@@ -11,14 +11,14 @@ import time
 
 import click
 
-from ..errors import FirexliteError, RunWaits, StorageFailure
-from ..following import Follower, Progress
-from ..front import Screen
+from ..errors import FirexliteError, RunWaits
+from ..following import Follower, Progress, Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
 from ..runner import GRACE_S
 from ..stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 from ..terminal import visible
+from .printing import say, shown_path, text_of
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
@@ -32,38 +32,6 @@ SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that 
 _ENDINGS = {"failed": "The run failed", "revoked": "The run was revoked", "interrupted": "The run was interrupted"}
 _TOLD_AS = {"succeeded": "succeeded", "failed": "failed", "skipped": "skipped", "revoked": "revoked",
             "running": "unfinished", "blocked": "unfinished", "ready": "unfinished", "waiting": "unfinished"}
-
-
-def say(text: str, err: bool = False) -> None:
-    """Print for whoever still reads: a closed pipe, a full disk or a terminal that is gone does not hurt the run.
-
-    All that firexlite says goes through here, or through `cli.fail`: no data of others can command the terminal.
-    """
-    try:
-        click.echo(visible(text), err=err)
-    except OSError:
-        _forget(2 if err else 1)
-
-
-def answer(text: str) -> None:
-    """Print what a command was asked for, on a line of its own. Raises StorageFailure if that cannot be written."""
-    write_out(visible(text) + "\n")
-
-
-def write_out(text: str) -> None:
-    """Write to stdout as it is. Raises StorageFailure if that fails; whoever closes a pipe has read enough."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget(1)
-    except OSError as error:
-        _forget(1)  # or it would be tried once more at the end
-        raise StorageFailure(f"the output could not be written: {error.strerror}") from error
-
-
-def _forget(fd: int) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), fd)
 
 
 class Console(Screen):
@@ -262,18 +230,6 @@ def _source_line(file: str, line: int) -> str:
         if file.endswith(".py") and os.path.isfile(file) and os.path.getsize(file) < LONGEST_SOURCE:
             return linecache.getline(file, line).strip()
     return ""
-
-
-def text_of(value: object) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
-def shown_path(path: str) -> str:
-    try:
-        relative = os.path.relpath(path)
-    except FileNotFoundError:  # the working directory was removed
-        return path
-    return path if relative.startswith("..") else relative
 
 
 def _tasks(number: int) -> str:

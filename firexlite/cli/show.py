@@ -23,7 +23,7 @@ from ..tree import Line, lines_of
 from ..watcher import Watcher
 from .options import run_argument
 from .paint import Paint, branches
-from .screen import write_out
+from .printing import write_out
 from .telling import culprit_lines, headline, more_lines
 
 LOG_LINES = 20

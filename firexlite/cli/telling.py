@@ -10,7 +10,7 @@ from ..flame_words import duration, span
 from ..states import STATES
 from ..story import Culprit, Story
 from .paint import Paint
-from .screen import text_of
+from .printing import text_of
 
 LOG_LINES = 10
 DIFFERENCES = 12

@@ -11,7 +11,7 @@ from ..home import find_run
 from ..story import Culprit, Story, story_of
 from .options import run_argument
 from .paint import Paint
-from .screen import write_out
+from .printing import write_out
 from .telling import culprit_lines, headline, since_lines, way_on
 
 
