@@ -201,7 +201,8 @@ def _of_commands(good: Sequence[str], now: Sequence[str], told: set[str]) -> Ite
         yield Difference("command", "command", *_shortened(lost or None, new or None))
 
 
-_OF_ONE_RUN = ("key", "like", "flame", "on_end")  # options that are other for each run, or change nothing of it
+# Options that are other for each run, or that change nothing of it, or of which is told otherwise.
+_UNTOLD = ("key", "like", "flame", "on_end", "quiet", "q", "detach", "chain", "plugins", "plugin", "external")
 
 
 def _options(argv: Sequence[str], told: set[str]) -> Iterator[str]:
@@ -209,7 +210,7 @@ def _options(argv: Sequence[str], told: set[str]) -> Iterator[str]:
     words: list[str] = []
     for word in [*argv[1:], "--"]:
         if word.startswith("-") or not words or not words[0].startswith("-") or len(words) > 1:
-            if words and words[0].partition("=")[0].lstrip("-").replace("-", "_") not in {*told, *_OF_ONE_RUN}:
+            if words and words[0].partition("=")[0].lstrip("-").replace("-", "_") not in {*told, *_UNTOLD}:
                 yield " ".join(words)
             words = []
         words.append(word)

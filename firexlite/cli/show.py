@@ -187,8 +187,7 @@ def _task_text(history: History, num: int) -> str:
 
 
 def _value(value: object) -> str:
-    shown = repr(value) if not isinstance(value, str) else value
-    shown = " ".join(shown.split("\n"))
+    shown = value if isinstance(value, str) and "\n" not in value else repr(value)
     return shown if len(shown) <= ARGUMENT_CHARS else f"{shown[:ARGUMENT_CHARS]}... ({len(shown):,} characters)"
 
 

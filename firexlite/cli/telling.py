@@ -41,6 +41,10 @@ def more_lines(story: Story, paint: Paint) -> list[str]:
         rows += ["", f"Why, in full: firexlite why {story.run['firex_id']}"]
     elif story.reason:
         rows += ["", paint(story.reason)]
+    for lines in story.decisions:
+        rows += ["", *map(paint, lines)]
+    if story.run.get("resume") and not story.decisions:
+        rows += [*([] if story.causes or story.reason else [""]), f"Carry on: {story.run['resume']}"]
     return rows
 
 
