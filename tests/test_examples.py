@@ -338,6 +338,64 @@ def test_a_campaign_that_is_killed_half_way_goes_on_with_the_case_that_was_under
     assert not any("busy" in failure for failure in errors_of(firexlite.flame(run.firex_id)))
 
 
+# --- the checks of the project ---------------------------------------------------------------------------------------
+
+CHECKS = ("submit", "--plugins", EXAMPLES / "checks.py", "--chain", "plan,check", "--groups", "2", "--package", "toy",
+          "--workers", "2", "--flame", "check.html")
+
+
+@pytest.fixture
+def toy(firexlite):
+    """A small project, of whose tests two fail."""
+    (firexlite.folder / "toy").mkdir()
+    (firexlite.folder / "toy" / "__init__.py").write_text("answer: int = 42\n")
+    (firexlite.folder / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    (firexlite.folder / "tests").mkdir()
+    (firexlite.folder / "tests" / "test_good.py").write_text("def test_a():\n    pass\n\n\ndef test_b():\n    pass\n")
+    (firexlite.folder / "tests" / "test_bad.py").write_text(
+        "import pytest\n\n\n@pytest.mark.parametrize('n', [1, 2, 3])\ndef test_odd(n):\n    assert n % 2 == 0\n")
+    return firexlite.folder
+
+
+def test_the_checks_name_the_tests_that_fail_and_a_resume_runs_their_group_alone(firexlite, toy):
+    ended = firexlite(*CHECKS)
+
+    assert ended.code == 1
+    assert "FAILED: check (task 2): RuntimeError: 1 of 4 checks failed\n" \
+           "    tests 1: tests/test_bad.py::test_odd[1], tests/test_bad.py::test_odd[3]\n" in ended.err
+    assert "1 of 4 checks failed" in (toy / "check.html").read_text()
+    run = firexlite.only_run()
+    assert succeeded(run, "lint") == succeeded(run, "check_types") == succeeded(run, "run_tests") == 1
+    assert len(list(firexlite.home.rglob("junit-?.xml"))) == 2
+
+    source = (toy / "tests" / "test_bad.py").read_text()
+    (toy / "tests" / "test_bad.py").write_text(source.replace("n % 2 == 0", "n in (1, 2, 3)"))
+    after = resumed(firexlite, run)
+
+    assert "  passed       5\n" in after.out
+    assert len(firexlite.flame(run.firex_id)["tasks"]) == 6
+
+
+def test_the_checks_refuse_a_file_that_is_not_there(firexlite, toy):
+    refused = firexlite(*CHECKS, "--files", "tests/test_good.py,tests/test_nix.py")
+
+    assert (refused.code, firexlite.runs()) == (2, [])
+    assert refused.err.endswith("files: there is no tests/test_nix.py here\n")
+
+
+@pytest.mark.parametrize("files, dealt", [
+    ((), [["tests/test_bad.py"], ["tests/test_good.py"]]),
+    (("--files", "tests/test_good.py::test_b"), [["tests/test_good.py::test_b"]]),
+])
+def test_the_checks_are_of_all_files_with_tests_or_of_those_that_are_given(firexlite, toy, files, dealt):
+    (toy / "tests" / "large").mkdir()
+    (toy / "tests" / "large" / "test_that_takes_minutes.py").touch()
+
+    ended = firexlite("submit", "--plugins", EXAMPLES / "checks.py", "--chain", "plan", *files)
+
+    assert f"  dealt  {dealt}\n" in ended.out
+
+
 def test_no_process_is_overlooked_that_an_example_left_behind(tmp_path):
     process = subprocess.Popen(["sleep", "60"], cwd=tmp_path)
     try:
