@@ -1,6 +1,6 @@
 """The checks of firexlite itself, side by side: ruff, mypy, and the tests in groups. `./dev check` gives the command
 
-    firexlite submit --plugins examples/checks.py --chain plan,check --workers 2 --flame check.html
+    firexlite submit --plugins examples/checks.py --chain check --workers 2 --flame check.html
 
 and `--files tests/test_errors.py,tests/test_states.py` with it, if it is given files.
 
@@ -47,19 +47,19 @@ def plan(files=None, groups="8"):
     return dealt
 
 
-@app.task(bind=True, returns=["passed", "junit_files"])
-def check(self, dealt, uid, package="firexlite"):
+@app.task(bind=True, returns=["passed", "junit"])
+def check(self, uid, files=None, groups="8", package="firexlite"):
     """All checks; those that fail stop no other."""
-    groups = {f"tests {number}": run_tests.s(files=files, junit=f"{uid.resources_dir}/junit-{number}.xml")
-              for number, files in enumerate(dealt, start=1)}
-    checks = {"lint": lint.s(), "types": check_types.s(package=package), **groups}
+    dealt = self.enqueue_child_and_get_results(plan.s(files=files, groups=groups))["dealt"]
+    tests = {f"tests {number}": run_tests.s(files=files, junit=f"{uid.resources_dir}/junit-{number}.xml")
+             for number, files in enumerate(dealt, start=1)}
+    checks = {"lint": lint.s(), "types": check_types.s(package=package), **tests}
     promises = self.enqueue_many(checks, max_parallel_chains=len(checks)).as_dict()
     self.wait_for_children(raise_exception_on_failure=False)
     failed = [f"{name}: {str(promise.result).splitlines()[0]}" for name, promise in promises.items() if promise.failed()]
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(checks)} checks failed\n" + "\n".join(failed))
-    results = [promises[name].result for name in groups]
-    return sum(result["passed"] for result in results), [result["junit_file"] for result in results]
+    return sum(promises[name].result["passed"] for name in tests), uid.resources_dir
 
 
 @app.task

@@ -103,7 +103,7 @@ def test_check_submits_the_checks_as_a_workflow_with_the_files_it_was_given(envi
 
     assert ended.returncode == 1
     assert calls(environment, "firexlite") == [
-        f"firexlite submit --plugins examples/checks.py --chain plan,check --workers 2 --flame check.html{options}"]
+        f"firexlite submit --plugins examples/checks.py --chain check --workers 2 --flame check.html{options}"]
 
 
 def test_set_up_installs_again_only_when_the_project_files_changed(environment):

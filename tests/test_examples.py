@@ -196,7 +196,6 @@ def test_a_pipeline_without_faults_publishes_the_report_and_does_so_again(firexl
 @pytest.mark.parametrize("spoil, mend, complaint", [
     ("17s/,[0-9]/,x/", "17s/x/7/", "inbox/oslo.csv, line 17: the amount 'x{}' is no number"),
     ("40s/,NOK//", "40s/$/,NOK/", "inbox/oslo.csv, line 40: 4 columns are expected: receipt, product, amount, currency"),
-    ("3s/^2/two/", "3s/two/2/", "inbox/oslo.csv, line 3: the number of a receipt is expected, not 'two'"),
 ])
 def test_a_corrupt_file_is_named_with_its_line_and_once_it_is_mended_digested_alone(firexlite, example, spoil, mend, complaint):
     folder = example("pipeline", "python3 make_sales.py", NO_GATE)
@@ -340,7 +339,7 @@ def test_a_campaign_that_is_killed_half_way_goes_on_with_the_case_that_was_under
 
 # --- the checks of the project ---------------------------------------------------------------------------------------
 
-CHECKS = ("submit", "--plugins", EXAMPLES / "checks.py", "--chain", "plan,check", "--groups", "2", "--package", "toy",
+CHECKS = ("submit", "--plugins", EXAMPLES / "checks.py", "--chain", "check", "--groups", "2", "--package", "toy",
           "--workers", "2", "--flame", "check.html")
 
 
@@ -361,7 +360,7 @@ def test_the_checks_name_the_tests_that_fail_and_a_resume_runs_their_group_alone
     ended = firexlite(*CHECKS)
 
     assert ended.code == 1
-    assert "FAILED: check (task 2): RuntimeError: 1 of 4 checks failed\n" \
+    assert "FAILED: check (task 1): RuntimeError: 1 of 4 checks failed\n" \
            "    tests 1: tests/test_bad.py::test_odd[1], tests/test_bad.py::test_odd[3]\n" in ended.err
     assert "1 of 4 checks failed" in (toy / "check.html").read_text()
     run = firexlite.only_run()
@@ -372,7 +371,7 @@ def test_the_checks_name_the_tests_that_fail_and_a_resume_runs_their_group_alone
     (toy / "tests" / "test_bad.py").write_text(source.replace("n % 2 == 0", "n in (1, 2, 3)"))
     after = resumed(firexlite, run)
 
-    assert "  passed       5\n" in after.out
+    assert "  passed  5\n" in after.out
     assert len(firexlite.flame(run.firex_id)["tasks"]) == 6
 
 
