@@ -27,14 +27,14 @@ from firexlite.services import Task
 from firexlite.states import MOVES, STATES
 from firexlite.task_options import PendingChildStrategy
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
 GUIDE = [ROOT / "docs" / name for name in ("guide.md", "children.md", "running.md", "waiting.md")]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
 AT_ONCE_S = 0.5
 KILLED = "timeout -s KILL "
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT).with_suffix("")))
 
 
 @dataclass
@@ -66,9 +66,12 @@ class Reader:
         self.home, self.folder = firexlite.home, firexlite.folder
         self.env = {**firexlite.env, "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
         self.ids: dict[str, str] = {}  # of the page -> of the run that was made here
-        shutil.copytree(FIXTURES / "guide", self.folder, dirs_exist_ok=True)
-        for name in ("guests.py", "prices.py", "failing/firmware.py"):
-            shutil.copy(FIXTURES / name, self.folder)
+        if page.parent.parent == ROOT / "examples":
+            shutil.copytree(page.parent, self.folder, dirs_exist_ok=True)
+        else:
+            shutil.copytree(FIXTURES / "guide", self.folder, dirs_exist_ok=True)
+            for name in ("guests.py", "prices.py", "failing/firmware.py"):
+                shutil.copy(FIXTURES / name, self.folder)
         for name, source in files_to_paste(page):
             (self.folder / name).write_text(source)
 
@@ -187,7 +190,13 @@ def test_the_guide_leads_through_all_of_its_files():
 def test_the_readme_leads_to_every_page():
     linked = set(re.findall(r"\]\(docs/(\w[\w-]*\.md)\)", (ROOT / "README.md").read_text()))
 
-    assert linked == {page.name for page in PAGES[1:]}
+    assert linked == {page.name for page in PAGES if page.parent == ROOT / "docs"}
+
+
+def test_the_page_of_examples_leads_to_every_one_of_them():
+    linked = set(re.findall(r"\]\(\.\./examples/([\w/]+\.md)\)", (ROOT / "docs" / "examples.md").read_text()))
+
+    assert linked == {f"{page.parent.name}/README.md" for page in PAGES if page.parent.parent == ROOT / "examples"}
 
 
 def test_the_table_of_options_is_that_of_the_code():
