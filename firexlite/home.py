@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import getpass
 import hashlib
 import json
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from . import faults, lodging
+from . import faults, host, lodging
 from .errors import BadInput, DiskFull, JournalUnusable, RunActive, StorageFailure, nearest
 from .holders import have_open
 from .lodging import fsync_directory
@@ -361,7 +360,7 @@ class RunDirectory:
             return False
         try:
             # Shared, so that two who look do not see each other; a resume that meets the look tries again.
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            host.flock(fd, is_shared=True)
         except BlockingIOError:
             return True
         finally:
@@ -384,7 +383,7 @@ class RunDirectory:
         give_up = time.monotonic() + dying_s
         while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                host.flock(fd)
                 break
             except BlockingIOError:
                 holder = self._holder(fd)

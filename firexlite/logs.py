@@ -8,11 +8,9 @@ of its own, the filter, brings what comes out of it to the file, with a mask in 
 """
 from __future__ import annotations
 
-import array
 import codecs
 import contextlib
 import errno
-import fcntl
 import gc
 import io
 import os
@@ -21,7 +19,6 @@ import signal
 import socket
 import stat
 import sys
-import termios
 import threading
 import warnings
 from collections.abc import Callable
@@ -29,6 +26,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from . import host
 from .loggers import capture_records
 from .secrets import masked, vault
 from .trimming import close_holes, log_limit, note, parts, shorten
@@ -252,7 +250,8 @@ class _Terminal:
 
 
 terminal = _Terminal()
-os.register_at_fork(after_in_child=terminal.leave)
+if hasattr(os, "register_at_fork"):  # where nothing forks, there is nothing to leave
+    os.register_at_fork(after_in_child=terminal.leave)
 
 
 # --- the filter --------------------------------------------------------------------------------
@@ -395,9 +394,7 @@ class _Masking:
 
     def _drain(self) -> None:
         """Pass on what is in the pipe by now; there may never be an end of what comes."""
-        waiting = array.array("i", [0])
-        fcntl.ioctl(self._source, termios.FIONREAD, waiting)
-        left = waiting[0]
+        left = host.waiting_bytes(self._source)
         while left > 0 and (came := self._pass_on(min(left, CHUNK_BYTES))):
             left -= came
         if len(self._held) < TELLING_BYTES:

@@ -13,7 +13,6 @@ from ..history import History
 from ..home import find_run, user_name
 from ..interrupts import STOPPING
 from ..outcome import exit_code
-from ..outside import cancel, write_to_run
 from ..watcher import Watcher
 from .printing import say
 from .screen import Console, report
@@ -75,6 +74,8 @@ def _is_meant(firex_id: str) -> bool:
     except _Signal as again:
         if again.number != signal.SIGINT:
             return False
+        from ..outside import cancel, write_to_run  # here: whoever only looks on writes no journal
+
         try:
             revoked = write_to_run(find_run(firex_id), lambda journal: cancel(journal, None, f"cancelled by {user_name()}"))
             say(f"Cancelled: {len(revoked)} task{'s were' if len(revoked) != 1 else ' was'} revoked.", err=True)

@@ -15,7 +15,6 @@ from ..errors import FirexliteError, RunWaits
 from ..following import Follower, Progress, Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
-from ..runner import GRACE_S
 from ..stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 from ..terminal import visible
 from .printing import say, shown_path, text_of
@@ -109,6 +108,8 @@ class Console(Screen):
         return True
 
     def stopping(self, signal_number: int) -> None:
+        from ..runner import GRACE_S  # here, where it is loaded already: who follows a run from outside does without
+
         self.clear()
         if self.directory is None:
             say("Stopping.", err=True)
