@@ -4,7 +4,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from .board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
 from .codec import display_error
 from .history import History, innermost
 from .home import RunDirectory
@@ -24,12 +23,6 @@ class Progress:
     ended: int
     known: int
     failed: int
-
-
-def on_board(board: Board) -> Progress:
-    """As the processes of the run count."""
-    cells = board.cells
-    return Progress(cells[SUCCEEDED] + cells[FAILED] + cells[SKIPPED] + cells[REVOKED], cells[KNOWN], cells[FAILED])
 
 
 def in_journal(history: History) -> Progress:

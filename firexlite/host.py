@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # those by which a person, or a container engine, stops a run
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 OF_OTHERS_S = 0.5  # that processes which cannot be killed, as another user's, have to end when all around them has ended

@@ -18,7 +18,8 @@ from . import ci
 from .errors import FirexliteError
 from .history import History, RunRecord
 from .home import RunDirectory, find_run
-from .interrupts import STOPPING, take_back_signals
+from .host import STOPPING
+from .interrupts import take_back_signals
 from .runlog import note
 
 

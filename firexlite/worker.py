@@ -20,8 +20,9 @@ from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
 from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
 from .flow import ChainFlow
+from .host import STOPPING
 from .incarnation import Incarnation
-from .interrupts import STOPPING, Interrupts
+from .interrupts import Interrupts
 from .journal import Journal
 from .journal_file import wait_for_space
 from .logs import WorkerLog, flush_output

@@ -11,7 +11,7 @@ from ..errors import BadInput
 from ..following import in_journal
 from ..history import History
 from ..home import find_run, user_name
-from ..interrupts import STOPPING
+from ..host import STOPPING
 from ..outcome import exit_code
 from ..watcher import Watcher
 from .printing import say
