@@ -12,13 +12,13 @@ from . import host, keys, lodging
 from .errors import FirexliteError, RunActive
 from .history import History
 from .home import RunDirectory, all_runs, home, storage
-from .outcome import brief
+from .standing import brief
 from .states import RUN_RUNNING, RUN_SUCCEEDED
 
 
 @dataclass(frozen=True)
 class Old:
-    """A run that may be removed. state: as `outcome.brief` has it. ended: when it last did anything, in seconds since the
+    """A run that may be removed. state: as `standing.brief` has it. ended: when it last did anything, in seconds since the
     epoch. size: bytes on the disk."""
 
     directory: RunDirectory

@@ -17,7 +17,7 @@ ORDER = [
     "codec_standard", "pickled", "codec", "soundness", "results", "converters", "binding", "schema", "claims",
     "group_commit", "journal_file", "journal", "waiting", "once", "deadlocks", "limits", "takeover", "replay",
     "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs", "history", "task_names", "suppliers",
-    "tree", "stopped", "outcome", "last_good", "missing", "board", "following", "batch", "interrupts", "commands",
+    "tree", "stopped", "standing", "last_good", "missing", "board", "following", "batch", "interrupts", "commands",
     "retries", "task_options", "promises", "gathering", "children", "showing", "services", "application", "builtin",
     "discovery", "plugins", "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner",
     "launch", "front", "secret_names", "named_secrets", "secret_shapes", "flame_markup", "redaction", "flame_why",

@@ -12,7 +12,7 @@ from ..following import in_journal
 from ..history import History
 from ..home import find_run, user_name
 from ..host import STOPPING
-from ..outcome import exit_code
+from ..standing import exit_code
 from ..watcher import Watcher
 from .printing import say
 from .screen import Console, report

@@ -134,7 +134,7 @@ def _short(text: str, limit: int = 100) -> str:
 
 
 def _tree_as_json(history: History, root: int | None, everything: bool, states: tuple[str, ...]) -> str:
-    from ..outcome import brief
+    from ..standing import brief
 
     lines, left_out = lines_of(history, root, everything, states)
     return json.dumps({**brief(history), "tasks": [
