@@ -41,6 +41,7 @@ setup(
     ],
     extras_require={
         "bench": ["matplotlib>=3.7"],  # draws the plots of docs/performance.md
+        "rich": ["rich>=13"],  # progress in several lines
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
             "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power
@@ -52,6 +53,7 @@ setup(
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
+            "rich>=13",
             "ruff>=0.6",
             "types-tabulate",
         ],

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from ..home import RunDirectory
 from ..stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 from ..terminal import visible
 from .printing import say, shown_path, text_of
+
+if TYPE_CHECKING:
+    from .rich_view import RichView
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
@@ -43,7 +47,9 @@ class Console(Screen):
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = ""
         self._began = self._spoke = time.monotonic()
-        self._follower, self._look_at, self._running = Follower(), self._began + LOOK_S, ""
+        self._follower, self._look_at = Follower(), self._began + LOOK_S
+        self._running: list[tuple[str, float]] = []  # names of services, and when they began, by the monotonic clock
+        self._rich: RichView | None = None  # of a run that takes longer than `LOOK_S`, where rich is installed
 
     def started(self, directory: RunDirectory) -> None:
         self.directory = directory
@@ -72,9 +78,14 @@ class Console(Screen):
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         if self._is_live:
             self._look()
-            line = f"{counts}, {minutes}:{seconds:02}{self._running}"
+            line = f"{counts}, {minutes}:{seconds:02}"
+            running = [(name, _elapsed(time.monotonic() - began)) for name, began in self._running]
+            if self._rich is not None:
+                self._rich.show(line, progress, running)
+                return
+            line += "".join(f"  {visible(name)} {elapsed}" for name, elapsed in running)
             width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be drawn over
-            self._renew(line if len(line) <= width else line[:width - 1] + "…")
+            self._renew(line if len(line) <= width else line[:width - 3] + "...")
         elif self._may_speak(counts):
             say(f"{counts}, {minutes}:{seconds:02}", err=True)
 
@@ -85,12 +96,18 @@ class Console(Screen):
             return
         with contextlib.suppress(FirexliteError), History(self.directory) as history:  # it may be on its way home
             sight = self._follower.look(history)
-            self._running = "".join(f"  {name} {_elapsed(seconds)}" for name, seconds in sight.running)
+            self._running = [(name, now - seconds) for name, seconds in sight.running]
             for task, name, what in sight.failed:
                 self.clear()
                 say(_cut(f"FAILED: {name} (task {task}): {' '.join(what.split())}"), err=True)
             if sight.more:
                 say(f"... and {sight.more} more that failed", err=True)
+        if self._rich is None:
+            with contextlib.suppress(ImportError):
+                from .rich_view import RichView  # here: it takes longer to import than a short run takes to run
+
+                self.clear()
+                self._rich = RichView()
         self._look_at = time.monotonic() + max(LOOK_S, LOOK_SHARE * (time.monotonic() - now))
 
     def _renew(self, line: str) -> None:
@@ -117,6 +134,8 @@ class Console(Screen):
             say(f"Stopping: running services have {GRACE_S:g} seconds to end; once more stops them at once.", err=True)
 
     def clear(self) -> None:
+        if self._rich is not None:
+            self._rich.clear()
         if self._is_live and self._shown:
             self._draw("\r\x1b[K")
             self._shown = ""
