@@ -64,16 +64,16 @@ def streamed_model(history: History, log_bytes: int | None = None, now_s: float 
     return {"schema": SCHEMA, "generated_at": now, "firexlite": __version__, "run": builder.run(), "tasks": builder.tasks()}
 
 
-def model_of_run(history: History) -> dict[str, Any]:
+def model_of_run(history: History, redaction: Redaction = NOTHING) -> dict[str, Any]:
     """What the model of a report says of the run as a whole."""
-    return _Builder(history, time.time(), None, False, NOTHING).run()
+    return _Builder(history, time.time(), None, False, redaction).run()
 
 
-def model_of_task(history: History, num: int, log_bytes: int) -> dict[str, Any]:
+def model_of_task(history: History, num: int, log_bytes: int, redaction: Redaction = NOTHING) -> dict[str, Any]:
     """One task, as in the model of a report. Raises BadInput if there is no such task."""
     if not (found := history.execute("SELECT chain FROM task WHERE id = ?", num)):
         raise no_such_task(history, str(num))
-    *_, task = _Builder(history, time.time(), log_bytes, False, NOTHING).tasks(found[0][0], num)  # its chain flows to it
+    *_, task = _Builder(history, time.time(), log_bytes, False, redaction).tasks(found[0][0], num)  # its chain flows to it
     return task
 
 

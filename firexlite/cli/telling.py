@@ -75,9 +75,10 @@ def culprit_lines(culprit: Culprit, paint: Paint, with_more: bool = True) -> Ite
         yield "  last output"
         yield from (f"    | {paint(click.unstyle(line))}".rstrip() for line in culprit.log[-LOG_LINES:])
     if culprit.path:
-        calls = [*culprit.path, (culprit.task["num"], culprit.task["name"])]
-        steps = [f"{name} (task {num})" for num, name in calls]
-        yield f"  called by: {paint(' > '.join(steps))}"
+        steps = [f"{one.name} (task {one.num})" for one in culprit.path]
+        yield f"  called by: {paint(' > '.join([*steps, '{} (task {})'.format(culprit.task['name'], culprit.task['num'])]))}"
+        yield from (f"    {paint(one.name)} (task {one.num}) then failed: {paint(one.what, 'red')}"
+                    for one in reversed(culprit.path) if one.what)
 
 
 def since_lines(run: Mapping, paint: Paint) -> Iterator[str]:

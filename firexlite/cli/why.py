@@ -8,7 +8,7 @@ import click
 
 from ..history import History
 from ..home import find_run
-from ..story import Culprit, Story, story_of
+from ..story import Caller, Culprit, Story, story_of
 from .options import run_argument
 from .paint import Paint
 from .printing import write_out
@@ -41,6 +41,12 @@ def _lines(story: Story, paint: Paint) -> Iterator[str]:
         yield from culprit_lines(culprit, paint)
     if story.more:
         yield f"... and {story.more} more that failed"
+    if story.others:
+        yield ""
+        yield "Failed too:"
+        yield from (f"  {paint(one.name)} (task {one.num}): {paint(one.what, 'red')}" for one in story.others)
+        if story.others_more:
+            yield f"  ... and more: firexlite show {story.run['firex_id']} --state failed"
     if story.reason:
         yield ""
         yield paint(story.reason, "yellow")
@@ -65,14 +71,18 @@ def _tries(culprit: Culprit) -> str:
 
 
 def _as_json(story: Story) -> str:
+    def caller(one: Caller) -> dict:
+        return {"task": one.num, "name": one.name, "what": one.what}
+
     def told(culprit: Culprit) -> dict:
         task = culprit.task
         return {"task": task["num"], "name": task["name"], "what": culprit.told, "exact": culprit.exact, "place": culprit.place,
                 "code": culprit.code, "arguments": task["args"], "log": culprit.log[-20:],
-                "path": [{"task": num, "name": name} for num, name in culprit.path]}
+                "path": [caller(one) for one in culprit.path]}
 
     run = story.run
     return json.dumps({"firex_id": run["firex_id"], "state": run["state"], "chain": run["chain"], "counts": run["counts"],
-                       "causes": [*map(told, story.causes)], "more": story.more, "reason": story.reason,
+                       "causes": [*map(told, story.causes)], "more": story.more, "others": [*map(caller, story.others)],
+                       "reason": story.reason,
                        "under_way": [*map(told, story.cut_off)], "decisions": story.decisions,
                        "since_last_good": run["since_last_good"]}, indent=1, default=repr) + "\n"
