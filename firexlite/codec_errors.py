@@ -14,7 +14,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from types import BuiltinFunctionType, MemberDescriptorType, ModuleType
+from types import BuiltinFunctionType, MemberDescriptorType, ModuleType, TracebackType
 from typing import Any
 
 from .errors import TaskError
@@ -142,19 +142,32 @@ def where_of(exc: BaseException) -> dict[str, object] | None:
     stored = _get(exc, "__dict__").get(WHERE)
     if isinstance(stored, dict):
         return dict(masked_data(stored))
-    chosen, tb = None, _get(exc, "__traceback__")
+    chosen = to_look_at_first(_get(exc, "__traceback__"))
+    if chosen is None:
+        return None
+    code = chosen.tb_frame.f_code
+    return masked_data({"file": code.co_filename, "line": chosen.tb_lineno, "function": code.co_name})
+
+
+def to_look_at_first(tb: TracebackType | None) -> TracebackType | None:
+    """Of a traceback the step at which `where_of` has a person look."""
+    chosen, nearest = None, 2
     while tb is not None:
-        code = tb.tb_frame.f_code
-        distance = _distance(code.co_filename)
-        if chosen is None or distance <= chosen[0]:
-            chosen = (distance, {"file": code.co_filename, "line": tb.tb_lineno, "function": code.co_name})
+        distance = _distance(tb.tb_frame.f_code.co_filename)
+        if chosen is None or distance <= nearest:
+            chosen, nearest = tb, distance
         tb = tb.tb_next
-    return masked_data(chosen[1]) if chosen else None
+    return chosen
 
 
 def is_machinery(file: str) -> bool:
     """Whether a source file is firexlite's or Python's own, which nobody looks at first."""
     return _distance(file) == 2
+
+
+def is_firexlite(file: str) -> bool:
+    """Whether a source file is firexlite's own."""
+    return os.path.abspath(file).startswith(_FIREXLITE)
 
 
 def is_the_users_own(file: str) -> bool:

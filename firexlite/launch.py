@@ -277,7 +277,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     _may_pickle(run, request)
     _read_secrets(run, request)
     plugins = plugins_of(run, "resume") if request.plugins is None else request.plugins
-    loaded = load(plugins, lambda path: channel.tell("importing", path=path), _found_before(run))
+    loaded = load(plugins, lambda path: channel.tell("importing", path=path), found_before(run))
     _imported(board, channel)
     with History(directory) as history:
         _refuse_without_services(history, request, loaded)
@@ -287,7 +287,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     slots = request.workers or run.options["workers"]
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
-    changed = _changed_files(run, loaded)
+    changed = changed_files(run, loaded)
     queues = {**run.options.get("queues", {}), **request.queues}
     with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s, queues=queues) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
@@ -322,11 +322,15 @@ def _may_pickle(run: RunRecord, request: ResumeRequest) -> None:
     pickles.begin_run(run.firex_id if recorded or request.pickle or pickled.is_set() else None)
     if recorded and recorded != pickles.fingerprint():
         with History(find_run(request.firex_id)) as history:
-            strange = pickled_in(history)
-        if strange is not None:
-            raise BadInput(f"{run.firex_id} was not resumed: {strange} was pickled by somebody else, or in another home than "
-                           f"{home()}, and to load it would be to run whatever its writer chose; look at the run freely, or "
-                           "have its work done anew with `firexlite submit`")
+            refuse_strange_pickles(history, "was not resumed")
+
+
+def refuse_strange_pickles(history: History, refusal: str) -> None:
+    """Raise BadInput if a run, which was pickled with another key than ours, holds anything that was."""
+    if (strange := pickled_in(history)) is not None:
+        raise BadInput(f"{history.directory.firex_id} {refusal}: {strange} was pickled by somebody else, or in another home "
+                       f"than {home()}, and to load it would be to run whatever its writer chose; look at the run freely, or "
+                       "have its work done anew with `firexlite submit`")
 
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
@@ -349,7 +353,7 @@ def _paths(files: Sequence[Plugin], is_found: bool) -> list[str]:
     return [file.path for file in files if file.is_found is is_found]
 
 
-def _found_before(run: RunRecord) -> list[str] | None:
+def found_before(run: RunRecord) -> list[str] | None:
     """The files with services that were found for the run, as far as they are there; None where they are to be looked for
     anew: the environment names directories now, or it was another person's that did."""
     recorded = [plugin for plugin in run.options["plugins"] if plugin.get("found")]
@@ -382,7 +386,7 @@ def _told(decisions: Decisions) -> list[str]:
         (decisions.restart, "to run afresh"), (decisions.done, "taken for done")) if numbers]
 
 
-def _changed_files(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
+def changed_files(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
     """Plugins, and modules that they import, which are other than when the run was submitted; by their paths."""
     def by_name(what: str) -> dict[str, str]:
         return {os.path.basename(file["path"]): file["digest"] for file in run.options.get(what, [])}

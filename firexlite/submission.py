@@ -205,22 +205,26 @@ def like_run(firex_id: str, request: Request) -> None:
         request.plugins = plugins_of(run, "submit --like")
 
 
-def plugins_of(run: RunRecord, command: str) -> list[str]:
-    """Paths of the plugins that a run recorded. command: that which is to be given them if they are not to be had.
+def plugins_of(run: RunRecord, command: str, words: str = "") -> list[str]:
+    """Paths of the plugins that a run recorded. command, words: that which is to be given them if they are not to be had.
 
     Raises BadInput if one is not there, or is a stranger's choice.
     """
-    recorded = run.options["plugins"]
-    if foreign := [os.path.basename(plugin["path"]) for plugin in recorded if plugin.get("foreign")]:
-        names = ",".join(shlex.quote(name) for name in foreign)
+    recorded, again = run.options["plugins"], f"firexlite {command} {run.firex_id}{words} --plugins"
+    if foreign := [plugin["path"] for plugin in recorded if plugin.get("foreign")]:
+        names = ",".join(shlex.quote(_beside(path)) for path in foreign)
         raise BadInput(f"{run.firex_id} was imported, and the plugins that it names are another person's choice "
-                       f"({', '.join(foreign)}); look at them and say which to load: "
-                       f"firexlite {command} {run.firex_id} --plugins {names}")
+                       f"({', '.join(map(os.path.basename, foreign))}); look at them and say which to load: {again} {names}")
     paths = [present(plugin["path"], run.options["cwd"]) for plugin in recorded if not plugin.get("found")]
     if gone := [path for path in paths if not os.path.exists(path)]:
         raise BadInput(f"{run.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another "
-                       f"place with `firexlite {command} {run.firex_id} --plugins FILES`")
+                       f"place with `{again} FILES`")
     return paths
+
+
+def _beside(path: str) -> str:
+    """How to name a stranger's file: as it was named there, if a file of that name lies below this folder too."""
+    return path if not os.path.isabs(path) and os.path.exists(path) else os.path.basename(path)
 
 
 def present(path: str, recorded_cwd: str) -> str:

@@ -26,6 +26,7 @@ SECTIONS = {
         "show": "Show the tasks of a run, or one of them in full.",
         "why": "Say why a run ended as it did: the failing line, and what changed.",
         "flame": "Write the report of a run as one HTML file, or as JSON.",
+        "debug": "Run one task of a run again, here, under a debugger if asked.",
     },
     "More": {
         "logs": "Print the output of a run's tasks.",
@@ -40,7 +41,7 @@ SECTIONS = {
 }
 COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
-IMPORT_SERVICES = ("submit", "resume", "list", "info")
+IMPORT_SERVICES = ("submit", "resume", "debug", "list", "info")
 
 
 class Commands(click.Group):

@@ -9,6 +9,8 @@ import click
 from ..errors import StorageFailure
 from ..terminal import visible
 
+LINE_WIDTH = 160
+
 
 def say(text: str, err: bool = False) -> None:
     """Print for whoever still reads: a closed pipe, a full disk or a terminal that is gone does not hurt the run.
@@ -40,6 +42,12 @@ def write_out(text: str) -> None:
 
 def _forget(fd: int) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), fd)
+
+
+def cut(line: str) -> str:
+    """A line of someone else's text, short, and without colours."""
+    line = visible(click.unstyle(line))
+    return line if len(line) <= LINE_WIDTH else line[:LINE_WIDTH - 3] + "..."
 
 
 def text_of(value: object) -> str:

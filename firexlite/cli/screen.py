@@ -18,14 +18,13 @@ from ..history import History, RootCause
 from ..home import RunDirectory
 from ..stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 from ..terminal import visible
-from .printing import say, shown_path, text_of
+from .printing import LINE_WIDTH, cut, say, shown_path, text_of
 
 if TYPE_CHECKING:
     from .rich_view import RichView
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
-LINE_WIDTH = 160
 ERROR_LINES = 5        # of what an exception says
 LONGEST_SOURCE = 8 * 1024 * 1024  # bytes of a file whose line is quoted
 LOOK_S = 1.0           # between two looks into the journal, of a run that takes longer than that ...
@@ -99,7 +98,7 @@ class Console(Screen):
             self._running = [(name, now - seconds) for name, seconds in sight.running]
             for task, name, what in sight.failed:
                 self.clear()
-                say(_cut(f"FAILED: {name} (task {task}): {' '.join(what.split())}"), err=True)
+                say(cut(f"FAILED: {name} (task {task}): {' '.join(what.split())}"), err=True)
             if sight.more:
                 say(f"... and {sight.more} more that failed", err=True)
         if self._rich is None:
@@ -176,7 +175,7 @@ def _failure_lines(history: History, waits: bool = False) -> list[str]:
         lines.append(f"... and {len(causes) - CAUSES} more")
     stopped = history.stopped_tasks()
     for task in stopped[:CAUSES]:
-        lines += stopped_lines(history, task, _cut)
+        lines += stopped_lines(history, task, cut)
     cut_off = history.cut_off_tasks()
     for task in cut_off[:CAUSES]:
         lines += cut_off_lines(history, task)
@@ -190,7 +189,7 @@ def _failure_lines(history: History, waits: bool = False) -> list[str]:
     left = [name for state, name in submitted if state not in ("succeeded", "failed")]
     for title, names in (("Done", done), ("Still to run", left)):
         if names:
-            lines.append(_cut(f"{title}: {', '.join(names)}"))
+            lines.append(cut(f"{title}: {', '.join(names)}"))
     if stopped or cut_off or any(cause.task.unsure for cause in causes):
         return [*lines, "It goes on when you have decided: the commands above may be given as one, with all their options."]
     firex_id = history.directory.firex_id
@@ -207,10 +206,10 @@ def _wait_lines(history: History) -> list[str]:
         at = None if wait.due is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wait.due))
         if wait.event is not None:
             until = f", until {at}" if at else ""
-            lines.append(_cut(f"WAITS: {name} for the event '{wait.event}'{until}"))
+            lines.append(cut(f"WAITS: {name} for the event '{wait.event}'{until}"))
             lines.append(f"  It is sent with: firexlite send {history.directory.firex_id} {shlex.quote(wait.event)} [JSON]")
         else:
-            lines.append(_cut(f"WAITS: {name} {'to be tried again at' if wait.is_retry else 'until'} {at}"))
+            lines.append(cut(f"WAITS: {name} {'to be tried again at' if wait.is_retry else 'until'} {at}"))
     return lines + ([f"... and {len(found) - CAUSES} more that wait"] if len(found) > CAUSES else [])
 
 
@@ -229,18 +228,18 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
     if where:
         lines.append(f"  at {shown_path(where['file'])}:{where['line']} in {where['function']}")
         if source := _source_line(where["file"], where["line"]):
-            lines.append(_cut(f"      {source}"))
+            lines.append(cut(f"      {source}"))
     if cause.arguments:
-        lines.append(_cut(f"  arguments: {arguments_of(cause.arguments)}"))
+        lines.append(cut(f"  arguments: {arguments_of(cause.arguments)}"))
     if cause.task.unsure:
         lines += ways_to_decide(history, cause.task)
     output = [line for line in cause.log.splitlines() if line.strip()][-OUTPUT_LINES:]
     if output:
-        lines += ["  its last output:", *(_cut(f"    | {line}") for line in output)]
+        lines += ["  its last output:", *(cut(f"    | {line}") for line in output)]
     if cause.through:
         names = {num: history.services[task.service].short_name for num in cause.through if (task := history.task(num))}
         calls = " <- ".join(f"{names[num]} (task {num})" for num in reversed(cause.through))
-        lines.append(_cut(f"  called by: {calls}"))
+        lines.append(cut(f"  called by: {calls}"))
     return lines
 
 
@@ -275,9 +274,3 @@ def _wrapped(text: str) -> list[str]:
     if len(lines) > ERROR_LINES:
         shown[-1] = f"{shown[-1][:LINE_WIDTH - 4]} ..."
     return [line.rstrip() for line in shown]
-
-
-def _cut(line: str) -> str:
-    """A line of someone else's text, short, and without colours."""
-    line = visible(click.unstyle(line))
-    return line if len(line) <= LINE_WIDTH else line[:LINE_WIDTH - 3] + "..."

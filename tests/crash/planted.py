@@ -729,7 +729,7 @@ _in("attempt.py",
     ("a thread that was told to stop is forgotten", "        if self._cannot_go_on:\n", "        if False:\n",
      only(REPLAY, "wrong_result")),
     ("a wait that ran out of time is not noted",
-     '        self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))\n', "", only(REPLAY, "ran_out")),
+     '        self._own(lambda: self.journal.note(self.claim, RAN_OUT, number, "true"))\n', "", only(REPLAY, "ran_out")),
     )
 _in("journal.py",
     ("nobody is told of the end of a task in the midst of a chain",
@@ -1038,7 +1038,7 @@ _in("launch.py",
      only(SECRETS, "folder_may_have")),
     )
 _in("codec_errors.py",
-    ("the place of an exception is not masked", "return masked_data(chosen[1])", "return (chosen[1])",
+    ("the place of an exception is not masked", 'return masked_data({"file"', 'return ({"file"',
      only(SECRETS, "place_and")),
     ("the class of an exception is not masked", "masked(cls.__name__)", "cls.__name__", only(SECRETS, "place_and")),
     )
