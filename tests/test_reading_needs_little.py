@@ -20,7 +20,7 @@ run(sys.argv[1:])
 """
 COMMANDS = ["runs --json", "show {id}", "show {id} --json", "show {id} 2", "why {id}", "logs {id}", "logs {id} greet",
             "logs {id} --follow", "flame {id} --json --now 1", "flame {id} --now 1", "doctor {id}", "wait {id}",
-            "prune --older-than 9d --dry-run", "--version"]
+            "prune --older-than 9d --dry-run", "diff {id} {id}", "--version"]
 
 
 @pytest.fixture(scope="module")

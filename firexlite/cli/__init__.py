@@ -26,6 +26,7 @@ SECTIONS = {
         "show": "Show the tasks of a run, or one of them in full.",
         "why": "Say why a run ended as it did: the failing line, and what changed.",
         "flame": "Write the report of a run as one HTML file, or as JSON.",
+        "diff": "Compare two runs, task by task.",
         "debug": "Run one task of a run again, here, under a debugger if asked.",
     },
     "More": {
