@@ -52,6 +52,11 @@ class Pickles:
         self.of_run = of_run
         self.__dict__.pop("_key", None)
 
+    def begin_trial(self, of_run: str) -> None:
+        """As `begin_run`, for what is stored nowhere: with a key that is thrown away."""
+        self.of_run = of_run
+        self.__dict__["_key"] = chance.token_bytes(KEY_BYTES)
+
     @property
     def wanted(self) -> bool:
         return self.of_run is not None

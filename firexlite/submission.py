@@ -68,6 +68,7 @@ class Prepared:
     digest: str
     plugins: list[Plugin]
     secrets: list[str]                            # references to what the run knows from its beginning
+    converted_by: dict[str, str] = field(default_factory=dict)  # of the inputs, those that a converter changed or added
 
 
 def split_arguments(argv: Sequence[str], own_options: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:
@@ -140,13 +141,14 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     vault.refuse_in(request.argv)
     InputConverter.start_over()
     own_values = _own_values(request, firex_id)
+    converted_by: dict[str, str] = {}
     try:
         plain = {name: text for name, text in request.arguments.items() if name not in secrets}
-        arguments = InputConverter.converted(plain, pre_load=True)
+        arguments = InputConverter.converted(plain, True, converted_by)
         plugins = load(request.plugins, announce)
         services = [find_service(name) for name in _names_in(request.chain)]
         _refuse_unused(request.arguments, request.own_options)
-        converted = InputConverter.converted({**own_values, **arguments}, pre_load=False)
+        converted = InputConverter.converted({**own_values, **arguments}, False, converted_by)
         arguments = {**{name: value for name, value in converted.items()
                         if name in arguments or value is not own_values.get(name, converted)}, **secrets}
     except ArgumentConversionException as error:
@@ -167,7 +169,7 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
         raise BadInput(_one_sentence(error)) from error
     except NotStorable as error:
         raise BadInput(str(error)) from error
-    return Prepared(arguments, members, of_chain, plugins, references)
+    return Prepared(arguments, members, of_chain, plugins, references, converted_by)
 
 
 def refuse_other_inputs(history: History, request: Request) -> None:

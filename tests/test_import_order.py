@@ -19,12 +19,12 @@ ORDER = [
     "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs", "history", "task_names", "suppliers",
     "tree", "stopped", "standing", "last_good", "comparing", "missing", "board", "following", "batch", "interrupts",
     "commands", "retries", "task_options", "promises", "gathering", "children", "showing", "services", "application",
-    "builtin", "discovery", "plugins", "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending",
-    "runner", "launch", "debuggers", "debugging", "front", "secret_names", "named_secrets", "secret_shapes",
-    "flame_markup", "redaction", "flame_why", "flame_graph", "flame_cuts", "flame_words", "flame_columns",
-    "flame_failures", "flame_summary", "flame_about", "flame_page", "flame_trace", "flame_junit", "flame_firex",
-    "flame_recording", "flame_dump", "flame_export", "story", "ci", "last_acts", "watcher", "flame_server", "pruning",
-    "doctor", "importing", "outside", "cli", "compat", "__init__", "__main__",
+    "builtin", "discovery", "plugins", "submission", "outlook", "validation", "flow", "attempt", "incarnation",
+    "worker", "ending", "runner", "launch", "debuggers", "debugging", "front", "secret_names", "named_secrets",
+    "secret_shapes", "flame_markup", "redaction", "flame_why", "flame_graph", "flame_cuts", "flame_words",
+    "flame_columns", "flame_failures", "flame_summary", "flame_about", "flame_page", "flame_trace", "flame_junit",
+    "flame_firex", "flame_recording", "flame_dump", "flame_export", "story", "ci", "last_acts", "watcher",
+    "flame_server", "pruning", "doctor", "importing", "outside", "cli", "compat", "__init__", "__main__",
 ]
 
 # Those that know the database.

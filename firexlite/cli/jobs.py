@@ -64,11 +64,23 @@ def describe_services(plugins: Sequence[str], import_timeout_s: float, describe:
 
     Raises BadInput for a plugin that cannot be loaded, hangs or crashes, and what FirexliteError ``describe`` raises.
     """
+    def load_and_describe(announce: Callable[[str], None]) -> str:
+        load(plugins, announce)
+        return describe()
+
+    return told_below(load_and_describe, import_timeout_s)
+
+
+def told_below(tell: Callable[[Callable[[str], None]], str], import_timeout_s: float) -> str:
+    """What ``tell`` says in a process of its own, where it imports services; it is given what announces each of them.
+
+    Raises BadInput for an import that fails, hangs or crashes, and what FirexliteError ``tell`` raises.
+    """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as answer:
         def job(board: Board, channel: Channel) -> int:
-            load(plugins, lambda path: channel.tell("importing", path=path))
+            text = tell(lambda path: channel.tell("importing", path=path))
             channel.tell("imported")
-            answer.write(describe())
+            answer.write(text)
             answer.flush()
             return 0
 
