@@ -33,6 +33,7 @@ from .home import home
 from .journal import Journal
 from .launch import changed_files, found_before, refuse_strange_pickles
 from .loggers import capture_records
+from .logs import flush_output
 from .pickled import pickles
 from .plugins import load
 from .promises import WaitLoopCallBack, last_of
@@ -215,6 +216,7 @@ class Again:
             return self._raised(rerun, error, debugger)
         finally:
             recorded.running = None
+            flush_output()
 
     def _raised(self, rerun: _Rerun, error: BaseException, debugger: Debugger) -> Ended:
         if isinstance(error, AskedToRetry) and error.exc is not None:

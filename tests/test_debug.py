@@ -70,9 +70,10 @@ def test_a_task_with_a_failed_child_raises_the_same_and_nothing_is_written(firex
 
     assert done.code == 1
     assert uuid in error
-    assert ("It raised the same as in attempt 1: ChainInterruptedException: The chain has been interrupted by a failure in "
-            "microservice services.bake[") in done.err
-    assert f"microservice services.bake[{uuid}]" in done.err
+    assert (f"firexlite.errors.ChainInterruptedException: The chain has been interrupted by a failure in microservice "
+            f"services.bake[{uuid}]\n") in done.err
+    assert done.err.splitlines()[-1] == ("It raised the same as in attempt 1: ChainInterruptedException for a child's "
+                                         "ValueError: oat burnt at 200 degrees")
     assert "  children, from the journal: 2 succeeded, 1 failed\n" in done.err
     assert everything_in(failed_run) == before
     assert effects() - did == {"bakes all": 1}  # and no child
@@ -92,8 +93,8 @@ def test_without_a_task_it_is_the_one_at_which_the_run_failed(firexlite, failed_
 
     assert (done.code, done.out) == (1, "")
     assert done.err == f"""\
-Running bake (task 3) of {failed_run.firex_id} again, as in attempt 1, which raised ValueError: oat burnt at 200 degrees.
-  at {firexlite.folder}/services.py:16
+Running bake (task 3) of {failed_run.firex_id} again: services.py:16
+  in attempt 1 it raised ValueError: oat burnt at 200 degrees
   arguments: bread='oat'
 Traceback (most recent call last):
   File "{firexlite.folder}/services.py", line 21, in bake

@@ -33,6 +33,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
 AT_ONCE_S = 0.5
 KILLED = "timeout -s KILL "
+FOLDER = "/home/li/bakery"  # where a page says that its commands are given
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT).with_suffix("")))
 
@@ -86,7 +87,7 @@ class Reader:
     def _run(self, command: str) -> list[str]:
         done = subprocess.run(["sh", "-c", command], cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S)
-        return done.stdout.splitlines()
+        return done.stdout.replace(str(self.folder), FOLDER).splitlines()
 
     def _kill_half_way(self, command: str) -> list[str]:
         """For `timeout -s KILL SECONDS ..`: killed when a first task is done and no other follows at once, however slow the
@@ -115,9 +116,10 @@ class Reader:
 
 
 def normal(lines: list[str]) -> list[str]:
-    """Lines without what differs from one time to the next: ages, times, columns as wide as an id, how far a run is."""
+    """Lines without what differs from one time to the next: ages, times, uuids, columns as wide as an id, how far a run is."""
     kept = (line.rstrip() for line in lines if not re.match(r"\d+ of \d+ tasks? ended", line))
     kept = (re.sub(r"\b(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b", "TIME", line) for line in kept)
+    kept = (re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}\b", "UUID", line) for line in kept)
     parts = (re.sub(r"\b[\d.]+ (ms|s|min|h|d)\b( \d+ (s|min|h)\b)?", "AGE", line) for line in kept)
     return [re.sub(r"-{3,}", "---", re.sub(r"(?<=\S) {2,}", "  ", line)) for line in parts]
 

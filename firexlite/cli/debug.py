@@ -7,11 +7,11 @@ import click
 
 from ..debuggers import Debugger, Port, PostMortem, Step
 from ..debugging import Again, Ended, Told, task_asked_for
-from ..history import History
+from ..history import History, innermost
 from ..home import find_run
 from ..stopped import arguments_of
 from .options import Number, plugins_option, run_argument, split_plugins
-from .printing import cut, say
+from .printing import cut, say, shown_path
 
 
 @click.command("debug")
@@ -52,9 +52,9 @@ def debug_command(context: click.Context, firex_id: str, task: str | None, pdb: 
 
 def _before(again: Again) -> Iterator[str]:
     service, attempt, recorded = again.service, again.attempt, again.recorded
-    yield cut(f"Running {again.name} (task {again.task.num}) of {again.directory.firex_id} again, as in attempt "
-              f"{attempt.number}, {_how(recorded)}.")
-    yield cut(f"  at {service.file}:{service.line}")
+    yield cut(f"Running {again.name} (task {again.task.num}) of {again.directory.firex_id} again: "
+              f"{shown_path(service.file)}:{service.line}")
+    yield cut(f"  in attempt {attempt.number} it {_how(recorded)}")
     if arguments := again.arguments():
         yield cut(f"  arguments: {arguments_of(arguments)}")
     if children := again.children():
@@ -64,11 +64,11 @@ def _before(again: Again) -> Iterator[str]:
 
 
 def _how(told: Told) -> str:
-    if told.outcome is None:
-        return "which goes on"
     if told.error is not None:
-        return f"which raised {_error(told)}"
-    return "which returned" if told.result is not None else f"which was {told.outcome}"
+        return f"raised {_error(told)}"
+    if told.result is not None:
+        return f"returned {_result(told)}"
+    return f"was {told.outcome}" if told.outcome is not None else "goes on"
 
 
 def _after(again: Again, ended: Ended) -> Iterator[str]:
@@ -100,15 +100,17 @@ def _compared(again: Again, now: Told) -> Iterator[str]:
             yield cut(f"  {name} differs; in {attempt} it was {before.result.get(name)!r}")
     else:
         yield cut(f"It {does} {what}")
-        yield cut(f"In {attempt} it {'was' if before.error is None and before.result is None else ''} "
-                  f"{_how(before).removeprefix('which ').removeprefix('was ')}".replace("  ", " "))
+        yield cut(f"In {attempt} it {_how(before)}")
         if before.error is not None and again.task.state == "failed":
             yield f"To carry on with the run: firexlite resume {again.directory.firex_id}"
 
 
 def _error(told: Told) -> str:
+    """An error in a line; of one that tells of a child's failure, what that was."""
     assert told.error is not None
-    return ": ".join(filter(None, (told.error["name"], " ".join(told.error["text"].split()))))
+    bottom = innermost(told.error)
+    what = ": ".join(filter(None, (bottom["name"], " ".join(bottom["text"].split()))))
+    return what if bottom is told.error else f"{told.error['name']} for a child's {what}"
 
 
 def _result(told: Told) -> str:
