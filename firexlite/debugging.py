@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, NoReturn, cast
 
 from . import once, pickled, recorded, uid
-from .application import Service, app
+from .application import Service, app, file_digest
 from .attempt import RAN_OUT, Attempt
 from .bogs import bind_for_display
 from .claims import Claim, Recorded, Success
@@ -42,7 +42,7 @@ from .secrets import masked, vault
 from .showing import Row
 from .signatures import Chain
 from .stopped import CALLS, lines_of_calls
-from .submission import new_tasks, plugins_of
+from .submission import beside, new_tasks, plugins_of
 from .task_names import task_named
 from .worker import Worker
 
@@ -70,6 +70,15 @@ def task_asked_for(history: History, asked: str | None) -> TaskRecord:
                            f"firexlite debug {firex_id} TASK")
     [task] = history.tasks_between(*[causes[0] if asked is None else task_named(history, asked)] * 2)
     return task
+
+
+def strange_plugins(run: RunRecord) -> dict[str, bool]:
+    """The plugins that another person chose for an imported run, ``{path: whether it is as the run had it}``, as they lie
+    below this folder; empty if one of them is not there, or there are none."""
+    foreign = [plugin for plugin in run.options["plugins"] if plugin.get("foreign")]
+    found = {path: file_digest(path) == plugin["digest"] for plugin in foreign
+             if os.path.isfile(path := beside(plugin["path"]))}
+    return found if len(found) == len(foreign) else {}
 
 
 # --- what is to be run again -------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ def plugins_of(run: RunRecord, command: str, words: str = "") -> list[str]:
     """
     recorded, again = run.options["plugins"], f"firexlite {command} {run.firex_id}{words} --plugins"
     if foreign := [plugin["path"] for plugin in recorded if plugin.get("foreign")]:
-        names = ",".join(shlex.quote(_beside(path)) for path in foreign)
+        names = ",".join(shlex.quote(beside(path)) for path in foreign)
         raise BadInput(f"{run.firex_id} was imported, and the plugins that it names are another person's choice "
                        f"({', '.join(map(os.path.basename, foreign))}); look at them and say which to load: {again} {names}")
     paths = [present(plugin["path"], run.options["cwd"]) for plugin in recorded if not plugin.get("found")]
@@ -224,7 +224,7 @@ def plugins_of(run: RunRecord, command: str, words: str = "") -> list[str]:
     return paths
 
 
-def _beside(path: str) -> str:
+def beside(path: str) -> str:
     """How to name a stranger's file: as it was named there, if a file of that name lies below this folder too."""
     return path if not os.path.isabs(path) and os.path.exists(path) else os.path.basename(path)
 

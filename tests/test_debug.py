@@ -399,8 +399,10 @@ def test_a_colleagues_run_is_imported_and_debugged_at_a_terminal(firexlite, fail
     assert other("import", failed_run.path).code == 0
     refused = other("debug", failed_run.firex_id, 3, "--pdb")
 
-    terminal = Terminal(other, "debug", failed_run.firex_id, 3, "--pdb", "--plugins", "services.py")
+    terminal = Terminal(other, "debug", "last", 3, "--pdb")
     try:
+        asked = terminal.read_until("[y/N]: ")
+        terminal.write("y\n")
         shown = terminal.read_until("(Pdb) ")
         terminal.write("p dough\n")
         answered = terminal.read_until("(Pdb) ")
@@ -413,6 +415,8 @@ def test_a_colleagues_run_is_imported_and_debugged_at_a_terminal(firexlite, fail
         2, "", f"firexlite: {failed_run.firex_id} was imported, and the plugins that it names are another person's choice "
                f"(services.py); look at them and say which to load: firexlite debug {failed_run.firex_id} 3 --plugins "
                "services.py\n")
+    assert asked == (f"{failed_run.firex_id} was imported, and the plugins that it names are another person's choice: "
+                     "services.py (the same here).\r\nLoad what lies here, and run the task with it? [y/N]: ")
     assert "services.py(21)bake()\r\n-> raise ValueError(" in shown
     assert "'oatoat'" in answered
     assert "It raised the same as in attempt 1: ValueError: oat burnt at 200 degrees" in rest

@@ -1,13 +1,14 @@
 """`firexlite debug`: one task of a run once more, in this terminal."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import click
 
 from ..debuggers import Debugger, Port, PostMortem, Step
-from ..debugging import Again, Ended, Told, task_asked_for
-from ..history import History, innermost
+from ..debugging import Again, Ended, Told, strange_plugins, task_asked_for
+from ..history import History, RunRecord, innermost
 from ..home import find_run
 from ..stopped import arguments_of
 from .options import Number, plugins_option, run_argument, split_plugins
@@ -40,7 +41,8 @@ def debug_command(context: click.Context, firex_id: str, task: str | None, pdb: 
         raise click.UsageError("debug takes either --port, for an editor, or --pdb and --step, for this terminal")
     debugger = Port(port) if port is not None else Step() if step else PostMortem() if pdb else Debugger()
     with History(find_run(firex_id)) as history:
-        again = Again(history, task_asked_for(history, task), split_plugins(plugins) or None, twice)
+        chosen = task_asked_for(history, task)
+        again = Again(history, chosen, split_plugins(plugins) or _plugins_agreed_to(history.run()), twice)
         say("\n".join(_before(again)), err=True)
         if isinstance(debugger, Port):
             say(f"Waiting for an editor to attach to port {port} of 127.0.0.1.", err=True)
@@ -48,6 +50,15 @@ def debug_command(context: click.Context, firex_id: str, task: str | None, pdb: 
         ended = again.run(debugger, cut)
         say("\n".join(_after(again, ended)), err=True)
     context.exit(ended.exit_code)
+
+
+def _plugins_agreed_to(run: RunRecord) -> list[str] | None:
+    """Those of an imported run, if a person at a terminal says that they may be loaded; else None."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()) or not (found := strange_plugins(run)):
+        return None
+    told = ", ".join(f"{path} ({'the same here' if is_same else 'not the same here'})" for path, is_same in found.items())
+    say(f"{run.firex_id} was imported, and the plugins that it names are another person's choice: {told}.", err=True)
+    return [*found] if click.confirm("Load what lies here, and run the task with it?", err=True) else None
 
 
 def _before(again: Again) -> Iterator[str]:
