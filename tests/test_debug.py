@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -396,7 +397,8 @@ def test_a_breakpoint_of_the_service_just_works(firexlite, failed_run, plugin):
 def test_a_colleagues_run_is_imported_and_debugged_at_a_terminal(firexlite, failed_run, tmp_path):
     other = Command(tmp_path / "other", firexlite.folder)
     other.env["EFFECT_LOG"] = firexlite.env["EFFECT_LOG"]
-    assert other("import", failed_run.path).code == 0
+    shutil.copy(failed_run.journal, firexlite.folder / "run.sqlite3")
+    assert other("import", "run.sqlite3").code == 0
     refused = other("debug", failed_run.firex_id, 3, "--pdb")
 
     terminal = Terminal(other, "debug", "last", 3, "--pdb")
