@@ -1,0 +1,219 @@
+"""What `./dev dist` builds: the same bytes each time, and a firexlite that works where nothing else is installed."""
+from __future__ import annotations
+
+import collections
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import FIXTURES, NOTE, ROOT, Command, kill_all, wait_until
+
+from firexlite.version import __version__
+from release import pythons
+from release.dist import build
+
+NAMES = [f"firexlite-{__version__}-py3-none-any.whl", f"firexlite-{__version__}.tar.gz", "firexlite.pyz"]
+BAKERY = NOTE + """
+os.chdir("/")  # what is imported later must be found all the same
+
+
+@app.task(returns="dough")
+def knead(flour):
+    note("kneaded")
+    return f"dough of {flour}"
+
+
+@app.task(bind=True, returns="loaf")
+def bake(self, dough, oven):
+    note("baking")
+    wait_for_file(oven)
+    return self.enqueue_child_and_get_results(crust.s(dough=dough))["crusted"]
+
+
+@app.task(returns="crusted")
+def crust(dough):
+    note("crusted")
+    return f"loaf from {dough}"
+"""
+FAILING = """
+import time
+from firexlite import app
+
+
+@app.task
+def ask_wrongly():
+    import click
+    raise click.BadParameter("nobody asked")
+
+
+@app.task(time_limit=0.5)
+def never_end():
+    while True:
+        time.sleep(0.01)
+
+
+@app.task
+def call_click():
+    import click
+    click.command()("not a function")
+"""
+
+
+def base_python() -> str:
+    return getattr(sys, "_base_executable", "") or sys.executable
+
+
+def run(*words: object, **settings: object) -> str:
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=100, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    build(folder, filter(None, pythons.found().values()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has its standard library and nothing else."""
+    folder = tmp_path_factory.mktemp("bare")
+    run(base_python(), "-m", "venv", "--without-pip", folder)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture
+def pyz(dist: Path, bare_python: Path, tmp_path: Path) -> Iterator[Command]:
+    """The single file, lying in the working directory, under the bare Python."""
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    shutil.copy(dist / "firexlite.pyz", folder)
+    command = Command(tmp_path / "alone-home", folder, bare_python, "-I", "firexlite.pyz")
+    yield command
+    command.close()
+
+
+def test_a_release_is_a_wheel_a_source_archive_and_a_single_file(dist: Path) -> None:
+    assert sorted(path.name for path in dist.iterdir()) == sorted(NAMES)
+
+
+def test_the_same_files_give_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    build(tmp_path, filter(None, pythons.found().values()))
+
+    assert {name: (tmp_path / name).read_bytes() == (dist / name).read_bytes() for name in NAMES} == dict.fromkeys(NAMES, True)
+
+
+def test_the_wheel_holds_what_git_knows_of_the_package(dist: Path) -> None:
+    known = run("git", "ls-files", "firexlite", cwd=ROOT).split()
+
+    with zipfile.ZipFile(dist / NAMES[0]) as wheel:
+        held = [name for name in wheel.namelist() if not name.startswith(f"firexlite-{__version__}.dist-info/")]
+    assert sorted(held) == sorted(known)
+
+
+def test_the_source_archive_holds_what_its_tests_need(dist: Path, tmp_path: Path) -> None:
+    shutil.unpack_archive(dist / NAMES[1], tmp_path, filter="data")
+    [unpacked] = tmp_path.iterdir()
+
+    for name in run("git", "ls-files", "tests", "fixtures", "docs", "release", "dev", cwd=ROOT).splitlines():
+        assert (unpacked / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+def test_a_python_that_has_nothing_runs_kills_resumes_and_draws(pyz: Command, firexlite: Command, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="No module named 'pip'"):
+        run(pyz.program[0], "-I", "-c", "import pip")
+    effects, oven = tmp_path / "effects", tmp_path / "oven"
+    pyz.env["EFFECT_LOG"] = str(effects)
+    (pyz.folder / "bakery.py").write_text(BAKERY)
+
+    begun = pyz.start("submit", "--plugins", "bakery.py", "--chain", "knead,bake", "--flour", "rye", "--oven", oven)
+    wait_until(lambda: effects.exists() and "baking" in effects.read_text(), what="loaf in the oven")
+    kill_all(begun)
+    firex_id = pyz.only_run().firex_id
+    oven.touch()
+    resumed = pyz("resume", firex_id)
+
+    assert (resumed.code, resumed.err) == (
+        0, "Resuming: 1 task done; 1 task in flight, to run again from the top.\n")
+    assert resumed.out.endswith("loaf   loaf from dough of rye\n")
+    assert collections.Counter(effects.read_text().splitlines()) == {"kneaded": 1, "baking": 2, "crusted": 1}
+    firexlite.env["FIREXLITE_HOME"] = str(pyz.home)
+    drawn = [command("flame", firex_id, "--now", 1e9) for command in (pyz, firexlite)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0].code == 0 and "knead,bake" in drawn[0].out
+
+
+def test_what_goes_wrong_is_told_of_the_users_line_not_of_what_lies_in_the_file(pyz: Command) -> None:
+    (pyz.folder / "failing.py").write_text(FAILING)
+
+    where = {}
+    for chain in ("ask_wrongly", "never_end", "call_click"):
+        ended = pyz("submit", "--plugins", "failing.py", "--chain", chain)
+        assert ended.code == 1, ended.err
+        [task] = pyz.flame(ended.firex_id)["tasks"]
+        where[chain] = re.sub(r":\d+ in ", " in ", task["error_context"])
+
+    assert where == {chain: f"{pyz.folder}/failing.py in {chain}" for chain in where}
+
+
+def test_a_report_follows_its_run_from_the_single_file(pyz: Command, tmp_path: Path) -> None:
+    shutil.copy(FIXTURES / "guests.py", pyz.folder)
+    done = pyz("submit", "--plugins", "guests.py", "--chain", "greet_guests", "--guests", "Li,Mohamed")
+
+    watched = pyz("flame", done.firex_id, "--watch", "-o", tmp_path / "out.html")
+
+    assert watched.code == 0, watched.err
+    assert "greet_guests" in (tmp_path / "out.html").read_text()
+
+
+def test_the_version_is_told_without_importing_more_than_it_needs(pyz: Command) -> None:
+    words = [pyz.program[0], "-I", "-X", "importtime", pyz.folder / "firexlite.pyz", "--version"]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=60)
+
+    assert told.stdout == f"firexlite {__version__}\n"
+    imported = {line.rpartition("|")[2].strip() for line in told.stderr.splitlines()}
+    ours_and_others = ("firexlite", "click", "peewee", "tabulate", "watchdog")
+    assert {name for name in imported if name.startswith(ours_and_others)} == {
+        "firexlite", "firexlite.__main__", "firexlite.version"}
+
+
+def test_nothing_in_the_single_file_is_compiled_anew(pyz: Command) -> None:
+    watching = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
+                "sys.addaudithook(lambda event, about: event == 'compile' and '.pyz' in str(about[1]) and print(about[1]))\n"
+                "runpy.run_path(sys.argv[0], run_name='__main__')")
+
+    told = run(pyz.program[0], "-I", "-c", watching, "firexlite.pyz", "runs", cwd=pyz.folder, env=pyz.env)
+
+    assert {*told.splitlines()[:-1]} == {"firexlite.pyz/__main__.py"}
+    assert told.splitlines()[-1].startswith("There are no runs in")
+
+
+def test_the_single_file_brings_the_licences_of_what_it_holds(dist: Path) -> None:
+    with zipfile.ZipFile(dist / "firexlite.pyz") as packed:
+        names = packed.namelist()
+
+    for package in ("click", "peewee", "tabulate", "watchdog", "firexlite"):
+        assert any(name.startswith(f"{package}-") and "LICENSE" in name for name in names), package
+
+
+def test_the_wheel_is_installed_and_runs_the_sample(dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # what lies there would be taken for installed
+    run(base_python(), "-m", "venv", tmp_path / "venv")
+    run(tmp_path / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", dist / NAMES[0])
+    command = Command(tmp_path / "home", tmp_path, tmp_path / "venv" / "bin" / "firexlite")
+
+    done = command("submit", "--plugins", FIXTURES / "guests.py", "--chain", "greet_guests", "--guests", "Li,Mohamed",
+                   "--flame", "out.html", "--json_file", "run.json")
+
+    assert (done.code, done.err) == (0, "Report: out.html\n")
+    assert json.loads((tmp_path / "run.json").read_text())["results"]["chain_results"] == {
+        "guests_greeting": "Hello Li! Hello Mohamed!"}
+    assert "greet_guests" in (tmp_path / "out.html").read_text()
