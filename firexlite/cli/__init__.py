@@ -36,10 +36,12 @@ SECTIONS = {
         "list": "List the services.",
         "info": "Show what a service takes and returns.",
         "doctor": "Examine a run: journal, files, locks, settings.",
+        "completion": "Print a script that has a shell complete commands.",
     },
 }
 COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
+COMPLETE_VARIABLE = "_FIREXLITE_COMPLETE"  # in which a shell asks, as `completion` has it do
 IMPORT_SERVICES = ("submit", "resume", "list", "info")
 
 
@@ -88,6 +90,9 @@ def cli() -> None:
 def run(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: what firexlite has to say becomes one sentence on stderr, and its exit code."""
     _open_standard_streams()
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from .completion import answer_shell
+        return answer_shell(instruction)
     os.umask(os.umask(0o077) & ~0o700)  # one that takes rights from the owner would lock us out of what we make
     try:
         code = cli.main(args=None if argv is None else [*argv], standalone_mode=False, default_map=configure())

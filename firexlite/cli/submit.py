@@ -9,10 +9,6 @@ import click
 
 from ..errors import BadInput
 from ..keys import refuse_unfit
-from ..last_acts import LastActs
-from ..launch import submit
-from ..submission import Request, like_run, split_arguments
-from .jobs import run_job
 from .options import (
     RUN,
     exit_when_waiting_option,
@@ -39,6 +35,8 @@ class ServiceArguments(click.Command):
     """Takes its own options, and every other `--name value` as an argument of the services."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        from ..submission import split_arguments  # here, as below: who asks which options there are needs none of this
+
         own_options = {name: not getattr(parameter, "is_flag", False)
                        for parameter in self.get_params(context) for name in parameter.opts}
         own, context.meta["firexlite.arguments"] = split_arguments(_with_those_of_a_file(args), own_options)
@@ -116,6 +114,11 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
     \b
     firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed
     """
+    from ..last_acts import LastActs
+    from ..launch import submit
+    from ..submission import Request, like_run
+    from .jobs import run_job
+
     if not chain and not like:
         raise click.UsageError("submit needs --chain, the services to run; `firexlite list` shows them")
     request = Request(chain or "", context.meta["firexlite.arguments"], split_plugins(plugins), workers,
