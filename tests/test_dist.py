@@ -1,7 +1,6 @@
 """What `./dev dist` builds: the same bytes each time, and a firexlite that works where nothing else is installed."""
 from __future__ import annotations
 
-import collections
 import json
 import re
 import shutil
@@ -12,35 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FIXTURES, NOTE, ROOT, Command, kill_all, wait_until
+from conftest import FIXTURES, ROOT, Command
+from killed_bakery import CHAIN, killed_and_carried_on
 
 from firexlite.version import __version__
 from release import pythons
 from release.dist import build
 
 NAMES = [f"firexlite-{__version__}-py3-none-any.whl", f"firexlite-{__version__}.tar.gz", "firexlite.pyz"]
-BAKERY = NOTE + """
-os.chdir("/")  # what is imported later must be found all the same
-
-
-@app.task(returns="dough")
-def knead(flour):
-    note("kneaded")
-    return f"dough of {flour}"
-
-
-@app.task(bind=True, returns="loaf")
-def bake(self, dough, oven):
-    note("baking")
-    wait_for_file(oven)
-    return self.enqueue_child_and_get_results(crust.s(dough=dough))["crusted"]
-
-
-@app.task(returns="crusted")
-def crust(dough):
-    note("crusted")
-    return f"loaf from {dough}"
-"""
 FAILING = """
 import time
 from firexlite import app
@@ -63,6 +41,7 @@ def call_click():
     import click
     click.command()("not a function")
 """
+on_every_python = pytest.mark.parametrize("bare_python", pythons.supported(), indirect=True)
 
 
 def base_python() -> str:
@@ -83,10 +62,14 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has its standard library and nothing else."""
+def bare_python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has its standard library and nothing else: of the version that the test asks for, else this one."""
+    version = getattr(request, "param", None)
+    python = pythons.python(version) if version else None
+    if version and python is None:
+        pytest.skip(pythons.missing(version))
     folder = tmp_path_factory.mktemp("bare")
-    run(base_python(), "-m", "venv", "--without-pip", folder)
+    run(python.path if python else base_python(), "-m", "venv", "--without-pip", folder)
     return folder / "bin" / "python"
 
 
@@ -127,28 +110,19 @@ def test_the_source_archive_holds_what_its_tests_need(dist: Path, tmp_path: Path
         assert (unpacked / name).read_bytes() == (ROOT / name).read_bytes(), name
 
 
-def test_a_python_that_has_nothing_runs_kills_resumes_and_draws(pyz: Command, firexlite: Command, tmp_path: Path) -> None:
+@on_every_python
+def test_a_python_that_has_nothing_submits_resumes_and_draws(pyz: Command, firexlite: Command, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No module named 'pip'"):
         run(pyz.program[0], "-I", "-c", "import pip")
-    effects, oven = tmp_path / "effects", tmp_path / "oven"
-    pyz.env["EFFECT_LOG"] = str(effects)
-    (pyz.folder / "bakery.py").write_text(BAKERY)
 
-    begun = pyz.start("submit", "--plugins", "bakery.py", "--chain", "knead,bake", "--flour", "rye", "--oven", oven)
-    wait_until(lambda: effects.exists() and "baking" in effects.read_text(), what="loaf in the oven")
-    kill_all(begun)
-    firex_id = pyz.only_run().firex_id
-    oven.touch()
-    resumed = pyz("resume", firex_id)
+    firex_id = killed_and_carried_on(pyz, tmp_path)
 
-    assert (resumed.code, resumed.err) == (
-        0, "Resuming: 1 task done; 1 task in flight, to run again from the top.\n")
-    assert resumed.out.endswith("loaf   loaf from dough of rye\n")
-    assert collections.Counter(effects.read_text().splitlines()) == {"kneaded": 1, "baking": 2, "crusted": 1}
-    firexlite.env["FIREXLITE_HOME"] = str(pyz.home)
-    drawn = [command("flame", firex_id, "--now", 1e9) for command in (pyz, firexlite)]
+    drawn = [json.loads(command("flame", firex_id, "--json", "--now", 1e9, FIREXLITE_HOME=str(pyz.home)).out)
+             for command in (pyz, firexlite)]
     assert drawn[0] == drawn[1]
-    assert drawn[0].code == 0 and "knead,bake" in drawn[0].out
+    page = pyz("flame", firex_id).out
+    assert all(name in page for name in (CHAIN, "</html>"))
+    assert len(page) > 100_000  # with all of its scripts
 
 
 def test_what_goes_wrong_is_told_of_the_users_line_not_of_what_lies_in_the_file(pyz: Command) -> None:
@@ -185,6 +159,7 @@ def test_the_version_is_told_without_importing_more_than_it_needs(pyz: Command) 
         "firexlite", "firexlite.__main__", "firexlite.version"}
 
 
+@on_every_python
 def test_nothing_in_the_single_file_is_compiled_anew(pyz: Command) -> None:
     watching = ("import runpy, sys; sys.argv = sys.argv[1:]\n"
                 "sys.addaudithook(lambda event, about: event == 'compile' and '.pyz' in str(about[1]) and print(about[1]))\n"

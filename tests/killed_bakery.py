@@ -1,0 +1,53 @@
+"""A small run that is killed, carried on and drawn: what a firexlite must be able to do wherever it is installed."""
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+
+from conftest import NOTE, Command, Finished, kill_all, wait_until
+
+BAKERY = NOTE + """
+os.chdir("/")  # what is imported later must be found all the same
+
+
+@app.task(returns="dough")
+def knead(flour):
+    note("kneaded")
+    return f"dough of {flour}"
+
+
+@app.task(bind=True, returns="loaf")
+def bake(self, dough, oven):
+    note("baking")
+    wait_for_file(oven)
+    return self.enqueue_child_and_get_results(crust.s(dough=dough))["crusted"]
+
+
+@app.task(returns="crusted")
+def crust(dough):
+    note("crusted")
+    return f"loaf from {dough}"
+"""
+CHAIN = "knead,bake"
+
+
+def killed_and_carried_on(firexlite: Command, tmp_path: Path) -> str:
+    """Submit, kill, resume: each body must have run as often as it should. Returns the FireX ID."""
+    effects, oven = tmp_path / "effects", tmp_path / "oven"
+    firexlite.env["EFFECT_LOG"] = str(effects)
+    (firexlite.folder / "bakery.py").write_text(BAKERY)
+
+    begun = firexlite.start("submit", "--plugins", "bakery.py", "--chain", CHAIN, "--flour", "rye", "--oven", oven)
+    wait_until(lambda: begun.poll() is not None or (effects.exists() and "baking" in effects.read_text()),
+               what="loaf in the oven")
+    assert begun.poll() is None, begun.communicate()
+    kill_all(begun)
+    firex_id = firexlite.only_run().firex_id
+    oven.touch()
+    resumed = firexlite("resume", firex_id)
+
+    assert resumed == Finished(0, f"FireX ID: {firex_id}\nAll tasks succeeded\n\nReturned values:\n"
+                                  "  dough  dough of rye\n  loaf   loaf from dough of rye\n",
+                               "Resuming: 1 task done; 1 task in flight, to run again from the top.\n")
+    assert collections.Counter(effects.read_text().splitlines()) == {"kneaded": 1, "baking": 2, "crusted": 1}
+    return firex_id
