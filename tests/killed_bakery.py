@@ -4,7 +4,7 @@ from __future__ import annotations
 import collections
 from pathlib import Path
 
-from conftest import NOTE, Command, Finished, kill_all, wait_until
+from conftest import NOTE, Command, kill_all, wait_until
 
 BAKERY = NOTE + """
 os.chdir("/")  # what is imported later must be found all the same
@@ -31,8 +31,11 @@ def crust(dough):
 CHAIN = "knead,bake"
 
 
-def killed_and_carried_on(firexlite: Command, tmp_path: Path) -> str:
-    """Submit, kill, resume: each body must have run as often as it should. Returns the FireX ID."""
+def killed_and_carried_on(firexlite: Command, tmp_path: Path, by: Command | None = None) -> str:
+    """Submit, kill, resume: each body must have run as often as it should. Returns the FireX ID.
+
+    by: the firexlite that carries on, if it is another one, in the same home and folder.
+    """
     effects, oven = tmp_path / "effects", tmp_path / "oven"
     firexlite.env["EFFECT_LOG"] = str(effects)
     (firexlite.folder / "bakery.py").write_text(BAKERY)
@@ -44,10 +47,10 @@ def killed_and_carried_on(firexlite: Command, tmp_path: Path) -> str:
     kill_all(begun)
     firex_id = firexlite.only_run().firex_id
     oven.touch()
-    resumed = firexlite("resume", firex_id)
+    resumed = (by or firexlite)("resume", firex_id, EFFECT_LOG=str(effects))
 
-    assert resumed == Finished(0, f"FireX ID: {firex_id}\nAll tasks succeeded\n\nReturned values:\n"
-                                  "  dough  dough of rye\n  loaf   loaf from dough of rye\n",
-                               "Resuming: 1 task done; 1 task in flight, to run again from the top.\n")
+    assert (resumed.code, resumed.out) == (0, f"FireX ID: {firex_id}\nAll tasks succeeded\n\nReturned values:\n"
+                                              "  dough  dough of rye\n  loaf   loaf from dough of rye\n"), resumed.err
+    assert resumed.err.startswith("Resuming: 1 task done; 1 task in flight, to run again from the top.")
     assert collections.Counter(effects.read_text().splitlines()) == {"kneaded": 1, "baking": 2, "crusted": 1}
     return firex_id

@@ -125,6 +125,16 @@ def test_a_python_that_has_nothing_submits_resumes_and_draws(pyz: Command, firex
     assert len(page) > 100_000  # with all of its scripts
 
 
+@on_every_python
+def test_a_run_that_one_python_began_goes_on_under_another(pyz: Command, tmp_path: Path) -> None:
+    installed = Command(pyz.home, pyz.folder)
+
+    try:
+        killed_and_carried_on(pyz, tmp_path, by=installed)
+    finally:
+        installed.close()
+
+
 def test_what_goes_wrong_is_told_of_the_users_line_not_of_what_lies_in_the_file(pyz: Command) -> None:
     (pyz.folder / "failing.py").write_text(FAILING)
 

@@ -21,9 +21,9 @@ PLUGINS = ("--plugins", "--plugin", "--external")
 @click.command("completion")
 @click.argument("shell", metavar="bash|zsh|fish")
 def completion_command(shell: str) -> None:
-    """Print what has a shell complete commands, options, runs, tasks, services and their arguments.
+    """Print a script that has a shell complete commands, options, runs, tasks, services and their arguments.
 
-    In ~/.bashrc or ~/.zshrc: eval "$(firexlite completion bash)", or zsh. For fish, write it to
+    Into ~/.bashrc goes `eval "$(firexlite completion bash)"`, into ~/.zshrc the same with zsh. For fish, write the script to
     ~/.config/fish/completions/firexlite.fish.
 
     \b
