@@ -23,6 +23,8 @@ from .pythons import PROJECT, Python, found, missing, supported
 
 HERE = Path(__file__).parent
 LIMIT_S = 300
+# What pip takes of a package that also comes compiled; watchdog's names a system though it is the same on all.
+PLAIN_PYTHON = ("--only-binary=:all:", "--implementation", "py", "--abi", "none", "--platform", "manylinux2014_x86_64")
 SHEBANG = b"#!/usr/bin/env python3\n"
 # Of what is installed into the single file: what firexlite never imports, or what tells of this machine.
 LEFT_OUT = ("bin", "playhouse", "peewee-stubs", "pwiz.py", "watchdog/tricks", "watchdog/watchmedo.py")
@@ -118,7 +120,7 @@ def _built(source: Path, target: Path, tools: Path, made_at: int) -> tuple[Path,
 
 def _fill(inside: Path, wheel: Path) -> None:
     """Lay out what the single file holds."""
-    _install("-r", HERE / "pyz.txt", wheel, "--python-version", supported()[0], "--only-binary=:all:", into=inside)
+    _install("-r", HERE / "pyz.txt", wheel, *PLAIN_PYTHON, "--python-version", supported()[0], into=inside)
     for name in LEFT_OUT:
         place = inside / name
         shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)

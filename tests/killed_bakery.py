@@ -39,8 +39,9 @@ def killed_and_carried_on(firexlite: Command, tmp_path: Path, by: Command | None
     effects, oven = tmp_path / "effects", tmp_path / "oven"
     firexlite.env["EFFECT_LOG"] = str(effects)
     (firexlite.folder / "bakery.py").write_text(BAKERY)
+    (firexlite.folder / "firexlite.toml").write_text('plugins = "bakery.py"\n')
 
-    begun = firexlite.start("submit", "--plugins", "bakery.py", "--chain", CHAIN, "--flour", "rye", "--oven", oven)
+    begun = firexlite.start("submit", "--chain", CHAIN, "--flour", "rye", "--oven", oven)
     wait_until(lambda: begun.poll() is not None or (effects.exists() and "baking" in effects.read_text()),
                what="loaf in the oven")
     assert begun.poll() is None, begun.communicate()
