@@ -185,7 +185,8 @@ def _distance(file: str) -> int:
     return 1 if installed else 0
 
 
-_FIREXLITE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# In a zip file there is all that we need, and nothing else.
+_FIREXLITE = os.path.abspath(getattr(__spec__.loader, "archive", os.path.dirname(__file__))) + os.sep
 _STDLIB = tuple({os.path.join(directory, "") for directory in (
     sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.path.abspath(os.__file__)))})
 

@@ -15,6 +15,8 @@ from .errors import BadInput, nearest
 
 IMPORT_TIMEOUT_S = 10.0  # how long the import of a plugin may take
 FULL_WAIT_S = 60.0       # how long a full disk is waited for
+FULL_WAIT_BELOW_S = 1e9  # more than thirty years
+PICKLE = "FIREXLITE_PICKLE"  # the variable by which what JSON cannot hold is stored pickled
 
 NAMES = ("firexlite.toml", "pyproject.toml")
 _TABLE = b"tool.firexlite"
@@ -68,7 +70,7 @@ def configure() -> dict[str, dict[str, Any]]:
             os.environ.setdefault(variable, found[name])
     for name, kind in _OPTIONS.items():
         variable = f"FIREXLITE_{name.upper()}"
-        if (text := os.environ.get(variable)) and variable != "FIREXLITE_PICKLE":  # that is read where pickling is decided
+        if (text := os.environ.get(variable)) and variable != PICKLE:  # that is read where pickling is decided
             found[name] = kind.read(text)
             if not kind.fits(found[name]):
                 raise BadInput(f"{variable} takes {kind.takes}, not '{text}'")

@@ -24,7 +24,7 @@ ORDER = [
     "secret_shapes", "flame_markup", "redaction", "flame_why", "flame_graph", "flame_cuts", "flame_words",
     "flame_columns", "flame_failures", "flame_summary", "flame_about", "flame_page", "flame_trace", "flame_junit",
     "flame_firex", "flame_recording", "flame_dump", "flame_export", "story", "ci", "last_acts", "watcher",
-    "flame_server", "pruning", "doctor", "importing", "outside", "cli", "compat", "__init__", "__main__",
+    "flame_server", "pruning", "doctor", "importing", "outside", "completing", "cli", "compat", "__init__", "__main__",
 ]
 
 # Those that know the database.

@@ -26,10 +26,10 @@ SECTIONS = {
         "show": "Show the tasks of a run, or one of them in full.",
         "why": "Say why a run ended as it did: the failing line, and what changed.",
         "flame": "Write the report of a run as one HTML file, or as JSON.",
-        "diff": "Compare two runs, task by task.",
-        "debug": "Run one task of a run again, here, under a debugger if asked.",
     },
     "More": {
+        "debug": "Run one task of a run again, here, under a debugger if asked.",
+        "diff": "Compare two runs, task by task.",
         "logs": "Print the output of a run's tasks.",
         "wait": "Wait until a run has ended, and exit with its code.",
         "send": "Send an event to a run that waits for it, or will.",
@@ -38,10 +38,12 @@ SECTIONS = {
         "list": "List the services.",
         "info": "Show what a service takes and returns.",
         "doctor": "Examine a run: journal, files, locks, settings.",
+        "completion": "Print a script that has a shell complete commands.",
     },
 }
 COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
+COMPLETE_VARIABLE = "_FIREXLITE_COMPLETE"  # in which a shell asks, as `completion` has it do
 IMPORT_SERVICES = ("submit", "resume", "debug", "list", "info")
 
 
@@ -90,6 +92,9 @@ def cli() -> None:
 def run(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: what firexlite has to say becomes one sentence on stderr, and its exit code."""
     _open_standard_streams()
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from .completion import answer_shell
+        return answer_shell(instruction)
     os.umask(os.umask(0o077) & ~0o700)  # one that takes rights from the owner would lock us out of what we make
     try:
         code = cli.main(args=None if argv is None else [*argv], standalone_mode=False, default_map=configure())

@@ -9,11 +9,9 @@ from typing import Any
 
 import click
 
-from ..configuration import IMPORT_TIMEOUT_S
+from ..configuration import FULL_WAIT_BELOW_S, IMPORT_TIMEOUT_S, PICKLE
 from ..errors import BadInput
-from ..pickled import SETTING
 from ..run_names import run_named
-from ..soundness import FULL_WAIT_BELOW_S
 
 
 class Number(click.ParamType):
@@ -132,7 +130,7 @@ exit_when_waiting_option = click.option(
     help="End when all that is left waits for a time or an event (exit code 7); `resume` goes on.")
 pickle_option = click.option(
     "--pickle", is_flag=True,
-    help=f"Store pickled what JSON cannot hold; the same as {SETTING}=1. Only this run's own workers load it again.")
+    help=f"Store pickled what JSON cannot hold; the same as {PICKLE}=1. Only this run's own workers load it again.")
 
 
 def workers_option(default: str) -> Callable:

@@ -9,12 +9,6 @@ import click
 
 from ..errors import BadInput
 from ..keys import refuse_unfit
-from ..last_acts import LastActs
-from ..launch import submit
-from ..outlook import look_ahead
-from ..submission import Request, like_run, split_arguments
-from . import outlook
-from .jobs import run_job, told_below
 from .options import (
     RUN,
     exit_when_waiting_option,
@@ -42,6 +36,8 @@ class ServiceArguments(click.Command):
     """Takes its own options, and every other `--name value` as an argument of the services."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        from ..submission import split_arguments  # here, as below: who asks which options there are needs none of this
+
         words = _with_those_of_a_file(args)
         own_options = {name: not getattr(parameter, "is_flag", False)
                        for parameter in self.get_params(context) for name in parameter.opts}
@@ -125,6 +121,11 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
     \b
     firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed
     """
+    from ..last_acts import LastActs
+    from ..launch import submit
+    from ..submission import Request, like_run
+    from .jobs import run_job, told_below
+
     if not chain and not like:
         raise click.UsageError("submit needs --chain, the services to run; `firexlite list` shows them")
     request = Request(chain or "", context.meta["firexlite.arguments"], split_plugins(plugins), workers,
@@ -139,6 +140,9 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
     elif no_wait:
         raise BadInput("--no-wait says what to do about a run that goes on already, which --key names; give it too")
     if dry_run:
+        from ..outlook import look_ahead
+        from . import outlook
+
         show = outlook.as_json if as_json else outlook.as_text
         answer(told_below(lambda announce: show(look_ahead(request, announce)), import_timeout))
         return
