@@ -83,6 +83,11 @@ class Service:
         declared = self.options.validate
         return declared or (ValidateArgs.DISABLED if self.orig is None else self.orig.validate)
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is one of firexlite's own."""
+        return self.undecorated.__module__.startswith("firexlite.")
+
     def take_the_place_of(self, overridden: Service | None) -> None:
         """Override a service, which may override others; None: override none. What it declares itself stays."""
         self.orig = overridden
@@ -221,6 +226,11 @@ class App:
         """A module is imported now: a plugin, or one that was merely found; None: no longer."""
         self._loading = is_plugin
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a file with services is being imported as one."""
+        return self._loading is not None
+
     def let_override(self, modules: Iterable[str]) -> None:
         """Services that these modules define override others of the same short name, those of a later module any before."""
         for module in modules:
@@ -243,6 +253,8 @@ class App:
             same_name.setdefault(service.short_name, []).append(service)
         found = dict(self._registered)
         for services in same_name.values():
+            if all(self._rank(service) < 0 and not service.is_builtin for service in services):
+                continue  # modules that a script or a test imports: each has its own
             *overridden, last = sorted(services, key=self._rank)
             below = None
             for level, service in enumerate(overridden):

@@ -21,7 +21,6 @@ from pathlib import Path
 from . import discovery, faults, host, lodging, missing, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
-from .codec import encode
 from .configuration import FULL_WAIT_S
 from .ending import leave_tidy, off_the_network, write_run_json
 from .errors import BadInput, DiskFull, RunActive, SecretUnavailable, StorageFailure
@@ -39,7 +38,7 @@ from .runner import Runner
 from .secrets import masked_data, vault
 from .soundness import pickled_in
 from .states import RUN_SUCCEEDED
-from .submission import Prepared, Request, plugins_of, prepare, present, redacted, refuse_other_inputs
+from .submission import Prepared, Request, plugins_of, prepare, prepare_composed, present, redacted, refuse_other_inputs
 from .takeover import Decisions, take_over
 from .trimming import log_limit
 from .version import __version__
@@ -163,17 +162,20 @@ def begin(request: Request, board: Board, channel: Channel, held: HeldKey | None
 
     held: the key that the run is to have.
     """
+    def announce(path: str) -> None:
+        channel.tell("importing", path=path)
+
     _refuse_unknown_settings()
     slots = request.workers or host.cores()
     full_wait_s = FULL_WAIT_S if request.full_wait_s is None else request.full_wait_s
-    firex_id = new_firex_id(time.time())
+    firex_id = request.firex_id or new_firex_id(time.time())
     pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
     vault.when_learned = terminal.mask
-    prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
+    prepared = prepare(request, firex_id, announce) if request.composed is None else prepare_composed(request, announce)
     _imported(board, channel)
     options = {
         "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
-        "arguments": request.arguments, "key": request.key,
+        "arguments": request.arguments if request.composed is None else None, "key": request.key,
         "workers": slots, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
         "full_wait_s": full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
         "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end,
@@ -231,7 +233,7 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
         with Journal(draft, options["workers"], Counter(board), full_wait_s=options["full_wait_s"],
                      queues=request.queues) as journal:
             options = {**options, "pickle": pickles.fingerprint()}
-            journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
+            journal.submit(firex_id=firex_id, chain=request.chain, inputs=prepared.inputs,
                            options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
         return draft.publish(), alive

@@ -23,14 +23,14 @@ ORDER = [
     "launch", "front", "secret_names", "named_secrets", "secret_shapes", "flame_markup", "redaction", "flame_why",
     "flame_graph", "flame_cuts", "flame_words", "flame_columns", "flame_failures", "flame_summary", "flame_about",
     "flame_page", "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump", "flame_export", "story",
-    "ci", "last_acts", "watcher", "flame_server", "pruning", "doctor", "importing", "outside", "cli", "compat",
-    "__init__", "__main__",
+    "ci", "last_acts", "watcher", "flame_server", "pruning", "doctor", "importing", "outside", "outcome", "cli",
+    "compat", "library_front", "library", "__init__", "__main__",
 ]
 
 # Those that know the database.
 SPEAK_PEEWEE = {"schema", "journal_file", "history"}
-# The skin itself, and the program's start, which puts it on. Everything else is core.
-MAY_IMPORT_COMPAT = {"compat", "__main__"}
+# The skin itself, and what programs begin with, which puts it on. Everything else is core.
+MAY_IMPORT_COMPAT = {"compat", "__main__", "library_front"}
 
 
 def modules_on_disk() -> list[str]:
