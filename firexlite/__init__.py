@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from .secrets import Secret
     from .services import Task
     from .showing import flame, flame_collapse
-    from .signatures import Chain, InjectArgs, Signature
+    from .signatures import Chain, InjectArgs, Signature, flows
+    from .signatures import at as at
     from .task_options import PendingChildStrategy, ValidateArgs
 
 _HOME_OF = {
@@ -57,10 +58,11 @@ _HOME_OF = {
     "File": "files", "Secret": "secrets", "now": "recorded", "random": "recorded", "uuid": "recorded",
     "WaitLoopCallBack": "promises", "get_task_logger": "loggers", "Chain": "signatures", "InjectArgs": "signatures",
     "Signature": "signatures", "run": "library", "resume": "library", "Result": "outcome", "RunFailed": "errors",
+    "flows": "signatures", "at": "signatures",
 }
 
-# Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library; nor, with `run` and
-# `resume`, what people call so themselves.
+# Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library; nor, with `at`,
+# `run` and `resume`, what people call so themselves.
 __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
@@ -68,7 +70,7 @@ __all__ = [
     "Result", "ReturnCodeError", "ReturnsCodingException", "RunFailed", "ScheduleSubChain", "Secret", "Service", "Signature",
     "SingleArgDecorator",
     "SoftTimeLimitExceeded", "Task", "TimeLimitExceeded", "ValidateArgs", "WaitLoopCallBack", "WaitOnChainTimeoutError",
-    "WorkerLost", "__version__", "app", "flame", "flame_collapse", "get_task_logger", "register_codec", "returns",
+    "WorkerLost", "__version__", "app", "flame", "flame_collapse", "flows", "get_task_logger", "register_codec", "returns",
 ]
 
 

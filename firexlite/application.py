@@ -12,28 +12,35 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from .binding import Parameters
+from .binding import EXTRA, Parameters
 from .codec import encode
 from .errors import IllegalTaskNameException, NotRegistered, NotStorable, ReturnsCodingException, SecretUnavailable, nearest
 from .limits import HARD, SOFT
 from .results import return_names
 from .secrets import Secret, mask_of, masked
-from .services import Task
+from .services import Task, task_at_hand
 from .showing import Flame, attribute, flame_option
 from .showing import flame as flame
 from .showing import flame_collapse as flame_collapse
-from .signatures import Signature
+from .signatures import Signature, flows
 from .task_options import WORKER_DEATHS, PendingChildStrategy, TaskOptions, ValidateArgs, as_options
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .typed import BoundDecorator, Decorator, Options
+
+P = ParamSpec("P")  # the parameters of a service's function, without a bound `self`
+R = TypeVar("R")    # what it returns
 _NOT_OPTIONS = ("self", "function", "others")
 HEAD_LINES = 5            # of a service, for its reports
 HEAD_CHARS = 200          # of each of them
 ORIG = "_orig"            # what the name of an overridden service ends in, once for each level
 
 
-class Service:
+class Service(Generic[P, R]):
     """A function that can be composed into chains and run as a task. Called directly it is the plain function."""
 
     def __init__(self, function: Callable, *, name: str, bind: bool, returns: tuple[str, ...] | None,
@@ -94,11 +101,28 @@ class Service:
         self.parameters = self.own_parameters if overridden is None else self.own_parameters.overriding(overridden.parameters)
         self.__dict__.pop("about", None)
 
+    @overload
+    def s(self, /) -> Signature: ...  # all flows
+
+    @overload
+    def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature: ...
+
     def s(self, /, *args: Any, **kwargs: Any) -> Signature:
-        """A signature of this service with arguments bound; which service runs is looked up by name when it is enqueued."""
+        """A signature of this service with arguments bound; which service runs is looked up by name when it is enqueued.
+
+        An argument `flows` is as if it were not given. Raises TypeError for more arguments than the service takes by position,
+        if `flows` is among them.
+        """
+        if any(value is flows for value in (*args, *kwargs.values())):
+            own = self.parameters.by_name(args, kwargs)
+            return Signature(self.name, tuple(own.pop(EXTRA, ())),  # type: ignore[arg-type]
+                             {name: value for name, value in own.items() if value is not flows})
         return Signature(self.name, args, kwargs)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, here and now. A bound one that is not given its task has the one that runs, if there is one."""
+        if self.bind and not (args and isinstance(args[0], Task)):
+            return self.undecorated(task_at_hand(self), *args, **kwargs)
         return self.undecorated(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -157,6 +181,15 @@ class App:
         self._listed: list[str] = []               # modules of the plugins, the weakest first
         self._loading: bool | None = None          # whether a plugin is being imported, or what was merely found; or neither
         self._by_name: dict[str, Service] | None = None  # as `_services`; None if that is to be found out anew
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Service[P, R]: ...
+
+    @overload
+    def task(self, *, bind: Literal[True], **options: Unpack[Options]) -> BoundDecorator: ...
+
+    @overload
+    def task(self, *, bind: Literal[False] = False, **options: Unpack[Options]) -> Decorator: ...
 
     def task(self, function: Callable | None = None, *, bind: bool = False,
              returns: str | Iterable[str] | None = None, flame: str | Iterable[str] | Mapping | None = None,

@@ -25,10 +25,11 @@ from . import codec_errors, host, pickled
 from .application import Service, app
 from .configuration import IMPORT_TIMEOUT_S, configure
 from .errors import BadInput, FirexliteError, JournalUnusable, ReplayMismatch, RunActive, RunWaits, StorageFailure
-from .home import new_firex_id, refuse_unwritable
+from .home import find_run, new_firex_id, refuse_unwritable
 from .launch import ResumeRequest
 from .library_front import Order
 from .outcome import Result, as_of
+from .runner import GRACE_S
 from .signatures import Chain, Signature, as_chain
 from .submission import Request, compose
 
@@ -305,7 +306,14 @@ class _Process:
         if "started" not in self._told:
             how = f"signal {-code}" if code < 0 else f"exit status {code}"
             raise FirexliteError(f"the front of {self.firex_id} ended by {how} before the run began{self._last_output()}")
+        self._await_the_others()
         return 128 - code if code < 0 else code or 1
+
+    def _await_the_others(self) -> None:
+        """The front was killed: stay until the other processes of the run have ended, which they do by themselves."""
+        give_up = time.monotonic() + GRACE_S
+        while find_run(self.firex_id).is_alive() and time.monotonic() < give_up:
+            time.sleep(LOOK_S)  # nobody is left to tell
 
     def _last_output(self) -> str:
         if self._kept is None:
