@@ -59,7 +59,10 @@ setup(
             "types-tabulate",
         ],
     },
-    entry_points={"console_scripts": ["firexlite = firexlite.__main__:main"]},
+    entry_points={
+        "console_scripts": ["firexlite = firexlite.__main__:main"],
+        "pytest11": ["firexlite = firexlite.pytest_plugin"],
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Environment :: Console",

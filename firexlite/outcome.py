@@ -1,5 +1,5 @@
-"""What became of a run, as Python objects: its returned values, its tasks, and why it failed. Read from the journal once,
-when it is first asked for."""
+"""What became of a run, as Python objects: its returned values, its tasks, and why it failed. How it ended is read from the
+journal at once, its tasks when they are first asked for."""
 from __future__ import annotations
 
 import contextlib
@@ -128,6 +128,7 @@ class Result:
                  raised: Mapping[int, BaseException] | None = None) -> None:
         """again: resumes it. raised: the very exceptions of tasks, if they failed in this process."""
         self.firex_id, self.exit_code = firex_id, exit_code
+        self.killed: Result | None = None  # what a test's kill had left of it
         self._again, self._raised = again, raised or {}
         _ = self._ending  # now, as it is
 
@@ -250,6 +251,7 @@ class Result:
 
     def resume(self, **options: Any) -> Result:
         """Carry on with the run, as `firexlite.resume` does; of one that succeeded, nothing runs again."""
+        _ = self._top  # as it is now
         return self._again(self.firex_id, **options)
 
 

@@ -1,0 +1,144 @@
+"""Runs of a test: with fakes in the place of some services, and killed at a chosen moment. See `pytest_plugin`."""
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .codec import decode, encode, encode_error
+from .errors import BadInput
+from .fakes import SETTING, Named
+from .library import Attendant, resume, run
+from .outcome import Result
+from .signatures import Chain, Signature
+
+KILLED = 128 + signal.SIGKILL
+
+
+class Rehearsal:
+    """What the fixture `firexlite_run` gives: `firexlite.run` for tests.
+
+    home: of its runs.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __call__(self, chain: Chain | Signature, *, fakes: Mapping[str, Any] | None = None, crash_after: str | None = None,
+                 crash_in: str | None = None, **options: Any) -> Result:
+        """Run a chain, and give what became of it. options: those of `firexlite.run`.
+
+        fakes: ``{service: what stands in for its body}``, by short names: a function, which is called here with those of the
+        arguments that it takes; an exception to be raised; a value to be returned; or a dict of returned values by name.
+        crash_after: a service; when the journal has the success of its first task, all processes of the run are killed, and
+        the run is resumed. crash_in: a service; the same as soon as the body of its first task has returned, before the
+        journal knows, so that the body runs twice. `'flash#3'` is the third. What the kill left is ``killed`` of the result.
+        """
+        if crash_after is not None and crash_in is not None:
+            raise BadInput("a run crashes once: give crash_after or crash_in")
+        moment = f"succeeded {crash_after}" if crash_after is not None else f"returned {crash_in}" if crash_in else None
+        with Stage(fakes or {}) as stage:
+            if moment is None:
+                return run(chain, attendant=stage, **options)
+            return stage.with_a_crash(moment, chain, options)
+
+    def resume(self, firex_id: str, *, fakes: Mapping[str, Any] | None = None, **options: Any) -> Result:
+        """`firexlite.resume`, with fakes."""
+        with Stage(fakes or {}) as stage:
+            return resume(firex_id, attendant=stage, **options)
+
+
+class Stage(Attendant):
+    """Answers the services that are faked, and says where their run is to be killed."""
+
+    def __init__(self, fakes: Mapping[str, Any]) -> None:
+        self._fakes = fakes
+        self._folder = tempfile.mkdtemp(prefix="firexlite-")  # a socket's path may have 108 bytes only
+        address = os.path.join(self._folder, "fakes")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(address)
+        self._socket.listen(64)
+        told = json.dumps({"address": address, "services": list(fakes)})
+        self.env: dict[str, str] = {SETTING: told} if fakes else {}
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        shutil.rmtree(self._folder)
+
+    def with_a_crash(self, moment: str, chain: Chain | Signature, options: Mapping[str, Any]) -> Result:
+        """Run a chain, have it killed at a moment of `faults`, and resume it. Raises AssertionError if that never came."""
+        asked, name = moment.split(" ", 1)
+        where = moment if "#" in name else f"{moment}#1"
+        log = os.path.join(self._folder, "moments")
+        without = dict(self.env)
+        self.env |= {"FIREXLITE_FAULT": f"{where}=all", "FIREXLITE_FAULT_LOG": log, "FIREXLITE_FAULT_ROOT": str(os.getpid())}
+        try:
+            killed = run(chain, attendant=self, **{**options, "check": False})
+        finally:
+            self.env = without
+        tree = killed.tree  # read before it goes on
+        if killed.exit_code != KILLED:
+            raise AssertionError(f"nothing was killed, since {name} never {asked}; {killed.firex_id} {killed.state}:\n{tree}")
+        again = {option: options[option] for option in _OF_BOTH & options.keys()}
+        resumed = resume(killed.firex_id, attendant=self, **again)
+        resumed.killed = killed
+        return resumed
+
+    # --- fakes -------------------------------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def answer(self) -> None:
+        """Do the body of one task. What is raised that no `except Exception` catches ends the run, and the test."""
+        line, _ = self._socket.accept()
+        with line, line.makefile("rb") as questions:
+            if not (read := questions.read()):
+                return  # its worker was killed
+            question = json.loads(read)
+            try:
+                args, kwargs = decode(question["call"])
+                value = self.play(question["service"], args, kwargs)
+                answer = {"value": encode(dict(value) if isinstance(value, Named) else value, "what the fake returned"),
+                          "is_named": isinstance(value, Named)}
+            except Exception as error:
+                answer = {"error": encode_error(error)}
+            with contextlib.suppress(OSError):
+                line.sendall(json.dumps(answer).encode())
+
+    def play(self, name: str, args: list, kwargs: dict[str, Any]) -> Any:
+        """What stands in for the body of a service returns, or raises."""
+        fake = self._fakes[name]
+        if isinstance(fake, BaseException) or (isinstance(fake, type) and issubclass(fake, BaseException)):
+            raise fake
+        if not callable(fake):
+            return Named(fake) if isinstance(fake, dict) else fake
+        taken = dict(_taken_by(fake, kwargs))
+        return fake(*args, **taken)
+
+
+_OF_BOTH = frozenset({"workers", "queues", "soft_time_limit", "exit_when_waiting", "redact", "json_file", "flame", "full_wait",
+                      "import_timeout", "timeout", "quiet", "check", "pickle"})  # options of `run` and of `resume`
+
+
+def _taken_by(function: Any, kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Those of the keywords that a function takes."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of something built in
+        parameters = None
+    takes_all = parameters is None or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    for name, value in kwargs.items():
+        if takes_all or name in parameters:  # type: ignore[operator]
+            yield name, value
