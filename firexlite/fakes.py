@@ -9,13 +9,14 @@ import functools
 import json
 import os
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .codec import decode, decode_error, encode
 from .errors import BadInput, NotRegistered
 
 if TYPE_CHECKING:
-    from .application import App, Service
+    from .application import App
 
 SETTING = "FIREXLITE_FAKES"
 
@@ -30,10 +31,10 @@ def put_on(app: App) -> None:
         put_one_on(app, name, functools.partial(_ask, about["address"], name))
 
 
-def put_one_on(app: App, name: str, fake: Any) -> Service:
+def put_one_on(app: App, name: str, fake: Any) -> Callable[[], None]:
     """Have a service call ``fake(args, kwargs)`` for its body, without its task; what that returns may be a `Named`.
 
-    Returns the service, of which nothing else has changed. Raises BadInput if there is none.
+    Nothing else of it changes. Returns what takes the fake off again. Raises BadInput if there is no such service.
     """
     try:
         service = app.service(name)
@@ -45,8 +46,8 @@ def put_one_on(app: App, name: str, fake: Any) -> Service:
         value = fake(args[service.bind:], kwargs)
         return _in_order(value, service.returns) if isinstance(value, Named) else value
 
-    service.undecorated = body
-    return service
+    real, service.undecorated = service.undecorated, body
+    return lambda: setattr(service, "undecorated", real)
 
 
 class Named(dict):

@@ -22,16 +22,19 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from . import codec_errors, host, pickled
-from .application import Service, app
+from .application import Service, app, file_digest
 from .configuration import IMPORT_TIMEOUT_S, configure
 from .errors import BadInput, FirexliteError, JournalUnusable, ReplayMismatch, RunActive, RunWaits, StorageFailure
 from .home import find_run, new_firex_id, refuse_unwritable
+from .in_process import run_here
+from .last_acts import LastActs
 from .launch import ResumeRequest
 from .library_front import Order
 from .outcome import Result, as_of
+from .plugins import Plugin
 from .runner import GRACE_S
 from .signatures import Chain, Signature, as_chain
-from .submission import Request, compose
+from .submission import Prepared, Request, compose, prepare_composed
 
 LAST_OUTPUT = 4096  # bytes of what a front printed that ended unexpectedly
 LOOK_S = 0.05       # how often it is looked whether a process has ended, where nobody tells
@@ -56,14 +59,16 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
         queues: Mapping[str, int] | None = None, soft_time_limit: float | None = None, exit_when_waiting: bool = False,
         pickle: bool = False, redact: Sequence[str] = (), json_file: str | Path | None = None, flame: str | Path | None = None,
         on_end: str | None = None, full_wait: float | None = None, import_timeout: float = IMPORT_TIMEOUT_S,
-        timeout: float | None = None, quiet: bool = True, check: bool = True, attendant: Attendant | None = None) -> Result:
+        timeout: float | None = None, quiet: bool = True, check: bool = True, in_process: bool = False,
+        attendant: Attendant | None = None) -> Result:
     """Run a chain to its end, in processes of its own; returns what became of it.
 
     workers: how many tasks run at once; the number of cores, if not given. plugins: more files with services, beside those
     in which the services of the chain are defined; later ones override earlier ones. queues, soft_time_limit, pickle, redact,
     exit_when_waiting, json_file, flame, on_end, full_wait, import_timeout: as the options of `firexlite submit`.
     timeout: seconds, after which the run is stopped, to be resumed. quiet: False has progress shown on stderr. check: False
-    returns the result of a run that did not succeed, too.
+    returns the result of a run that did not succeed, too. in_process: everything is done in the calling thread instead, one
+    task after the other, so that a debugger stops in each; there are no time limits then.
 
     Raises RunFailed if the run did not succeed; InvalidChainArgsException, TypeError and NotStorable as `enqueue_child`, and
     BadInput for what else cannot be done, all of them before anything is created; TimeoutError after ``timeout``.
@@ -72,15 +77,24 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
     _refuse_strange(workers, queues, soft_time_limit, timeout, full_wait, import_timeout)
     work = as_chain(chain)
     firex_id = new_firex_id(time.time())
-    services = [app.service(signature.service) for signature in work]
-    files = [_home_of(level).plugin for service in services for level in _with_overridden(service)]
+    services = [level for signature in work for level in _with_overridden(app.service(signature.service))]
+    homes = [_home_of(service) for service in services if not in_process or _is_in_a_file(service)]
+    files = [home.plugin for home in homes if home.plugin]
     request = Request(
         chain=",".join(signature.service.rpartition(".")[2] for signature in work), arguments={},
-        plugins=_each_once([*filter(None, files), *_as_list(plugins)]), workers=workers,
+        plugins=_each_once([*files, *_as_list(plugins)]), workers=1 if in_process else workers,
         argv=list(sys.argv), json_file=_path(json_file, "json_file"), full_wait_s=full_wait, redact=list(redact),
         queues=dict(queues or {}), soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle,
         flame=_path(flame, "flame"), on_end=on_end, firex_id=firex_id)
-    with as_of(firex_id if pickle or pickled.is_set() else None):
+    of_run = firex_id if pickle or pickled.is_set() else None
+    if in_process:
+        _refuse_limits(timeout, soft_time_limit)
+        with as_of(of_run):
+            code, raised = run_here(request, lambda: _prepared_here(work, request, files))
+        LastActs(request.flame, on_end).do(find_run(firex_id), code)
+        result = Result(firex_id, code, resume, raised)
+        return _checked(result, check, exit_when_waiting)
+    with as_of(of_run):
         request.composed = compose(work, request, lambda name: _home_of(app.service(name)).name)
     order = _order(dataclasses.asdict(request), False, import_timeout, request.flame, on_end, quiet)
     return _conducted(firex_id, order, timeout, check, exit_when_waiting, attendant)
@@ -191,6 +205,29 @@ def _name_that_fits(module: str, file: str) -> str:
     return module if module and parts[-len(wanted):] == wanted else parts[-1]
 
 
+def _is_in_a_file(service: Service) -> bool:
+    try:
+        return bool(_home_of(service))
+    except BadInput:
+        return False
+
+
+# --- in this process -----------------------------------------------------------------------------------------------------
+
+def _refuse_limits(*limits: float | None) -> None:
+    if any(limit is not None for limit in limits):
+        raise BadInput("with in_process=True nobody keeps time, so it goes with neither timeout= nor soft_time_limit=")
+
+
+def _prepared_here(chain: Chain, request: Request, files: Sequence[str]) -> Prepared:
+    """The chain, ready to be run in this process. files: those of its services, which are loaded here already."""
+    request.composed = compose(chain, request)
+    others = [name for name in request.plugins if name not in files]
+    prepared = prepare_composed(dataclasses.replace(request, plugins=others))
+    loaded = [Plugin(file, file_digest(file)) for file in files]
+    return dataclasses.replace(prepared, plugins=[*loaded, *prepared.plugins])
+
+
 # --- the process ------------------------------------------------------------------------------------------------------------
 
 def _order(request: dict, is_resume: bool, import_timeout: float, flame: str | None, on_end: str | None,
@@ -212,7 +249,10 @@ def _conducted(firex_id: str, order: Order, timeout: float | None, check: bool, 
     def again(firex_id: str, **options: Any) -> Result:
         return resume(firex_id, **{"attendant": attendant, **options})
 
-    result = Result(firex_id, code, again)
+    return _checked(Result(firex_id, code, again), check, may_wait)
+
+
+def _checked(result: Result, check: bool, may_wait: bool) -> Result:
     if check and not (may_wait and result.waits):
         result.raise_for_failure()
     return result

@@ -9,13 +9,14 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .application import app
 from .codec import decode, encode, encode_error
 from .errors import BadInput
-from .fakes import SETTING, Named
+from .fakes import SETTING, Named, put_one_on
 from .library import Attendant, resume, run
 from .outcome import Result
 from .signatures import Chain, Signature
@@ -44,6 +45,11 @@ class Rehearsal:
         """
         if crash_after is not None and crash_in is not None:
             raise BadInput("a run crashes once: give crash_after or crash_in")
+        if options.get("in_process"):
+            if crash_after is not None or crash_in is not None:
+                raise BadInput("with in_process=True a kill would be one of the test itself; run it without")
+            with played_here(fakes or {}):
+                return run(chain, **options)
         moment = f"succeeded {crash_after}" if crash_after is not None else f"returned {crash_in}" if crash_in else None
         with Stage(fakes or {}) as stage:
             if moment is None:
@@ -109,7 +115,7 @@ class Stage(Attendant):
             question = json.loads(read)
             try:
                 args, kwargs = decode(question["call"])
-                value = self.play(question["service"], args, kwargs)
+                value = play(self._fakes[question["service"]], args, kwargs)
                 answer = {"value": encode(dict(value) if isinstance(value, Named) else value, "what the fake returned"),
                           "is_named": isinstance(value, Named)}
             except Exception as error:
@@ -117,15 +123,22 @@ class Stage(Attendant):
             with contextlib.suppress(OSError):
                 line.sendall(json.dumps(answer).encode())
 
-    def play(self, name: str, args: list, kwargs: dict[str, Any]) -> Any:
-        """What stands in for the body of a service returns, or raises."""
-        fake = self._fakes[name]
-        if isinstance(fake, BaseException) or (isinstance(fake, type) and issubclass(fake, BaseException)):
-            raise fake
-        if not callable(fake):
-            return Named(fake) if isinstance(fake, dict) else fake
-        taken = dict(_taken_by(fake, kwargs))
-        return fake(*args, **taken)
+@contextlib.contextmanager
+def played_here(fakes: Mapping[str, Any]) -> Iterator[None]:
+    """A context in which services of this very process are faked."""
+    with contextlib.ExitStack() as changed:
+        for name, fake in fakes.items():
+            changed.callback(put_one_on(app, name, lambda args, kwargs, fake=fake: play(fake, args, kwargs)))
+        yield
+
+
+def play(fake: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What stands in for the body of a service returns, or raises."""
+    if isinstance(fake, BaseException) or (isinstance(fake, type) and issubclass(fake, BaseException)):
+        raise fake
+    if not callable(fake):
+        return Named(fake) if isinstance(fake, dict) else fake
+    return fake(*args, **dict(_taken_by(fake, kwargs)))
 
 
 _OF_BOTH = frozenset({"workers", "queues", "soft_time_limit", "exit_when_waiting", "redact", "json_file", "flame", "full_wait",
