@@ -68,34 +68,34 @@ class _Teller:
             self._end.sendall(json.dumps({"what": what, **details}).encode() + b"\n")
 
 
-def _announcing(screen: Screen, tell: Callable[..., None]) -> Screen:
-    """A screen that tells the caller too when the run has begun."""
-    before = screen.started
+class _Told(Screen):
+    """Tells the caller when the run has begun; all is shown by another screen."""
 
-    def started(directory: RunDirectory) -> None:
-        tell("started", path=str(directory.path))
-        before(directory)
+    def __init__(self, screen: Screen, tell: Callable[..., None]) -> None:
+        self._tell = tell
+        self.resumed, self.progress, self.stopping = screen.resumed, screen.progress, screen.stopping  # type: ignore[method-assign]
+        self._shows_start = screen.started
 
-    screen.started = started  # type: ignore[method-assign]
-    return screen
+    def started(self, directory: RunDirectory) -> None:
+        self._tell("started")
+        self._shows_start(directory)
 
 
 def carry_out(order: Order, tell: Callable[..., None]) -> None:
     """Run the front to the end of its run, and tell how that was."""
-    console = Screen() if order.is_quiet else Console()
+    console = None if order.is_quiet else Console()
     last = LastActs(order.flame, order.on_end)
     try:
-        front = Front(_announcing(console, tell), order.import_timeout_s, last.do)
-        code = front.run(order.job())
+        code = Front(_Told(console or Screen(), tell), order.import_timeout_s, last.do).run(order.job())
     except FirexliteError as error:
         tell("refused", sentence=str(error), code=error.exit_code)
         return
     finally:
-        if isinstance(console, Console):
+        if console is not None:
             console.clear()
-    if isinstance(console, Console) and console.directory is not None:
+    if console is not None and console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
-    for sentence in last.told if isinstance(console, Console) else ():
+    for sentence in last.told if console is not None else ():
         say(sentence, err=True)
     tell("ended", code=code)
 

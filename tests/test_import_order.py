@@ -23,8 +23,8 @@ ORDER = [
     "ending", "runner", "launch", "in_process", "front", "secret_names", "named_secrets", "secret_shapes",
     "flame_markup", "redaction", "flame_why", "flame_graph", "flame_cuts", "flame_words", "flame_columns",
     "flame_failures", "flame_summary", "flame_about", "flame_page", "flame_trace", "flame_junit", "flame_firex",
-    "flame_recording", "flame_dump", "flame_export", "story", "ci", "last_acts", "watcher", "flame_server", "pruning", "doctor", "importing", "outside", "outcome", "cli",
-    "compat", "library_front", "library", "rehearsal", "pytest_plugin", "__init__", "__main__",
+    "flame_recording", "flame_dump", "flame_export", "story", "ci", "last_acts", "watcher", "flame_server", "pruning",
+    "doctor", "importing", "outside", "outcome", "cli", "compat", "library_front", "library", "rehearsal", "pytest_plugin", "__init__", "__main__",
 ]
 
 # Those that know the database.

@@ -388,6 +388,20 @@ def test_a_module_of_a_package_keeps_its_name(script, firexlite):
     assert (code, out) == (0, "hotel.desk.services.greet Hello\n"), err
 
 
+def test_a_module_that_is_run_by_its_name_keeps_that(script, firexlite):
+    package = firexlite.folder / "hotel"
+    package.mkdir()
+    (package / "words.py").write_text("HELLO = 'Hello'\n")
+    (package / "desk.py").write_text(
+        "import firexlite\nfrom .words import HELLO\n\n@firexlite.app.task(returns='greeting')\ndef greet():\n"
+        "    return HELLO\n\nif __name__ == '__main__':\n    result = firexlite.run(greet.s())\n"
+        "    print(result.task('greet').service, result['greeting'])\n")
+
+    code, out, err = ended(script("", command=("-m", "hotel.desk")))
+
+    assert (code, out) == (0, "hotel.desk.greet Hello\n"), err
+
+
 def test_a_script_without_a_guard_is_told_of_it(script, firexlite):
     code, _, err = ended(script(PARTY + "\nfirexlite.run(close.s())\n"))
 
