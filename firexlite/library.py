@@ -44,9 +44,15 @@ _ERRORS = {error.exit_code: error for error in (BadInput, RunActive, JournalUnus
 
 
 class Attendant(Protocol):
-    """Who has a part in a run from the process that began it. env: of the run's processes, besides that of this process."""
+    """Who has a part in a run from the process that began it; entered before that begins, and left when it has ended."""
 
-    env: Mapping[str, str]
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Of the run's processes, besides that of this process."""
 
     def fileno(self) -> int:
         """Readable when somebody asks for something."""
@@ -68,7 +74,7 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
     exit_when_waiting, json_file, flame, on_end, full_wait, import_timeout: as the options of `firexlite submit`.
     timeout: seconds, after which the run is stopped, to be resumed. quiet: False has progress shown on stderr. check: False
     returns the result of a run that did not succeed, too. in_process: everything is done in the calling thread instead, one
-    task after the other, so that a debugger stops in each; there are no time limits then.
+    task after the other, so that a debugger stops in each; there are no time limits then. attendant: see `rehearsal`.
 
     Raises RunFailed if the run did not succeed; InvalidChainArgsException, TypeError and NotStorable as `enqueue_child`, and
     BadInput for what else cannot be done, all of them before anything is created; TimeoutError after ``timeout``.
@@ -243,7 +249,7 @@ def _order(request: dict, is_resume: bool, import_timeout: float, flame: str | N
 
 def _conducted(firex_id: str, order: Order, timeout: float | None, check: bool, may_wait: bool,
                attendant: Attendant | None) -> Result:
-    with _Process(firex_id, order, attendant) as process:
+    with attendant or contextlib.nullcontext(), _Process(firex_id, order, attendant) as process:
         code = process.wait(timeout)
 
     def again(firex_id: str, **options: Any) -> Result:
@@ -262,7 +268,7 @@ class _Process:
     """The process with the front of a run, and what it tells."""
 
     def __init__(self, firex_id: str, order: Order, attendant: Attendant | None) -> None:
-        self.firex_id, self._attendant = firex_id, attendant
+        self.firex_id, self._order, self._attendant = firex_id, order, attendant
         self._told: dict[str, dict] = {}   # by what it was
         self._unread = b""
         ours, theirs = socket.socketpair()
@@ -275,8 +281,6 @@ class _Process:
         theirs.close()
         if self._relayed is not None:
             os.close(output)
-        ours.sendall(json.dumps(dataclasses.asdict(order)).encode() + b"\n")
-        ours.setblocking(False)
         self._pidfd = host.pidfd(self._process.pid)
 
     def _output(self, is_quiet: bool) -> tuple[int | None, int]:
@@ -308,6 +312,7 @@ class _Process:
         """The exit code of the run. Raises as `run`."""
         give_up = None if timeout is None else time.monotonic() + timeout
         try:
+            self._give_order()
             if not self._has_ended(give_up):
                 self._stop(signal.SIGTERM)
                 raise TimeoutError(f"{self._where_it_stands(f'had not ended after {timeout:g} s and was stopped')}")
@@ -321,6 +326,11 @@ class _Process:
             self._stop(signal.SIGTERM)
             raise
         return self._outcome()
+
+    def _give_order(self) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it could not start, and of that we hear
+            self._answers.sendall(json.dumps(dataclasses.asdict(self._order)).encode() + b"\n")
+        self._answers.setblocking(False)
 
     def _where_it_stands(self, what: str) -> str:
         if "started" not in self._told:

@@ -50,56 +50,60 @@ class Rehearsal:
                 raise BadInput("with in_process=True a kill would be one of the test itself; run it without")
             with played_here(fakes or {}):
                 return run(chain, **options)
-        moment = f"succeeded {crash_after}" if crash_after is not None else f"returned {crash_in}" if crash_in else None
-        with Stage(fakes or {}) as stage:
-            if moment is None:
-                return run(chain, attendant=stage, **options)
-            return stage.with_a_crash(moment, chain, options)
+        if crash_after is None and crash_in is None:
+            return run(chain, attendant=Stage(fakes or {}), **options)
+        asked, name = ("succeeded", crash_after) if crash_after is not None else ("returned", crash_in)
+        return _run_with_a_crash(asked, str(name), chain, fakes or {}, options)
 
     def resume(self, firex_id: str, *, fakes: Mapping[str, Any] | None = None, **options: Any) -> Result:
         """`firexlite.resume`, with fakes."""
-        with Stage(fakes or {}) as stage:
-            return resume(firex_id, attendant=stage, **options)
+        return resume(firex_id, attendant=Stage(fakes or {}), **options)
+
+
+def _run_with_a_crash(asked: str, name: str, chain: Chain | Signature, fakes: Mapping[str, Any],
+                      options: Mapping[str, Any]) -> Result:
+    """Run a chain, have it killed, and resume it. Raises AssertionError if the moment never came."""
+    moment = f"{asked} {name}" if "#" in name else f"{asked} {name}#1"
+    killed = run(chain, attendant=Stage(fakes, moment), **{**options, "check": False})
+    tree = killed.tree  # read before it goes on
+    if killed.exit_code != KILLED:
+        raise AssertionError(f"nothing was killed, since {name} never {asked}; {killed.firex_id} {killed.state}:\n{tree}")
+    again = {option: options[option] for option in _OF_BOTH & options.keys()}
+    resumed = resume(killed.firex_id, attendant=Stage(fakes), **again)
+    resumed.killed = killed
+    return resumed
 
 
 class Stage(Attendant):
-    """Answers the services that are faked, and says where their run is to be killed."""
+    """Answers the services that are faked, and has their run killed at a moment of `faults`, if there is one."""
 
-    def __init__(self, fakes: Mapping[str, Any]) -> None:
-        self._fakes = fakes
-        self._folder = tempfile.mkdtemp(prefix="firexlite-")  # a socket's path may have 108 bytes only
-        address = os.path.join(self._folder, "fakes")
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(address)
-        self._socket.listen(64)
-        told = json.dumps({"address": address, "services": list(fakes)})
-        self.env: dict[str, str] = {SETTING: told} if fakes else {}
+    def __init__(self, fakes: Mapping[str, Any], moment: str | None = None) -> None:
+        self._fakes, self._moment = fakes, moment
 
     def __enter__(self) -> Stage:
+        self._folder = tempfile.mkdtemp(prefix="firexlite-")  # a socket's path may have 108 bytes only
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(self._address)
+        self._socket.listen(64)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
         shutil.rmtree(self._folder)
 
-    def with_a_crash(self, moment: str, chain: Chain | Signature, options: Mapping[str, Any]) -> Result:
-        """Run a chain, have it killed at a moment of `faults`, and resume it. Raises AssertionError if that never came."""
-        asked, name = moment.split(" ", 1)
-        where = moment if "#" in name else f"{moment}#1"
-        log = os.path.join(self._folder, "moments")
-        without = dict(self.env)
-        self.env |= {"FIREXLITE_FAULT": f"{where}=all", "FIREXLITE_FAULT_LOG": log, "FIREXLITE_FAULT_ROOT": str(os.getpid())}
-        try:
-            killed = run(chain, attendant=self, **{**options, "check": False})
-        finally:
-            self.env = without
-        tree = killed.tree  # read before it goes on
-        if killed.exit_code != KILLED:
-            raise AssertionError(f"nothing was killed, since {name} never {asked}; {killed.firex_id} {killed.state}:\n{tree}")
-        again = {option: options[option] for option in _OF_BOTH & options.keys()}
-        resumed = resume(killed.firex_id, attendant=self, **again)
-        resumed.killed = killed
-        return resumed
+    @property
+    def _address(self) -> str:
+        return os.path.join(self._folder, "fakes")
+
+    @property
+    def env(self) -> dict[str, str]:
+        env = {}
+        if self._fakes:
+            env[SETTING] = json.dumps({"address": self._address, "services": list(self._fakes)})
+        if self._moment is not None:
+            env |= {"FIREXLITE_FAULT": f"{self._moment}=all", "FIREXLITE_FAULT_LOG": os.path.join(self._folder, "moments"),
+                    "FIREXLITE_FAULT_ROOT": str(os.getpid())}
+        return env
 
     # --- fakes -------------------------------------------------------------------------------------------------------
 

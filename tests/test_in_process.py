@@ -151,6 +151,9 @@ def test_it_is_journaled_as_every_run_is_and_shown(place):
     shown = subprocess.run([sys.executable, "-m", "firexlite", "flame", result.firex_id, "--json"], capture_output=True,
                            text=True, timeout=60)
     assert json.loads(shown.stdout)["run"]["state"] == "succeeded"
+    examined = subprocess.run([sys.executable, "-m", "firexlite", "doctor", result.firex_id], capture_output=True, text=True,
+                              timeout=60)
+    assert examined.returncode == 0, examined.stdout
     assert sorted(os.listdir(result.path)) == ["alive.lock", "blobs", "journal.sqlite3", "logs", "run.json", "write.lock"]
 
 

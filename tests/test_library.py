@@ -301,6 +301,19 @@ def test_what_the_runs_own_process_refuses_is_raised_here(services, firexlite):
     assert firexlite.runs() == []
 
 
+def test_a_process_that_cannot_start_is_told_of_with_what_it_said(services, firexlite, monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'no python here' >&2\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+
+    with pytest.raises(fx.FirexliteError) as caught:
+        fx.run(services.greet.s(name="Li" * 200_000))
+
+    assert str(caught.value).endswith(" ended by exit status 3 before the run began; it said:\nno python here")
+    assert firexlite.runs() == []
+
+
 def test_something_that_is_no_chain_is_refused():
     with pytest.raises(TypeError, match=r"'greet' is neither a signature nor a chain; write service.s\(...\)"):
         fx.run("greet")

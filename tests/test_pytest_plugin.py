@@ -181,6 +181,17 @@ def test_a_fake_that_fails_is_tried_again_as_the_service_says(bakery, rehearse):
     assert result.task("toast").retries == 2
 
 
+def test_a_result_is_resumed_with_the_same_fakes(bakery, rehearse):
+    toast = Mock(side_effect=[KeyError("no toaster"), "golden"])
+
+    with pytest.raises(fx.RunFailed) as caught:
+        rehearse(bakery.toast.s(loaf="rye"), fakes={"toast": toast})
+    resumed = caught.value.result.resume()
+
+    assert resumed["toast"] == "golden"
+    assert rehearse.resume(resumed.firex_id, fakes={"toast": None})["toast"] == "golden"
+
+
 def test_a_fake_of_no_service_is_refused(bakery, rehearse):
     with pytest.raises(fx.FirexliteError, match="^nothing can be faked under the name 'baek': there is no service 'baek'. "
                                                 r"Did you mean 'bake'\?"):
