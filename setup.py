@@ -31,7 +31,7 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     packages=find_packages(include=["firexlite*"]),
-    package_data={"firexlite": ["flame/assets/*"]},
+    package_data={"firexlite": ["flame/assets/*", "py.typed"]},
     install_requires=[
         "click>=8.1",
         "peewee>=3.17",
@@ -45,6 +45,7 @@ setup(
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
             "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power
+            "basedpyright>=1.20",  # pyright, with the node that it needs; the typed signatures are tried with it and with mypy
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
             "junitparser>=3.0",  # reads the JUnit file of a run as CI servers do
             "mypy>=1.11",
@@ -58,7 +59,10 @@ setup(
             "types-tabulate",
         ],
     },
-    entry_points={"console_scripts": ["firexlite = firexlite.__main__:main"]},
+    entry_points={
+        "console_scripts": ["firexlite = firexlite.__main__:main"],
+        "pytest11": ["firexlite = firexlite.pytest_plugin"],
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Environment :: Console",

@@ -36,15 +36,19 @@ NO_SLOTS = frozenset({"obj", "message", "exceptions"})
 
 # --- classes by name ---------------------------------------------------------------------------
 
+main_is: str | None = None  # the name by which other processes import what is `__main__` in this one
+
+
 def class_name(cls: type) -> str:
     """``module:qualname``, as `loaded_class` finds it again."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    module = main_is if main_is is not None and cls.__module__ == "__main__" else cls.__module__
+    return f"{module}:{cls.__qualname__}"
 
 
 def loaded_class(name: str) -> type | None:
     """The class of this ``module:qualname`` if its module is loaded already, else None; imports nothing."""
     module_name, _, qualname = name.partition(":")
-    module = sys.modules.get(module_name)
+    module = sys.modules.get("__main__" if module_name == main_is else module_name)
     if not isinstance(module, ModuleType):
         return None
     # Neither `getattr` nor `vars`: a module may import or compute what it is asked for.

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -506,8 +506,8 @@ class History:
 
     # --- what reached a task -------------------------------------------------------------------------------------
 
-    def bog_of(self, task: TaskRecord, before: Iterable[TaskRecord]) -> Bog | None:
-        """What reached a task, in display form. before: the tasks before it in its chain.
+    def bog_of(self, task: TaskRecord, before: Iterable[TaskRecord], read: Callable[[str], Any] = display) -> Bog | None:
+        """What reached a task, in the form that ``read`` gives. before: the tasks before it in its chain.
 
         None if binding failed, or nothing is known of the service.
         """
@@ -516,16 +516,16 @@ class History:
             return None
         flow: dict[str, Any] = {}
         for earlier in before:
-            flow = flow_after(earlier, flow)
-        return bind_for_display(service, task, flow)
+            flow = flow_after(earlier, flow, read)
+        return bind_for_display(service, task, flow, read)
 
-    def named_values(self) -> dict[str, Any]:
-        """What the tasks of the submitted chain returned, by name; later ones win."""
+    def named_values(self, read: Callable[[str], Any] = display) -> dict[str, Any]:
+        """What the tasks of the submitted chain returned, by name, in the form that ``read`` gives; later ones win."""
         again = self._results_made_again()
         values: dict[str, Any] = {}
         for task in self.submitted_tasks():
             if result := again.get(task.num, task.result):
-                values.update(display(result))
+                values.update(read(result))
         return values
 
     def _results_made_again(self) -> dict[int, str]:

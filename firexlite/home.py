@@ -503,6 +503,18 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
         file.write(text)
 
 
+def refuse_unwritable(option: str, file: str) -> None:
+    """Raise BadInput at once for a file that could not be written hours later. option: which named it."""
+    folder = Path(file).absolute().parent
+    try:
+        if not file or Path(file).is_dir():
+            raise BadInput(f"{option} takes the name of a file, and '{file}' is a folder")
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise BadInput(f"{option} '{file}' could not be written: {folder} is no folder that you may write to")
+    except OSError as error:  # of a name that is too long for the file system, say
+        raise BadInput(f"{option} '{file}' could not be written: {error.strerror}") from error
+
+
 def write_where_told(path: Path, text: str, mode: int) -> None:
     """Write to where a person wants it, as `open_where_told` does. Raises OSError."""
     with open_where_told(path, mode) as file:

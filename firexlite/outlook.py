@@ -100,11 +100,12 @@ def look_ahead(request: Request, announce: Callable[[str], None] = lambda path: 
         steps.append(_step(task, service, reach))
         reach.update((name, Argument(name, RETURNED, task=task, returned=name))
                      for name in service.return_names or () if name != DYNAMIC_RETURN)
+    inputs = display(prepared.inputs)
     used = {name for step in steps for argument in step.arguments for name in (argument.name, *argument.through)}
     used |= {name for step in steps for name in step.others}
     return Outlook(", ".join(step.name for step in steps), tuple(plugin.path for plugin in prepared.plugins), tuple(steps),
                    tuple(_own(request, prepared.converted_by, name, value) for name, value in given.items()
-                         if name in prepared.inputs and name not in used))
+                         if name in inputs and name not in used))
 
 
 def _own(request: Request, converted_by: Mapping[str, str], name: str, value: Any) -> Argument:

@@ -19,6 +19,22 @@ AUTO_QUEUE = "auto"  # FireX's word for the queue that a task would go to anyway
 W = TypeVar("W", bound="Work")
 
 
+class _Flows:
+    """The type of `flows`."""
+
+    def __repr__(self) -> str:
+        return "flows"
+
+
+flows: Any = _Flows()
+"""As an argument of a signature: it is not given, but flows along the chain. For type checkers, which miss it otherwise."""
+
+
+def at(name: str) -> Any:
+    """As an argument of a signature: the value of ``name``, as `'@name'` is too, which type checkers take for a str."""
+    return f"@{name}"
+
+
 class Literal(str):
     """A string that starts with `@` and is data, not a reference: what a service returned, or `'@@name'`."""
 

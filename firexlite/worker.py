@@ -111,6 +111,8 @@ class Worker:
             faults.reach("body begins")
             outcome = attempt.run()
             faults.reach("body returned")
+            if faults.are_of_services and isinstance(outcome, Success):
+                faults.of_services("returned", [claim.service])
         except (TaskRevoked, ClaimLost) as error:
             self.interrupts.end()
             host.kill_descendants()  # the shell commands of a revoked body end with it

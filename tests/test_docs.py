@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 from conftest import FIXTURES, LIMIT_S, ROOT, Command, kill_all, states, wait_until
 
-from firexlite import errors
+from firexlite import errors, library
 from firexlite.application import App
 from firexlite.children import Parent
 from firexlite.cli import COMMANDS
 from firexlite.compat.served import REFUSED
 from firexlite.home import RunDirectory
+from firexlite.outcome import Result
 from firexlite.promises import Promise
 from firexlite.services import Task
 from firexlite.states import MOVES, STATES
@@ -224,6 +225,22 @@ def test_the_table_of_what_a_promise_tells_is_that_of_the_code():
 
     others = {"own_state", "interruption", "results", "wait", "forget"}  # firexlite's own, of which bodies have no need
     assert told == {name for name in vars(Promise) if not name.startswith("_")} - others
+
+
+# --- firexlite as a library ------------------------------------------------------------------------------------------
+
+def test_the_table_of_what_a_result_has_is_that_of_the_code():
+    told = {re.match(r"`(\w+)", name)[1] for names, _ in table("of a result", "library") for name in names.split(", ")}
+    public = {name for name in vars(Result) if not name.startswith("_")} | {"firex_id", "exit_code", "killed"}
+    assert told - {"result"} == public
+
+
+def test_every_option_of_run_and_resume_is_told_of():
+    page = (ROOT / "docs" / "library.md").read_text()
+
+    for function in (library.run, library.resume):
+        for name in inspect.signature(function).parameters:
+            assert name in ("chain", "firex_id", "check", "attendant") or re.search(rf"`{name}[`=]", page), name
 
 
 # --- the differences from FireX ----------------------------------------------------------------------------------------
