@@ -33,6 +33,7 @@ GUIDE = [ROOT / "docs" / name for name in ("guide.md", "children.md", "running.m
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
 AT_ONCE_S = 0.5
+COLLEAGUES = "run.sqlite3"
 KILLED = "timeout -s KILL "
 FOLDER = "/home/li/bakery"  # where a page says that its commands are given
 
@@ -76,6 +77,19 @@ class Reader:
                 shutil.copy(FIXTURES / name, self.folder)
         for name, source in files_to_paste(page):
             (self.folder / name).write_text(source)
+        if COLLEAGUES in page.read_text():
+            self._receive_a_run()
+
+    def _receive_a_run(self) -> None:
+        """The journal of a colleague's run, whose 17th task failed."""
+        breads = ",".join([*["rye"] * 15, "oat", "rye"])
+        home = self.folder.with_name("colleague")
+        env = {**self.env, "FIREXLITE_HOME": str(home), "LOGNAME": "mohamed"}
+        subprocess.run(["firexlite", "submit", "--plugins", "bakery.py", "--chain", "fill_shelf", "--breads", breads,
+                        "--workers", "17"], cwd=self.folder, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                       timeout=LIMIT_S)
+        [run] = home.glob("FireX-mohamed-*")
+        shutil.copy(run / "journal.sqlite3", self.folder / COLLEAGUES)
 
     def follow(self, example: Example) -> None:
         """Give the command; fail unless it prints what the page says."""

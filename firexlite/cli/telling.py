@@ -51,7 +51,8 @@ def more_lines(story: Story, paint: Paint) -> list[str]:
 def way_on(story: Story) -> list[str]:
     """The commands that a person may want next."""
     firex_id, resume = story.run["firex_id"], story.run.get("resume")
-    rows = [f"  firexlite logs {firex_id} {cause.task['num']}" for cause in story.causes[:1]]
+    rows = [f"  firexlite {words}" for cause in story.causes[:1]
+            for words in (f"logs {firex_id} {cause.task['num']}", f"debug {firex_id} {cause.task['num']} --pdb")]
     rows.append(f"  firexlite flame {firex_id} > out.html")
     return rows + ([f"  {resume}"] if resume and not story.decisions else [])
 
