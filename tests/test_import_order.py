@@ -24,7 +24,8 @@ ORDER = [
     "flame_markup", "redaction", "flame_why", "flame_graph", "flame_cuts", "flame_words", "flame_columns",
     "flame_failures", "flame_summary", "flame_about", "flame_page", "flame_trace", "flame_junit", "flame_firex",
     "flame_recording", "flame_dump", "flame_export", "story", "ci", "last_acts", "watcher", "flame_server", "pruning",
-    "doctor", "importing", "outside", "outcome", "cli", "compat", "library_front", "library", "rehearsal", "pytest_plugin", "__init__", "__main__",
+    "doctor", "importing", "outside", "outcome", "cli", "compat", "library_front", "library", "rehearsal",
+    "pytest_plugin", "__init__", "__main__",
 ]
 
 # Those that know the database.
