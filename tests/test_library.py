@@ -448,6 +448,27 @@ def test_modules_that_a_script_merely_imports_do_not_override_each_other(script,
     assert (code, out) == (0, "rye spelt\n"), err
 
 
+def test_a_run_is_kept_where_the_project_says(script, firexlite):
+    (firexlite.folder / "firexlite.toml").write_text('home = "runs"\n')
+
+    process = script("import firexlite\nfrom firexlite.builtin import getusername\n"
+                     "print(firexlite.run(getusername.s()).path.parent)\n",
+                     command=("-c", "import os; del os.environ['FIREXLITE_HOME']; import party"))
+    code, out, err = ended(process)
+
+    assert (code, out) == (0, f"{firexlite.folder / 'runs'}\n"), err
+
+
+def test_a_command_cannot_repeat_what_python_code_gave(services, firexlite):
+    result = fx.run(services.greet.s(name="Li"))
+
+    refused = firexlite("submit", "--like", result.firex_id)
+
+    assert refused.code == 2
+    assert refused.err == (f"firexlite: {result.firex_id} was begun by Python code, with values that no command line has; have "
+                           "that run it again\n")
+
+
 def test_ctrl_c_stops_the_run_which_can_be_resumed(script, firexlite, effects):
     process = script(CLOSES)
     wait_until(lambda: effects()["begun"], what="body that began")
