@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ from typing import Any, NoReturn, cast
 from . import once, pickled, recorded, uid
 from .application import Service, app, file_digest
 from .attempt import RAN_OUT, Attempt
+from .binding import as_argument
 from .bogs import bind_for_display
 from .claims import Claim, Recorded, Success
-from .codec import decode, display, display_error, encode_error
+from .codec import decode, display, display_error, encode_error, encode_named
 from .codec_errors import is_firexlite, is_machinery
 from .debuggers import Debugger, Quit
-from .errors import BadInput, NotReadable, SecretUnavailable
+from .errors import BadInput, NotReadable, SecretUnavailable, nearest
 from .errors import Retry as AskedToRetry
 from .flow import ChainFlow
 from .history import AttemptRecord, History, RunRecord, TaskRecord
@@ -52,6 +53,12 @@ _CLAIM = """SELECT id, attempt, epoch, service, arguments, parent, chain, last, 
     options FROM task WHERE id = ?"""
 _CALLS = """SELECT id, last, digest FROM task WHERE parent = ? AND parent_retry = ? AND digest IS NOT NULL AND NOT shared
     ORDER BY aside, id"""
+# A chain stands as the task of it that kept it from succeeding, else as its last.
+_ENDS = """SELECT state, count(*) FROM (SELECT head.id AS id, coalesce(
+    (SELECT state FROM task WHERE id BETWEEN head.id AND head.last AND state IN ('failed', 'revoked') ORDER BY id LIMIT 1),
+    (SELECT state FROM task WHERE id = head.last)) AS state
+    FROM task AS head WHERE parent = ? AND parent_retry = ? AND digest IS NOT NULL AND NOT shared)
+    GROUP BY state ORDER BY min(id)"""
 _SHARED = "SELECT chain, last FROM once JOIN task ON task.id = once.task WHERE key = ?"
 
 
@@ -117,8 +124,10 @@ class Ended:
 class Again:
     """A task that is to be run again; its services are imported."""
 
-    def __init__(self, history: History, task: TaskRecord, plugins: list[str] | None, twice: bool = False) -> None:
+    def __init__(self, history: History, task: TaskRecord, plugins: list[str] | None, twice: bool = False,
+                 given: Mapping[str, object] | None = None) -> None:
         """plugins: to load in place of those that the run recorded. twice: also if it is said not to run twice by itself.
+        given: arguments that take the place of recorded ones.
 
         Raises BadInput for a task that cannot be run again, and as `plugins.load`.
         """
@@ -141,6 +150,18 @@ class Again:
         self.service = app.service(task.service)
         self._records = Records(history)
         self._refuse_unreadable()
+        self._given = given or {}
+        if given:
+            self._take(given)
+
+    def _take(self, given: Mapping[str, object]) -> None:
+        """Have other arguments than the recorded ones. Raises BadInput for those that the service does not take."""
+        for name in given:
+            if not self.service.parameters.accepts(name):
+                raise BadInput(f"{self.name} takes no argument '{name}'.{nearest(name, self.service.parameters.names)}")
+        own = {**decode(self.directory.unspill(self.claim.arguments)), **given}
+        written = encode_named({name: as_argument(value) for name, value in own.items()}, f"arguments of {self.name}: ")
+        self.claim = self.claim._replace(arguments=written)
 
     def _refuse_what_never_ran(self) -> None:
         task = self.task
@@ -187,16 +208,11 @@ class Again:
         bog = self.history.bog_of(self.task, before) if known else None
         if bog is None and known:
             bog = bind_for_display(known, self.task, {})
-        return bog.bound_args if bog else {}
+        return {**(bog.bound_args if bog else {}), **self._given}
 
     def children(self) -> dict[str, int]:
         """``{state: number of chains}`` of those from which the body is answered."""
-        found: dict[str, int] = {}
-        for call in self._records.recorded_calls(self.claim):
-            members = self._records.chain_members(call.head, call.last)
-            state = next((state for _, _, state, *_ in members if state in ("failed", "revoked")), members[-1][2])
-            found[state] = found.get(state, 0) + 1
-        return found
+        return dict(self.history.execute(_ENDS, self.claim.task, self.claim.retry))
 
     def run(self, debugger: Debugger, cut: Callable[[str], str]) -> Ended:
         """Run the body; whatever it raises is told, and shown to the debugger.

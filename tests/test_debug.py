@@ -173,6 +173,42 @@ def test_a_body_that_swallows_the_missing_answer_is_told_of_all_the_same(firexli
     assert "  now:    bake(bread='mud')\n" in done.err
 
 
+def test_an_argument_can_be_given_in_place_of_the_recorded_one(firexlite, failed_run):
+    done = firexlite("debug", failed_run.firex_id, 3, "--set", "degrees=180", "--set", "bread=oat")
+    wrong = firexlite("debug", failed_run.firex_id, 3, "--set", "degres=180")
+
+    assert "  arguments: bread='oat', degrees=180\n" in done.err
+    assert done.err.splitlines()[-2:] == ["It raised ValueError: oat burnt at 180 degrees",
+                                          "In attempt 1 it raised ValueError: oat burnt at 200 degrees"]
+    assert (wrong.code, wrong.err) == (2, "firexlite: bake takes no argument 'degres'. Did you mean 'degrees'?\n")
+
+
+def test_threads_of_the_body_are_answered_too(firexlite, plugin):
+    plugin("""
+from concurrent.futures import ThreadPoolExecutor
+from firexlite import app
+
+@app.task(returns="loaf")
+def bake(bread):
+    return f"{bread} loaf"
+
+@app.task(bind=True, returns="shelf")
+def bake_all(self):
+    def loaf_of(bread):
+        return self.enqueue_child(bake.s(bread=bread), block=True).result["loaf"]
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(loaf_of, ["rye", "oat", "spelt"]))
+""")
+    run = firexlite("submit", "--plugins", "services.py", "--chain", "bake_all", "--workers", 3)
+    assert run.code == 0, run.err
+
+    done = firexlite("debug", run.firex_id, 1)
+
+    assert done.err.splitlines()[-1] == \
+        "It returned the same as in attempt 1: shelf=['rye loaf', 'oat loaf', 'spelt loaf']"
+
+
 FLOW = """
 import asyncio, functools
 from firexlite import app

@@ -1,6 +1,7 @@
 """`firexlite debug`: one task of a run once more, in this terminal."""
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 
@@ -8,11 +9,25 @@ import click
 
 from ..debuggers import Debugger, Port, PostMortem, Step
 from ..debugging import Again, Ended, Told, strange_plugins, task_asked_for
+from ..errors import BadInput
 from ..history import History, RunRecord, innermost
 from ..home import find_run
 from ..stopped import arguments_of
 from .options import Number, plugins_option, run_argument, split_plugins
 from .printing import cut, say, shown_path
+
+
+def _by_name(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, object]:
+    given: dict[str, object] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not name or not equals:
+            raise BadInput(f"--set takes the name of an argument and its value, as in --set degrees=220, not '{value}'")
+        try:
+            given[name] = json.loads(text)
+        except ValueError:
+            given[name] = text
+    return given
 
 
 @click.command("debug")
@@ -23,10 +38,12 @@ from .printing import cut, say, shown_path
 @click.option("--port", type=Number("a port from 1 to 65535", int, lambda n: 1 <= n <= 65535), metavar="N",
               help="Wait for an editor to attach by debugpy at port N of 127.0.0.1.")
 @plugins_option
+@click.option("--set", "given", metavar="NAME=VALUE", multiple=True, callback=_by_name,
+              help="Give the task this argument in place of the recorded one; VALUE is JSON, or else a text. May be repeated.")
 @click.option("--twice", is_flag=True, help="Run also what is said not to run twice by itself, with on_interrupt= fail or ask.")
 @click.pass_context
 def debug_command(context: click.Context, firex_id: str, task: str | None, pdb: bool, step: bool, port: int | None,
-                  plugins: tuple[str, ...], twice: bool) -> None:
+                  plugins: tuple[str, ...], given: dict[str, object], twice: bool) -> None:
     """Run one task of a run again, here: with its recorded arguments, its children answered from the journal.
 
     TASK is its number, its uuid or the name of its service; without it, it is the one at which the run failed. Nothing is
@@ -42,7 +59,7 @@ def debug_command(context: click.Context, firex_id: str, task: str | None, pdb: 
     debugger = Port(port) if port is not None else Step() if step else PostMortem() if pdb else Debugger()
     with History(find_run(firex_id)) as history:
         chosen = task_asked_for(history, task)
-        again = Again(history, chosen, split_plugins(plugins) or _plugins_agreed_to(history.run()), twice)
+        again = Again(history, chosen, split_plugins(plugins) or _plugins_agreed_to(history.run()), twice, given)
         say("\n".join(_before(again)), err=True)
         if isinstance(debugger, Port):
             say(f"Waiting for an editor to attach to port {port} of 127.0.0.1.", err=True)
