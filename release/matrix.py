@@ -8,7 +8,8 @@ import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from .pythons import PROJECT, Python, found, missing
+from .pythons import PROJECT, Python, missing, supported
+from .pythons import python as python_of
 
 # What firexlite lives by: from the command line to a killed run that is carried on, and its report.
 CORE = ("test_binding", "test_children", "test_cli", "test_codec", "test_codec_errors", "test_commands", "test_completing",
@@ -19,10 +20,14 @@ INSTALL_LIMIT_S, TESTS_LIMIT_S = 600, 3600
 
 
 def main() -> None:
-    """Run the tests that are asked for, else the core, and exit with 1 if anything fails."""
-    chosen = sys.argv[1:] or [*map(str, core())]
-    rows = [(version, *tried(python, chosen)) if python else (version, "-", "-", f"skipped: {missing(version)}")
-            for version, python in found().items()]
+    """Run tests under Pythons, and exit with 1 if anything fails. Of the words, `3.12` asks for one Python instead of all,
+    and others, which pytest gets, for tests instead of the core."""
+    versions = [word for word in sys.argv[1:] if word in supported()] or supported()
+    chosen = [word for word in sys.argv[1:] if word not in supported()] or [*map(str, core())]
+    rows = []
+    for version in versions:
+        python = python_of(version)
+        rows.append((version, *tried(python, chosen)) if python else (version, "-", "-", f"skipped: {missing(version)}"))
     print(f"\n{'Python':8}{'release':10}{'SQLite':10}result")
     for row in rows:
         print("{:8}{:10}{:10}{}".format(*row))

@@ -52,6 +52,6 @@ def killed_and_carried_on(firexlite: Command, tmp_path: Path, by: Command | None
 
     assert (resumed.code, resumed.out) == (0, f"FireX ID: {firex_id}\nAll tasks succeeded\n\nReturned values:\n"
                                               "  dough  dough of rye\n  loaf   loaf from dough of rye\n"), resumed.err
-    assert resumed.err.startswith("Resuming: 1 task done; 1 task in flight, to run again from the top.")
+    assert resumed.err.startswith("Resuming: 1 task done; 1 task in flight, to run again from the top")
     assert collections.Counter(effects.read_text().splitlines()) == {"kneaded": 1, "baking": 2, "crusted": 1}
     return firex_id

@@ -125,7 +125,7 @@ def test_a_python_that_has_nothing_submits_resumes_and_draws(pyz: Command, firex
     assert len(page) > 100_000  # with all of its scripts
 
 
-@on_every_python
+@pytest.mark.parametrize("bare_python", [pythons.supported()[0], pythons.supported()[-1]], indirect=True)
 def test_a_run_that_one_python_began_goes_on_under_another(pyz: Command, tmp_path: Path) -> None:
     installed = Command(pyz.home, pyz.folder)
 

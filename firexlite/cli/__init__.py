@@ -24,7 +24,7 @@ SECTIONS = {
     "Look": {
         "runs": "List recent runs.",
         "show": "Show the tasks of a run, or one of them in full.",
-        "why": "Say why a run ended as it did: the failing line, and what changed.",
+        "why": "Say why a run ended as it did: the failing line, what changed.",
         "flame": "Write the report of a run as one HTML file, or as JSON.",
     },
     "More": {
