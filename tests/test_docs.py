@@ -29,6 +29,7 @@ from firexlite.states import MOVES, STATES
 from firexlite.task_options import PendingChildStrategy
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+TUTORIAL = ROOT / "docs" / "tutorial.md"  # which tests/test_tutorial.py types into a terminal
 GUIDE = [ROOT / "docs" / name for name in ("guide.md", "children.md", "running.md", "waiting.md")]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
@@ -48,16 +49,18 @@ class Example:
 
 
 def examples_of(page: Path) -> list[Example]:
-    """The commands of the `console` blocks of a page: a line after `$`, and the output below it."""
+    """The commands of the `console` blocks of a page."""
+    return [example for kind, text in BLOCK.findall(page.read_text()) if kind == "console" for example in examples_in(text)]
+
+
+def examples_in(block: str) -> list[Example]:
+    """The commands of a `console` block: a line after `$`, and the output below it."""
     found: list[Example] = []
-    for kind, text in BLOCK.findall(page.read_text()):
-        if kind != "console":
-            continue
-        for line in text.splitlines():
-            if line.startswith("$ "):
-                found.append(Example(line.removeprefix("$ ")))
-            else:
-                found[-1].lines.append(line)
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(Example(line.removeprefix("$ ")))
+        else:
+            found[-1].lines.append(line)
     return found
 
 
@@ -130,7 +133,7 @@ def files_to_paste(page: Path) -> Iterator[tuple[str, str]]:
     yield from re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@every_page
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=lambda page: page.stem)
 def test_the_examples_of_a_page_print_what_it_says(firexlite, page):
     reader = Reader(firexlite, page)
 
