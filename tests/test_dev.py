@@ -49,7 +49,7 @@ def test_dev_alone_prints_its_targets_and_changes_nothing(folder):
 
     assert shown.returncode == 0
     assert re.findall(r"^  (\w+) ", shown.stdout, re.MULTILINE) == TARGETS
-    assert {"run", "test", "check", "large", "bench", "profile", "crash", "pictures", "lint", "dist", "matrix",
+    assert {"run", "test", "check", "large", "bench", "profile", "crash", "pictures", "reference", "lint", "dist", "matrix",
             "clean"} == set(TARGETS)
     assert [path.name for path in folder.iterdir()] == ["dev"]
 

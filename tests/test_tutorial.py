@@ -136,8 +136,8 @@ def commands_of(page: Path) -> list[Example]:
 def shown(lines: list[str], ids: dict[str, str]) -> list[str]:
     """Lines without what differs from one terminal or time to the next: ids, times, progress that a kill left there, a failure
     told as it comes and at the end, and the marks below a line that newer Pythons make."""
-    lines = [FIREX_ID.sub(lambda found: ids.get(found[0], found[0]), line) for line in lines]
-    lines = [re.sub(r"^\d+ of \d+ tasks? ended.*(?=Killed$)", "", line) for line in lines if line.strip(" ^") or not line.strip()]
+    lines = [FIREX_ID.sub(lambda found: ids.get(found[0], found[0]), line) for line in lines if set(line) - {" "} != {"^"}]
+    lines = [re.sub(r"^\d+ of \d+ tasks? ended.*(?=Killed$)", "", line) for line in lines]
     return normal([line for i, line in enumerate(lines) if not (line.startswith("FAILED: ") and lines[i + 1:i + 2] == [line])])
 
 
