@@ -37,7 +37,7 @@ def test_all_that_the_reference_names_is_explained(reference):
 
 def test_the_reference_tells_of_every_command_and_every_public_name(reference):
     page = reference.page()
-    told = {name for names in re.findall(r"^### (?:firexlite )?@?([\w.]+)$|^\| `(\w+)` \|", page, re.MULTILINE) for name in names}
+    told = {name for names in re.findall(r"^### (?:firexlite )?@?([\w.]+)$|^\| `(\w+)` \|", page, re.M) for name in names}
 
     assert set(COMMANDS) - told == set()
     assert {*firexlite.__all__, "now", "random", "uuid"} - told == {"App", "app", "__version__"}  # `app.task` is told of
