@@ -76,19 +76,18 @@ def main() -> None:
 def page() -> str:
     """The whole page, in Markdown. What has no docstring is told of without a word: a test finds it."""
     _told.clear()
-    parts = [*_beginning(), *_commands(), *_exit_codes(), *_variables(), *_names()]
-    return "\n\n".join(parts) + "\n"
+    parts = [*_commands(), *_exit_codes(), *_variables(), *_names()]
+    titles = [part.removeprefix("## ") for part in parts if part.startswith("## ")]
+    return "\n\n".join([*_beginning(titles), *parts]) + "\n"
 
 
-def _beginning() -> Iterator[str]:
+def _beginning(titles: list[str]) -> Iterator[str]:
     yield "# Reference"
     yield "<!-- written by `./dev reference` from the code, where its words are to be changed -->"
     yield ("Every command with its options, the exit codes, the environment, and the names of `firexlite` for Python, as the "
            "code has them. How they go together is told by [the guide](guide.md), [every day](every-day.md) and "
            "[concepts](concepts.md).")
-    subjects = "\n".join(f"- [{title}]({_anchor(title)})" for title in
-                         ("Commands", "Exit codes", "Environment", *SUBJECTS, "Exceptions"))
-    yield subjects
+    yield "\n".join(f"- [{title}]({_anchor(title)})" for title in titles)
 
 
 # --- commands ----------------------------------------------------------------------------------------------------------

@@ -300,6 +300,19 @@ def test_every_deviation_of_the_compared_cases_stands_among_the_differences():
     assert set(re.findall(r"`(\d\w+\.\w)`", told)) == set(cases)
 
 
+# --- the comparison ------------------------------------------------------------------------------------------------------
+
+def test_the_figures_of_the_comparison_are_those_of_the_performance():
+    [found] = re.findall(r"^\| workload \|(?:.*\n)(?:\|.*\n)+", (ROOT / "docs" / "comparison.md").read_text(), re.MULTILINE)
+    header, _, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in found.splitlines())
+    measured = (ROOT / "docs" / "performance.md").read_text()
+
+    for workload, *figures in rows:
+        [section] = re.findall(rf"^### {re.escape(workload)}\n(.*?)(?=^#)", measured, re.MULTILINE | re.DOTALL)
+        medians = dict(re.findall(r"^\| (.*?) +\| +(\S+ m?s) +\|", section, re.MULTILINE))
+        assert dict(zip(header[1:], figures, strict=True)) == {name: medians.get(name, "") for name in header[1:]}, workload
+
+
 # --- the concepts ----------------------------------------------------------------------------------------------------
 
 def table(first_header: str, page: str = "concepts") -> list[list[str]]:
