@@ -23,8 +23,8 @@ WIDTH = 110  # of signatures
 # The public names by subject, in the order of the page. What stands in none of these is told last.
 SUBJECTS = {
     "Services": ["app", "Service", "returns", "DYNAMIC_RETURN", "flame", "flame_collapse", "get_task_logger",
-                 "PendingChildStrategy", "ValidateArgs", "flows"],
-    "Signatures and chains": ["Signature", "Chain", "InjectArgs", "at"],
+                 "PendingChildStrategy", "ValidateArgs"],
+    "Signatures and chains": ["Signature", "Chain", "InjectArgs", "flows", "at"],
     "What `self` can do": ["Task"],
     "Promises": ["Promise", "WaitLoopCallBack"],
     "Arguments and values": ["InputConverter", "ConverterRegister", "SingleArgDecorator", "register_codec", "File", "Secret",
@@ -37,7 +37,9 @@ NOT_IN_ALL = ("now", "random", "uuid", "run", "resume", "at")  # a star import d
 NOT_TOLD = ("App", "__version__")  # `app` is told of
 HANDED_OUT = ("Task", "Promise", "Service", "Signature", "Chain", "Uid", "Result")  # objects that nobody makes by hand
 CONSTANTS = {"DYNAMIC_RETURN": "Stands in `returns=` in the place of a name, for a dict whose keys are the names of what is "
-                               "returned ([several values](guide.md#several-values))."}
+                               "returned ([several values](guide.md#several-values)).",
+             "flows": "As an argument of a signature: it is not given, but flows along the chain. For type checkers, which miss "
+                      "it otherwise ([the library](library.md))."}
 # What classes have for firexlite itself.
 INTERNAL = {"Promise": ("own_state", "interruption", "results", "wait", "forget"), "File": ("plain", "recorded", "ailment"),
             "Uid": ("plain", "recorded"), "Secret": ("plain", "in_argument", "label"),
@@ -225,9 +227,18 @@ def _code(name: str, function: object, is_method: bool = False) -> str:
     text = f"{name}{signature.replace(parameters=parameters)}"
     text = re.sub(r"(: |-> )'((?:[^'\\]|\\.)*)'", r"\1\2", text)  # annotations are kept as text
     text = re.sub(r"<class '(?:\w+\.)*(\w+)'>|<(\w+\.\w+): .*?>", r"\1\2", text).replace("-> W", "-> Signature | Chain")
-    whole = re.sub(r"(?<!,) (?!->)", "\0", re.sub(r"\[[^\[\]]*\]", lambda found: found[0].replace(" ", "\0"), text))
+    whole = re.sub(r"(?<!,) (?!->)", "\0", _kept_whole(text))
     lines = textwrap.wrap(whole, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
     return "\n".join(["```python", *(line.replace("\0", " ") for line in lines), "```"])
+
+
+def _kept_whole(signature: str) -> str:
+    """A signature in which spaces within brackets are marked, so that no annotation is broken at them."""
+    depth, found = 0, []
+    for char in signature:
+        depth += (char == "[") - (char == "]")
+        found.append("\0" if char == " " and depth else char)
+    return "".join(found)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -235,7 +246,7 @@ def _code(name: str, function: object, is_method: bool = False) -> str:
 def _text(thing: object, parameters: Iterable[str] = ()) -> str:
     """A docstring as Markdown: what explains a parameter becomes a point of a list, what is indented a block of code."""
     names = "|".join(map(re.escape, parameters)) or "(?!)"
-    point = re.compile(rf"(?:(?:^|(?<=[.;]))\s+|^)((?:{names})(?:, (?:{names}))*): ", re.MULTILINE)
+    point = re.compile(rf"(?:(?:^|(?<=[.;]))\s+|^)((?:{names})(?:,\s+(?:{names}))*): ", re.MULTILINE)
     found = []
     for paragraph in (inspect.getdoc(thing) or "").replace("``", "`").split("\n\n"):
         paragraph = re.sub(r"^Arguments:\n", "", paragraph)
@@ -247,7 +258,7 @@ def _text(thing: object, parameters: Iterable[str] = ()) -> str:
         raises: list[str] = []
         for told_of, words in zip(points[::2], points[1::2], strict=True):
             words, *after = re.split(r"\s(?=Raises [A-Z])", words)
-            found.append(f"- {', '.join(f'`{name}`' for name in told_of.split(', '))}: {_reflowed(words)}")
+            found.append(f"- {', '.join(f'`{name}`' for name in _reflowed(told_of).split(', '))}: {_reflowed(words)}")
             raises += map(_reflowed, after)
         found += raises
     return re.sub(r"(^- .*\n)\n(?=- )", r"\1", "\n\n".join(found), flags=re.MULTILINE)

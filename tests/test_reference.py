@@ -11,7 +11,7 @@ from conftest import ROOT
 import firexlite
 from firexlite.cli import COMMANDS
 
-OF_TESTS = {"FIREXLITE_FAULT", "FIREXLITE_FAULT_LOG", "FIREXLITE_FAULT_ROOT"}  # see firexlite.faults
+OF_TESTS = {"FIREXLITE_FAULT", "FIREXLITE_FAULT_LOG", "FIREXLITE_FAULT_ROOT", "FIREXLITE_FAKES"}  # of `faults` and `fakes`
 
 
 @pytest.fixture(scope="module")
