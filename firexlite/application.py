@@ -65,6 +65,7 @@ class Service(Generic[P, R]):
 
     @property
     def name_without_orig(self) -> str:
+        """The long name that it had before another one overrode it."""
         return re.sub(f"({ORIG})+$", "", self.name)
 
     @property

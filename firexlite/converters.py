@@ -178,6 +178,7 @@ class SingleArgDecorator:
         self.append(*args)
 
     def append(self, *names: str) -> None:
+        """Have it convert arguments of these names, too."""
         for name in names:
             if not isinstance(name, str):
                 raise ConverterRegistrationException(f"SingleArgDecorator takes names of arguments, not {name!r}")

@@ -86,6 +86,7 @@ class Ran:
 
     @property
     def ok(self) -> bool:
+        """Whether it succeeded."""
         return self.state == SUCCEEDED
 
     def walk(self, depth: int = 0) -> Iterator[tuple[Ran, int]]:
@@ -160,6 +161,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
+        """Whether it succeeded."""
         return self.state == RUN_SUCCEEDED
 
     @property

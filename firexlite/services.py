@@ -41,18 +41,22 @@ class Task(Parent):
 
     @property
     def name(self) -> str:
+        """The long name of the service, with that of its module."""
         return self._service.name
 
     @property
     def short_name(self) -> str:
+        """The name of the service without that of its module."""
         return self._service.short_name
 
     @property
     def name_without_orig(self) -> str:
+        """The long name that the service had before another one overrode it."""
         return self._service.name_without_orig
 
     @property
     def short_name_without_orig(self) -> str:
+        """The same without the name of the module."""
         return self._service.name_without_orig.rpartition(".")[2]
 
     @property
@@ -62,6 +66,7 @@ class Task(Parent):
 
     @property
     def from_plugin(self) -> bool:
+        """Whether a plugin defines the service."""
         return self._service.from_plugin
 
     @property
@@ -78,6 +83,7 @@ class Task(Parent):
         return service
 
     def is_overriding_task(self) -> bool:
+        """Whether the service overrides another one."""
         return self._service.orig is not None
 
     def get_overridden_task(self) -> Service:
@@ -93,6 +99,7 @@ class Task(Parent):
 
     @property
     def code_filepath(self) -> str:
+        """The file that defines the service."""
         return self._service.file
 
     @property

@@ -57,9 +57,11 @@ class Work(ABC):
         """Hand values to the first signature; its own arguments win."""
 
     def set_priority(self: W, priority: int) -> W:
+        """Give each task of it a priority; lower ones begin first."""
         return self._set(priority=priority)
 
     def set_queue(self: W, queue: str) -> W:
+        """Have each task of it take a place of this queue."""
         return self._set(queue=queue)
 
     def set_soft_time_limit(self: W, soft_time_limit: float) -> W:
@@ -79,6 +81,7 @@ class Work(ABC):
         return self._set(use_cache=use_cache)
 
     def set_label(self: W, label: str) -> W:
+        """Give it a name, which `get_label` tells."""
         return self._set(label=label)
 
     def get_label(self) -> str:

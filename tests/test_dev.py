@@ -49,7 +49,7 @@ def test_dev_alone_prints_its_targets_and_changes_nothing(folder):
 
     assert shown.returncode == 0
     assert re.findall(r"^  (\w+) ", shown.stdout, re.MULTILINE) == TARGETS
-    assert {"run", "test", "check", "large", "bench", "profile", "crash", "pictures", "lint", "dist", "matrix",
+    assert {"run", "test", "check", "large", "bench", "profile", "crash", "pictures", "reference", "lint", "dist", "matrix",
             "clean"} == set(TARGETS)
     assert [path.name for path in folder.iterdir()] == ["dev"]
 
@@ -98,6 +98,7 @@ def test_run_leaves_no_half_written_flame(environment):
 def test_check_submits_the_checks_as_a_workflow_with_the_files_it_was_given(environment, files, options):
     stand_in(environment, "chromium", "")
     stand_in(environment, "strace", "")
+    stand_in(environment, "tmux", "")
     stand_in(environment, "firexlite", "exit 1")
 
     ended = dev(environment, "check", *files)

@@ -29,6 +29,7 @@ from firexlite.states import MOVES, STATES
 from firexlite.task_options import PendingChildStrategy
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+TUTORIAL = ROOT / "docs" / "tutorial.md"  # which tests/test_tutorial.py types into a terminal
 GUIDE = [ROOT / "docs" / name for name in ("guide.md", "children.md", "running.md", "waiting.md")]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
@@ -49,16 +50,18 @@ class Example:
 
 
 def examples_of(page: Path) -> list[Example]:
-    """The commands of the `console` blocks of a page: a line after `$`, and the output below it."""
+    """The commands of the `console` blocks of a page."""
+    return [example for kind, text in BLOCK.findall(page.read_text()) if kind == "console" for example in examples_in(text)]
+
+
+def examples_in(block: str) -> list[Example]:
+    """The commands of a `console` block: a line after `$`, and the output below it."""
     found: list[Example] = []
-    for kind, text in BLOCK.findall(page.read_text()):
-        if kind != "console":
-            continue
-        for line in text.splitlines():
-            if line.startswith("$ "):
-                found.append(Example(line.removeprefix("$ ")))
-            else:
-                found[-1].lines.append(line)
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(Example(line.removeprefix("$ ")))
+        else:
+            found[-1].lines.append(line)
     return found
 
 
@@ -144,7 +147,7 @@ def files_to_paste(page: Path) -> Iterator[tuple[str, str]]:
     yield from re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@every_page
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=lambda page: page.stem)
 def test_the_examples_of_a_page_print_what_it_says(firexlite, page):
     reader = Reader(firexlite, page)
 
@@ -309,6 +312,19 @@ def test_every_deviation_of_the_compared_cases_stands_among_the_differences():
     told = paragraph("Of these 58 runs")
 
     assert set(re.findall(r"`(\d\w+\.\w)`", told)) == set(cases)
+
+
+# --- the comparison ------------------------------------------------------------------------------------------------------
+
+def test_the_figures_of_the_comparison_are_those_of_the_performance():
+    [found] = re.findall(r"^\| workload \|(?:.*\n)(?:\|.*\n)+", (ROOT / "docs" / "comparison.md").read_text(), re.MULTILINE)
+    header, _, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in found.splitlines())
+    measured = (ROOT / "docs" / "performance.md").read_text()
+
+    for workload, *figures in rows:
+        [section] = re.findall(rf"^### {re.escape(workload)}\n(.*?)(?=^#)", measured, re.MULTILINE | re.DOTALL)
+        medians = dict(re.findall(r"^\| (.*?) +\| +(\S+ m?s) +\|", section, re.MULTILINE))
+        assert dict(zip(header[1:], figures, strict=True)) == {name: medians.get(name, "") for name in header[1:]}, workload
 
 
 # --- the concepts ----------------------------------------------------------------------------------------------------
