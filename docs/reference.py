@@ -38,8 +38,8 @@ NOT_TOLD = ("App", "__version__")  # `app` is told of
 HANDED_OUT = ("Task", "Promise", "Service", "Signature", "Chain", "Uid", "Result")  # objects that nobody makes by hand
 CONSTANTS = {"DYNAMIC_RETURN": "Stands in `returns=` in the place of a name, for a dict whose keys are the names of what is "
                                "returned ([several values](guide.md#several-values)).",
-             "flows": "As an argument of a signature: it is not given, but flows along the chain. For type checkers, which miss "
-                      "it otherwise ([the library](library.md))."}
+             "flows": "As an argument of a signature: it is not given, but flows along the chain. For type checkers, which "
+                      "miss it otherwise ([the library](library.md))."}
 # What classes have for firexlite itself.
 INTERNAL = {"Promise": ("own_state", "interruption", "results", "wait", "forget"), "File": ("plain", "recorded", "ailment"),
             "Uid": ("plain", "recorded"), "Secret": ("plain", "in_argument", "label"),
