@@ -166,7 +166,7 @@ def test_a_run_has_its_name_durably_after_its_journal_is_durable(calls, monkeypa
                          ({"inputs": "{}", "digest": "d", "members": new_tasks("one")},
                           {"workers": 1, "chain": "one", "full_wait_s": 0, "queues": {}}))
 
-    _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
+    _, alive = launch._journal_run(FIREX_ID, request, prepared, {"workers": 1, "full_wait_s": 0}, Board(), None)  # type: ignore[arg-type]
     os.close(alive)
 
     committed = calls.index(("moment", "submit committed"))
@@ -186,7 +186,7 @@ def test_the_run_s_lock_is_held_before_its_journal_is_durable(calls, monkeypatch
                          ({"inputs": "{}", "digest": "d", "members": []},
                           {"workers": 1, "chain": "one", "full_wait_s": 0, "queues": {}}))
 
-    _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
+    _, alive = launch._journal_run(FIREX_ID, request, prepared, {"workers": 1, "full_wait_s": 0}, Board(), None)  # type: ignore[arg-type]
 
     os.close(alive)
     assert locked == [True]
