@@ -54,6 +54,7 @@ setup(
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
+            "pyyaml>=6.0",  # reads the workflow files of docs/ci.md, which the tests then follow
             "rich>=13",
             "ruff>=0.6",
             "types-tabulate",
