@@ -33,10 +33,11 @@ def workflow_file(name: str) -> str:
 
 @dataclass
 class Machine:
-    """Where an attempt runs: a folder of the attempt's own, and the words that come before each command there."""
+    """Where an attempt runs: a folder of the attempt's own, the words that come before each command there, whose it is."""
 
     folder: Path
     prefix: tuple[str, ...] = ()
+    uid: int | None = None
 
     @property
     def tree(self) -> Path:
@@ -60,18 +61,18 @@ class Platform:
 
     # --- an attempt -----------------------------------------------------------------------------------------------
 
-    def start(self, *prefix: str, umask: int = 0o022) -> subprocess.Popen:
+    def start(self, *prefix: str, uid: int | None = None) -> subprocess.Popen:
         """Begin the next attempt; returns the process of the step that submits."""
         self.attempt += 1
-        self.machine = Machine(self.folder / f"machine{self.attempt}", prefix)
+        self.machine = Machine(self.folder / f"machine{self.attempt}", prefix, uid)
         self.steps = []
         self._check_out()
         self._process = self._begin()
         return self._process
 
-    def run(self, *prefix: str) -> int:
+    def run(self, *prefix: str, uid: int | None = None) -> int:
         """A whole attempt that nobody disturbs; returns the exit code of the step that submits."""
-        self.start(*prefix)
+        self.start(*prefix, uid=uid)
         return self.end()
 
     def end(self) -> int:
@@ -108,7 +109,7 @@ class Platform:
         raise NotImplementedError
 
     def cancel(self) -> bool:
-        """Call the job off, with the platform's signals in its order; returns whether it had ended before it would be killed."""
+        """Call the job off, with the platform's signals in its order; returns whether it ended before it would be killed."""
         raise NotImplementedError
 
     def _afterwards(self, code: int) -> None:
@@ -130,6 +131,8 @@ class Platform:
         """Start a command as a platform does: a session of its own, no terminal, no input, its output in a file."""
         number = len(self.steps)
         self.steps.append((0, ""))
+        if self.machine.uid is not None:
+            subprocess.run(["chown", "-R", f"{self.machine.uid}:{self.machine.uid}", self.machine.folder], check=True)
         with open(self._log_file(number), "wb") as log:
             return subprocess.Popen([*self.machine.prefix, *words], cwd=self.machine.tree, env=env, stdin=subprocess.DEVNULL,
                                     stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
@@ -259,7 +262,8 @@ class GitLab(Platform):
         return job
 
     def _environment(self) -> dict[str, str]:
-        known = {**super()._environment(), "GITLAB_CI": "true", "CI_PROJECT_DIR": str(self.machine.tree), "CI_PIPELINE_ID": "812"}
+        known = {**super()._environment(), "GITLAB_CI": "true", "CI_PIPELINE_ID": "812",
+                 "CI_PROJECT_DIR": str(self.machine.tree)}
         return {**known, **{name: _expand(value, known) for name, value in self._job()["variables"].items()}}
 
     def _begin(self) -> subprocess.Popen:
@@ -314,7 +318,7 @@ class Jenkins(Platform):
         super()._check_out()
         before = self.folder / f"machine{self.attempt - 1}"
         if (before / "work@firexlite").exists():
-            shutil.copytree(before / "work@firexlite", self.machine.folder / "work@firexlite", ignore=_sockets)
+            subprocess.run(["cp", "-r", before / "work@firexlite", self.machine.folder], check=True)
 
     def _commands(self) -> list[str]:
         """Of each `sh` step, in order."""
@@ -349,8 +353,8 @@ class Jenkins(Platform):
 
 
 class Slurm(Platform):
-    """`scancel`: SIGTERM to all processes at once, 30 s later SIGKILL. The time limit: SIGINT to the batch script's process, 120 s
-    before. A requeued job is the same script again, with the same id, on another node.
+    """`scancel`: SIGTERM to all processes at once, 30 s later SIGKILL. The time limit: SIGINT to the batch script's process,
+    120 s before. A requeued job is the same script again, with the same id, on another node.
     """
 
     always_reports = False
@@ -365,7 +369,7 @@ class Slurm(Platform):
             bin_folder.mkdir()
             (bin_folder / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> "{self.folder}/scontrol.log"\n')
             (bin_folder / "scontrol").chmod(0o755)
-        self.machine = Machine(self.first.folder, self.machine.prefix)
+        self.machine = Machine(self.first.folder, self.machine.prefix, self.machine.uid)
 
     def _environment(self) -> dict[str, str]:
         known = super()._environment()

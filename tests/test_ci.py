@@ -5,18 +5,14 @@ import collections
 import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FIXTURES, LIMIT_S, NOTE, wait_until
-from platforms import PLATFORMS, GitHub, Platform, Slurm, workflow_file
-
-from firexlite.home import RunDirectory
+from conftest import NOTE, wait_until
+from platforms import PLATFORMS, GitHub, Platform, Slurm
 
 NIGHTLY = NOTE + """
 import signal
@@ -88,16 +84,19 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator:
+def shop() -> Iterator:
+    """Makes a shop, in a folder into which others than its owner may look."""
     made: list[Shop] = []
+    with tempfile.TemporaryDirectory(prefix="firexlite-ci-") as folder:
+        os.chmod(folder, 0o755)
 
-    def make(kind: type[Platform]) -> Shop:
-        made.append(Shop(tmp_path, kind))
-        return made[0]
+        def make(kind: type[Platform]) -> Shop:
+            made.append(Shop(Path(folder), kind))
+            return made[0]
 
-    yield make
-    for one in made:
-        one.platform.close()
+        yield make
+        for one in made:
+            one.platform.close()
 
 
 every_platform = pytest.mark.parametrize("kind", PLATFORMS, ids=lambda kind: kind.__name__)
@@ -177,4 +176,93 @@ def test_a_job_of_which_all_is_killed_at_once_goes_on_and_its_report_is_made_by_
     at.mode("passes")
     assert at.platform.run() == 0, at.platform.log
     assert "<html" in at.report
+    assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
+
+
+def test_a_job_that_reaches_its_time_limit_goes_back_into_the_queue_and_finishes(shop):
+    at = shop(Slurm)
+    at.mode("waits")
+    at.platform.start()
+    at.checks(1)
+
+    assert at.platform.reach_time_limit()
+    assert at.platform.end() == 130
+    assert at.platform.requeued == ["requeue 815"] and "interrupted" in at.report
+
+    at.mode("passes")
+    assert at.platform.run() == 0, at.platform.log
+    assert at.platform.requeued == ["requeue 815"]
+    assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
+
+
+def test_a_job_that_was_called_off_is_not_put_back_into_the_queue(shop):
+    at = shop(Slurm)
+    at.mode("waits")
+    at.platform.start()
+    at.checks(1)
+
+    at.platform.cancel()
+
+    assert at.platform.end() == 143
+    assert at.platform.requeued == []
+
+
+def test_a_job_of_github_says_what_failed_beside_the_change_and_on_its_own_page(shop):
+    at = shop(GitHub)
+    at.mode("fails")
+
+    at.platform.run()
+
+    assert f"\n::error file=nightly.py,line={THE_LINE},title=check (task 3) failed::AssertionError: sensors answered late\n" \
+        in at.platform.log
+    assert at.platform.summary.startswith("### ❌ nightly: failed in ")
+    assert f"**check** (task 3) failed at `nightly.py:{THE_LINE} in check`" in at.platform.summary
+
+
+# --- another machine -----------------------------------------------------------------------------------------------
+
+STRANGER = 12345  # no user of this machine
+
+
+def no_other_user() -> str:
+    """Why no process can be made that is another user's, on a host of another name; empty if one can."""
+    if missing := [name for name in ("unshare", "setpriv", "hostname") if not shutil.which(name)]:
+        return f"{', '.join(missing)} is not in PATH"
+    if os.getuid():
+        return "only root can become another user"
+    return subprocess.run([*as_stranger("elsewhere"), "true"], capture_output=True, text=True, timeout=20).stderr
+
+
+def as_host(name: str) -> tuple[str, ...]:
+    return "unshare", "--uts", "sh", "-c", f'hostname {name} && exec "$@"', "sh"
+
+
+def as_stranger(host: str) -> tuple[str, ...]:
+    """Another user, who has neither a name nor a HOME here, and may look into folders: this Python may lie in root's own."""
+    return (*as_host(host), "setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups",
+            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+
+
+as_another = pytest.mark.skipif(bool(no_other_user()), reason=no_other_user())
+
+
+@as_another
+@every_platform
+def test_a_killed_job_goes_on_on_another_path_of_another_host_as_another_user(shop, kind):
+    at = shop(kind)
+    at.mode("waits")
+    at.platform.start(*as_host("one"))
+    at.checks(1)
+    first = at.home
+    at.platform.kill()
+    at.platform.end()
+
+    at.mode("passes")
+    for shared in (at.platform.folder.parent / "effects", at.platform.folder.parent / "mode"):
+        shared.chmod(0o666)
+    assert at.platform.run(*as_stranger("another"), uid=STRANGER) == 0, at.platform.log
+
+    assert kind is Slurm or at.home != first
+    assert at.home.stat().st_uid == STRANGER
+    assert ">one<" in at.report and ">another<" in at.report
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
