@@ -48,6 +48,7 @@ setup(
             "basedpyright>=1.20",  # pyright, with the node that it needs; the typed signatures are tried with it and with mypy
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
             "junitparser>=3.0",  # reads the JUnit file of a run as CI servers do
+            "markdown-it-py>=3.0",  # reads the summary for a CI system as its page does
             "mypy>=1.11",
             "numpy",  # a service file that imports it must work: its BLAS starts threads
             "pydantic>=2.0",  # what pydantic_validate= coerces arguments by, where it is installed

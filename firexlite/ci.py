@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 SUMMARY = "GITHUB_STEP_SUMMARY"      # GitHub: the file to which each step appends its Markdown
 OWN_SUMMARY = "FIREXLITE_SUMMARY"    # the same, for whoever wants the file elsewhere
 LOG_LINES = 10
-TOLD_LINES = 20     # of what an exception says; all of a step's summary has to stay below 1 MiB
-LINE_WIDTH = 500
+LINE_WIDTH = 500     # all of a step's summary has to stay below 1 MiB
 LONGEST_MARK = 4000  # characters of what stands at a line of code
 
 
@@ -28,11 +27,15 @@ def wants_story() -> bool:
     return bool(_summary_file() or _wants_annotations())
 
 
-def tell_ci(story: Story) -> list[str]:
-    """Append the summary to its file, and return the lines to be printed on stdout. Raises OSError."""
+def write_summary(story: Story) -> None:
+    """Append the summary to its file, if there is to be one. Raises OSError."""
     if path := _summary_file():
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(visible("\n".join(summary(story))) + "\n")
+
+
+def annotate(story: Story) -> list[str]:
+    """The lines to be printed on stdout."""
     return [*marks_in_code(story)] if _wants_annotations() else []
 
 
@@ -77,9 +80,7 @@ def _about(culprit: Culprit) -> Iterator[str]:
     failed = "failed" if culprit.told else "was under way"
     place = f" at {_code(culprit.place)}" if culprit.place else ""
     yield f"**{_text(culprit.task['name'])}** (task {culprit.task['num']}) {failed}{place}"
-    told = culprit.told.splitlines()
-    more = [f"... and {len(told) - TOLD_LINES:,} more lines"] if len(told) > TOLD_LINES else []
-    lines = [*told[:TOLD_LINES], *more, *(f"    {line}" for line in culprit.code)]
+    lines = [*culprit.told.splitlines(), *(f"    {line}" for line in culprit.code)]
     if lines:
         yield ""
         yield from _fenced(lines)

@@ -77,7 +77,8 @@ class LastActs:
 
         with History(directory) as history:
             story = story_of(history, Redaction())  # others may read it
-        self.annotations += ci.tell_ci(story)
+        self.annotations += ci.annotate(story)
+        ci.write_summary(story)
 
     def _run(self, command: str, run: RunRecord, code: int, report: str) -> str | None:
         about = {"FIREXLITE_ID": run.firex_id, "FIREXLITE_STATE": run.state, "FIREXLITE_EXIT_CODE": str(code),

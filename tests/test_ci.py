@@ -2,17 +2,21 @@
 from __future__ import annotations
 
 import collections
+import html
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import NOTE, wait_until
+from conftest import FIXTURES, LIMIT_S, NOTE, Command, Finished, wait_until
+from failing_runs import AS_ROOT
 from platforms import PLATFORMS, GitHub, Platform, Slurm
+from test_flame_failing import FIRST_SCREEN, TELEPHONE
 
 NIGHTLY = NOTE + """
 import signal
@@ -219,6 +223,22 @@ def test_a_job_of_github_says_what_failed_beside_the_change_and_on_its_own_page(
     assert f"**check** (task 3) failed at `nightly.py:{THE_LINE} in check`" in at.platform.summary
 
 
+def test_the_one_artifact_of_a_red_job_names_the_line_on_the_first_screen_of_a_telephone(shop, browser):
+    at = shop(GitHub)
+    at.mode("fails")
+    at.platform.run()
+
+    [artifact] = at.platform.artifacts.iterdir()
+    page = browser.open(artifact, *TELEPHONE)
+    seen = page.evaluate(FIRST_SCREEN)
+
+    for words in ("AssertionError: sensors answered late", f"nightly.py:{THE_LINE}", "assert mode == \"passes\"",
+                  '["radio", "sensors"]', "checking radio sensors"):
+        assert words in seen, seen
+    assert page.errors == []
+    page.close()
+
+
 # --- another machine -----------------------------------------------------------------------------------------------
 
 STRANGER = 12345  # no user of this machine
@@ -266,3 +286,87 @@ def test_a_killed_job_goes_on_on_another_path_of_another_host_as_another_user(sh
     assert at.home.stat().st_uid == STRANGER
     assert ">one<" in at.report and ">another<" in at.report
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
+
+
+# --- a bare machine ------------------------------------------------------------------------------------------------
+
+def no_read_only_root() -> str:
+    """Why the root cannot be made read-only for one command; empty if it can."""
+    if not shutil.which("unshare"):
+        return "unshare is not in PATH"
+    return subprocess.run([*AS_ROOT, "sh", "-c", READ_ONLY, "sh", "/tmp", "true"], capture_output=True, text=True,
+                          timeout=20).stderr
+
+
+# All is read-only but for one folder, in which the command is given. Not even /tmp can be written to.
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,ro,bind / && cd "$1" && shift && exec "$@"'
+on_a_read_only_root = pytest.mark.skipif(bool(no_read_only_root()), reason=no_read_only_root())
+
+
+def bare(firexlite: Command, *words: object, prefix: tuple[str, ...] = (), **env: str) -> Finished:
+    """A command in an environment that has nothing but what a test gives it: no HOME, no locale, no terminal, no input."""
+    kept = {name: os.environ[name] for name in ("PYTHONPATH", "PATH") if name in os.environ}
+    done = subprocess.run([*prefix, sys.executable, "-m", "firexlite", *map(str, words)], cwd=firexlite.folder,
+                          env={**kept, "PYTHONDONTWRITEBYTECODE": "1", **env}, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=LIMIT_S, start_new_session=True)
+    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+GREET = ("--plugins", FIXTURES / "guests.py", "--chain", "greet", "--name")
+
+
+@on_a_read_only_root
+def test_a_run_needs_no_place_to_write_to_but_its_home_and_that_of_its_report(firexlite):
+    writable = (*AS_ROOT, "sh", "-c", READ_ONLY, "sh", str(firexlite.folder))
+
+    done = bare(firexlite, "submit", *GREET, "Li", "--key", "k", "--flame", "flame.html", prefix=writable,
+                FIREXLITE_HOME=str(firexlite.folder / "home"))
+
+    assert done.code == 0, done.err
+    assert "<html" in (firexlite.folder / "flame.html").read_text()
+
+
+@on_a_read_only_root
+@pytest.mark.parametrize("key", [(), ("--key", "k")], ids=["without a key", "with a key"])
+def test_a_home_that_is_read_only_is_refused_by_the_name_of_the_variable(firexlite, key):
+    writable = (*AS_ROOT, "sh", "-c", READ_ONLY, "sh", str(firexlite.folder))
+
+    done = bare(firexlite, "submit", *GREET, "Li", *key, prefix=writable, HOME="/nobody")
+
+    assert done.code == 2
+    assert done.err.startswith("firexlite: ") and "/nobody/.local/state/firexlite" in done.err
+    assert done.err.endswith(": Read-only file system; set FIREXLITE_HOME to a directory that you may write to\n")
+
+
+@as_another
+@pytest.mark.parametrize("words", [("submit", *GREET, "Li"), ("submit", *GREET, "Li", "--key", "k"), ("runs",)],
+                         ids=["submit", "with a key", "runs"])
+def test_who_has_neither_a_home_nor_a_name_is_told_of_the_variable_in_one_sentence(firexlite, words):
+    done = bare(firexlite, *words, prefix=as_stranger("elsewhere"))
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (f"firexlite: user {STRANGER} has no home directory to keep runs in; "
+                        "set FIREXLITE_HOME to a directory that you may write to\n")
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX"])
+@pytest.mark.parametrize("variable", ["LANG", "LC_ALL"])
+def test_letters_beyond_ascii_come_through_in_any_locale(firexlite, variable, locale):
+    (firexlite.folder / "bäckerei.py").write_text(
+        "from firexlite import app\n\n@app.task(returns='gruß')\ndef grüße(name):\n"
+        "    print('grüße', name)\n    assert name != '' , 'für niemanden'\n    return f'Grüße, {name}!'\n")
+    env = {variable: locale, "FIREXLITE_HOME": str(firexlite.folder / "läufe"), "FIREXLITE_SUMMARY": "übersicht.md",
+           "GITHUB_ACTIONS": "true"}
+    words = ("submit", "--plugins", "bäckerei.py", "--chain", "grüße", "--flame", "bericht-ü.html")
+
+    done = bare(firexlite, *words, "--name", "Zoë", "--key", "nächtlich", **env)
+    again = bare(firexlite, *words, "--name", "Zoë", "--key", "nächtlich", **env)
+    failed = bare(firexlite, *words, "--name", "", **env)
+
+    assert done.code == again.code == 0, done.err
+    assert "gruß  Grüße, Zoë!" in done.out and "gruß  Grüße, Zoë!" in again.out
+    assert "grüße Zoë" in bare(firexlite, "logs", "nächtlich", **env).out
+    assert failed.code == 1 and "FAILED: grüße (task 1): AssertionError: für niemanden" in failed.err
+    assert "::error file=bäckerei.py,line=6,title=grüße (task 1) failed::AssertionError: für niemanden" in failed.out
+    assert "### ❌ grüße: failed" in (firexlite.folder / "übersicht.md").read_text(encoding="utf-8")
+    assert "für niemanden" in html.unescape((firexlite.folder / "bericht-ü.html").read_text(encoding="utf-8"))
