@@ -18,8 +18,10 @@ from failing_runs import AS_ROOT
 from platforms import PLATFORMS, GitHub, Platform, Slurm
 from test_flame_failing import FIRST_SCREEN, TELEPHONE
 
+from firexlite import host
+
 NIGHTLY = NOTE + """
-import signal
+import signal, subprocess
 
 @app.task(returns="parts")
 def build():
@@ -33,6 +35,8 @@ def check(parts):
     mode = open(os.environ["MODE"]).read()
     if mode == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if mode == "commands":
+        subprocess.run(["sleep", "60"], check=True)
     while mode in ("waits", "deaf"):
         time.sleep(0.01)
     assert mode == "passes", f"{parts[1]} answered late"
@@ -160,6 +164,39 @@ def test_so_does_one_with_a_body_that_heeds_no_signal_before_its_platform_would_
     assert at.platform.end() in (130, 143)
     assert "interrupted" in at.report
 
+    at.mode("passes")
+    assert at.platform.run() == 0, at.platform.log
+    assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
+
+
+@every_platform
+def test_a_platform_that_also_tells_the_commands_of_services_does_no_harm(shop, kind):
+    at = shop(kind)
+    at.mode("commands")
+    at.platform.start()
+    at.checks(1)
+
+    assert at.platform.cancel(), at.platform.log
+    assert at.platform.end() in (1, 130, 143)  # 1: the command was told before firexlite was, and its task failed of it
+    assert "nightly.py" in at.report
+
+    at.mode("passes")
+    assert at.platform.run() == 0, at.platform.log
+    assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
+
+
+def test_where_only_the_command_itself_is_killed_the_rest_of_the_run_ends_before_it_is_saved(shop):
+    at = shop(GitHub)
+    at.mode("deaf")
+    process = at.platform.start()
+    at.checks(1)
+    below = list(host.descendants(process.pid))
+
+    process.kill()
+    assert at.platform.end() == 137
+
+    assert [pid for pid in below if host.start_time(pid) is not None] == []
+    assert "interrupted" in at.report
     at.mode("passes")
     assert at.platform.run() == 0, at.platform.log
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
