@@ -48,12 +48,14 @@ setup(
             "basedpyright>=1.20",  # pyright, with the node that it needs; the typed signatures are tried with it and with mypy
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
             "junitparser>=3.0",  # reads the JUnit file of a run as CI servers do
+            "markdown-it-py>=3.0",  # reads the summary for a CI system as its page does
             "mypy>=1.11",
             "numpy",  # a service file that imports it must work: its BLAS starts threads
             "pydantic>=2.0",  # what pydantic_validate= coerces arguments by, where it is installed
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
+            "pyyaml>=6.0",  # reads the workflow files of docs/ci.md, which the tests then follow
             "rich>=13",
             "ruff>=0.6",
             "types-tabulate",

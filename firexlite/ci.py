@@ -3,12 +3,14 @@ code at which its page about a change shows what failed there."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .flame_words import duration
 from .states import STATES
+from .terminal import visible
 
 if TYPE_CHECKING:
     from .story import Culprit, Story  # what it imports takes longer than most runs
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 SUMMARY = "GITHUB_STEP_SUMMARY"      # GitHub: the file to which each step appends its Markdown
 OWN_SUMMARY = "FIREXLITE_SUMMARY"    # the same, for whoever wants the file elsewhere
 LOG_LINES = 10
+LINE_WIDTH = 500     # all of a step's summary has to stay below 1 MiB
+LONGEST_MARK = 4000  # characters of what stands at a line of code
 
 
 def wants_story() -> bool:
@@ -23,11 +27,15 @@ def wants_story() -> bool:
     return bool(_summary_file() or _wants_annotations())
 
 
-def tell_ci(story: Story) -> list[str]:
-    """Append the summary to its file, and return the lines to be printed on stdout. Raises OSError."""
+def write_summary(story: Story) -> None:
+    """Append the summary to its file, if there is to be one. Raises OSError."""
     if path := _summary_file():
         with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write("\n".join(summary(story)) + "\n")
+            file.write(visible("\n".join(summary(story))) + "\n")
+
+
+def annotate(story: Story) -> list[str]:
+    """The lines to be printed on stdout."""
     return [*marks_in_code(story)] if _wants_annotations() else []
 
 
@@ -55,7 +63,7 @@ def summary(story: Story) -> Iterator[str]:
         yield from _fenced(lines)
     if story.reason:
         yield ""
-        yield _text(story.reason)
+        yield _text(_cut(story.reason))
     if since := run.get("since_last_good"):
         yield ""
         yield f"Since the last good run `{since['firex_id']}`:"
@@ -64,13 +72,13 @@ def summary(story: Story) -> Iterator[str]:
             yield "- nothing that is recorded" if one is None else f"- {one['what']} {_text(one['name'])}"
     if run.get("resume"):
         yield ""
-        yield f"Carry on: `{run['resume']}`"
+        yield f"Carry on: {_code(run['resume'])}"
     yield ""
 
 
 def _about(culprit: Culprit) -> Iterator[str]:
     failed = "failed" if culprit.told else "was under way"
-    place = f" at `{culprit.place}`" if culprit.place else ""
+    place = f" at {_code(culprit.place)}" if culprit.place else ""
     yield f"**{_text(culprit.task['name'])}** (task {culprit.task['num']}) {failed}{place}"
     lines = [*culprit.told.splitlines(), *(f"    {line}" for line in culprit.code)]
     if lines:
@@ -89,16 +97,17 @@ def marks_in_code(story: Story) -> Iterator[str]:
         path, line = _file_and_line(str(culprit.task["error_context"] or ""))
         place = f"file={_property(path)},line={line}," if line else ""
         title = f"{culprit.task['name']} (task {culprit.task['num']}) failed"
-        yield f"::error {place}title={_property(title)}::{_message(culprit.told or title)}"
+        yield f"::error {place}title={_property(title)}::{_message(_cut(culprit.told or title, LONGEST_MARK))}"
 
 
 def _file_and_line(context: str) -> tuple[str, str]:
     """Of `file:line in function`, the file as seen from the root of what the CI system checked out."""
-    place = context.partition(" in ")[0]
-    path, _, line = place.rpartition(":")
+    path, _, line = context.rpartition(" in ")[0].rpartition(":")
     root = os.environ.get("GITHUB_WORKSPACE") or os.getcwd()
-    if path and Path(path).is_relative_to(root):
-        path = str(Path(path).relative_to(root))
+    for seen, top in ((path, root), (os.path.realpath(path), os.path.realpath(root))):
+        if path and Path(seen).is_relative_to(top):
+            path = str(Path(seen).relative_to(top))
+            break
     return path, line if line.isascii() and line.isdigit() else ""
 
 
@@ -116,12 +125,24 @@ def _text(text: object) -> str:
     return "".join(f"\\{char}" if char in "\\`*_{}[]<>#|~&!" else char for char in shown)
 
 
-def _fenced(lines: list[str] | tuple[str, ...]) -> Iterator[str]:
+def _cut(text: str, width: int = LINE_WIDTH) -> str:
+    return text if len(text) <= width else f"{text[:width - 1]}…"
+
+
+def _code(text: str) -> str:
+    """Text of others within a line, as it is: between more backticks than it has in a row."""
+    text = " ".join(text.split())
+    ticks = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{ticks}{text}{ticks}" if text.strip("`") == text else f"{ticks} {text} {ticks}"
+
+
+def _fenced(lines: Iterable[str]) -> Iterator[str]:
+    shown = [_cut(line) for line in lines]
     fence = "```"
-    while any(fence in line for line in lines):
+    while any(fence in line for line in shown):
         fence += "`"
     yield fence
-    yield from lines
+    yield from shown
     yield fence
 
 

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,7 +185,8 @@ class _Builder:
             "state": task.state, "chain_depth": task.position, "plugin": bool(service and service.plugin),
             "host": self.host, "started": started,
             "runtime": None if started is None else _seconds(max(0.0, (self.now if ended is None else ended) - started)),
-            "states": [[state, at] for _, state, at, _ in moves], "attempts": [_attempt(*row) for row in attempts],
+            "states": [[state, at] for _, state, at, _ in moves],
+            "attempts": [_attempt(self.history.directory.unspill, *row) for row in attempts],
             "retries": task.retry, **self._time_split(moves, ended, sleeps), "replayed_in": [],
             "args": arguments, "defaults": defaults, "result": result,
             "exception": None, "traceback": None, "cause": None, "error_context": None, "flame_data": {},
@@ -242,10 +243,12 @@ class _Builder:
         return None
 
 
-def _attempt(task: int, number: int, epoch: int, worker: int, started: float, ended: float | None, outcome: str | None,
-             error: str | None, log_start: int, log_end: int | None, peak: int | None, cpu: float | None) -> dict[str, Any]:
+def _attempt(unspill: Callable[[str], str], task: int, number: int, epoch: int, worker: int, started: float,
+             ended: float | None, outcome: str | None, error: str | None, log_start: int, log_end: int | None,
+             peak: int | None, cpu: float | None) -> dict[str, Any]:
     return {"n": number, "incarnation": epoch, "worker": worker, "started": started, "ended": ended,
-            "state": outcome or "running", "peak": peak, "cpu": cpu, "exc": error and repr_of(display_error(error))}
+            "state": outcome or "running", "peak": peak, "cpu": cpu,
+            "exc": error and repr_of(display_error(unspill(error)))}
 
 
 def _shown(rows: Sequence[tuple]) -> dict[str, Any]:

@@ -206,7 +206,7 @@ class RunDirectory:
                 draft = cls(folder / f"{_DRAFT}{firex_id}")
                 draft.path.mkdir(mode=0o700)
             except OSError as error:
-                if error.errno in _OF_THE_DISK:
+                if error.errno in _OF_THE_DISK and error.errno != errno.EROFS:  # that one was read-only all along
                     raise
                 what = "a link that leads nowhere is in its place" if os.path.islink(place) else error.strerror
                 raise BadInput(f"runs cannot be kept in {place}: {what}; "

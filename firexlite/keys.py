@@ -1,6 +1,7 @@
 """The key of a run: a name of its user's own, under which the same command starts a run, resumes it, or finds it done."""
 from __future__ import annotations
 
+import errno
 import json
 import os
 from contextlib import suppress
@@ -51,7 +52,9 @@ class HeldKey:
                 make_private_folders(folder)
                 self._fd = os.open(folder / _file_name(key), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 host.flock(self._fd, waits=True)
-            except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS):
+                    raise
                 raise BadInput(f"keys cannot be kept in {folder}: {error.strerror}; "
                                "set FIREXLITE_HOME to a directory that you may write to") from error
 

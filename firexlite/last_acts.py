@@ -32,8 +32,9 @@ class LastActs:
         self.told: list[str] = []         # sentences for the screen, in order
         self.annotations: list[str] = []  # lines on stdout for a CI system
 
-    def do(self, directory: RunDirectory, code: int) -> None:
-        """code: with which the run's command will exit."""
+    def do(self, directory: RunDirectory, code: int, as_guest: bool = False) -> None:
+        """code: with which the run's command will exit. as_guest: the run went on in the processes of another command, which
+        does what was recorded."""
         try:
             directory = find_run(directory.firex_id)  # it may have come home
             with History(directory) as history:
@@ -41,7 +42,9 @@ class LastActs:
         except FirexliteError as error:
             self.told.append(f"firexlite: {error}")
             return
-        flame, on_end = self._flame or run.options.get("flame"), self._on_end or run.options.get("on_end")
+        flame, on_end = self._flame, None if as_guest else self._on_end or run.options.get("on_end")
+        if not as_guest:
+            flame = flame or run.options.get("flame")
         if flame:
             self._try(directory, "the report could not be written", lambda: self._write_report(directory, Path(flame)))
         if ci.wants_story():
@@ -74,7 +77,8 @@ class LastActs:
 
         with History(directory) as history:
             story = story_of(history, Redaction())  # others may read it
-        self.annotations += ci.tell_ci(story)
+        self.annotations += ci.annotate(story)
+        ci.write_summary(story)
 
     def _run(self, command: str, run: RunRecord, code: int, report: str) -> str | None:
         about = {"FIREXLITE_ID": run.firex_id, "FIREXLITE_STATE": run.state, "FIREXLITE_EXIT_CODE": str(code),

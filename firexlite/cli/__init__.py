@@ -10,7 +10,7 @@ import click
 
 from ..configuration import configure
 from ..errors import BadInput, FirexliteError, with_short_words
-from ..terminal import visible
+from ..terminal import harmless
 from ..version import __version__
 
 # By section: those that matter every day, and the rest. The name of a command and one line about it.
@@ -120,7 +120,7 @@ def _refuse_a_lost_folder() -> None:
 
 def fail(sentence: str, code: int) -> None:
     """Say one sentence on stderr and exit."""
-    click.echo(visible(f"firexlite: {with_short_words(' '.join(sentence.split()))}"), err=True)
+    click.echo(harmless(f"firexlite: {with_short_words(' '.join(sentence.split()))}"), err=True)
     sys.exit(code)
 
 

@@ -46,6 +46,8 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
             raise RunActive(f"{firex_id} is running in other processes; `firexlite attach {firex_id}` follows it")
         say("It is running in other processes already: attached to it.", err=True)
         code = attend(firex_id, console)
+        if not (directory := find_run(firex_id)).is_alive():
+            last.do(directory, code, as_guest=True)
     elif console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
     _tell(last)
@@ -54,7 +56,7 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
 
 def _tell(last: LastActs) -> None:
     for line in last.annotations:
-        say(line)
+        say(line, commands=True)
     for sentence in last.told:
         say(sentence, err=True)
 

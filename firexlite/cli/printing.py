@@ -7,18 +7,19 @@ import sys
 import click
 
 from ..errors import StorageFailure
-from ..terminal import visible
+from ..terminal import harmless, visible
 
 LINE_WIDTH = 160
 
 
-def say(text: str, err: bool = False) -> None:
+def say(text: str, err: bool = False, commands: bool = False) -> None:
     """Print for whoever still reads: a closed pipe, a full disk or a terminal that is gone does not hurt the run.
 
-    All that firexlite says goes through here, or through `cli.fail`: no data of others can command the terminal.
+    All that firexlite says goes through here, or through `cli.fail`: no data of others can command the terminal, nor, unless
+    it is said that these are `commands`, the CI system.
     """
     try:
-        click.echo(visible(text), err=err)
+        click.echo(visible(text) if commands else harmless(text), err=err)
     except OSError:
         _forget(2 if err else 1)
 
