@@ -47,6 +47,7 @@ def brief(history: History) -> dict[str, Any]:
     created, ended: seconds since the epoch, ended None unless it is over. state: one of a run, or `waiting`.
     """
     run = history.run()
+    int(run.created), int(run.ended or 0)  # a time that is none is what firexlite never writes
     state = WAITING if run.state == RUN_INTERRUPTED and is_waiting(history) else run.state
     is_over = run.state not in (RUN_RUNNING, RUN_INTERRUPTED)
     return {"firex_id": run.firex_id, "state": state,
