@@ -39,10 +39,9 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
         console.clear()
     if front.active is not None:
         firex_id = front.active.firex_id
-        console.started(front.active)
         if no_wait:
+            console.started(front.active)
             raise RunActive(f"{firex_id} is running in other processes; `firexlite attach {firex_id}` follows it")
-        say("It is running in other processes already: attached to it.", err=True)
         code = attend(firex_id, console)
     elif console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home

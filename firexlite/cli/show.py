@@ -154,7 +154,7 @@ def _task_text(history: History, num: int) -> str:
     record = history.task(num)
     assert record is not None
     suppliers = suppliers_of(history, record)
-    rows = [f"{paint(task['name'], bold=True)} (task {num} of {story.run['firex_id']})  {paint.state(task['state'])}"
+    rows = [f"{paint(task['name'], bold=True)} (task {num} of {paint(story.run['firex_id'])})  {paint.state(task['state'])}"
             + (f"  {duration(task['runtime'])}" if task["runtime"] is not None else "")]
     if task["state"] == "failed":
         rows += ["", *culprit_lines(culprit_of(history, story.run, num), paint, with_more=False)]
@@ -182,7 +182,7 @@ def _task_text(history: History, num: int) -> str:
         rows += [f"  | {paint(click.unstyle(line))}".rstrip() for line in lines[-LOG_LINES:]]
     below = lines_of(history, num)[0][1:]
     if below:
-        rows += ["", paint("children", bold=True) + f"  `firexlite show {story.run['firex_id']} --below {num}`"]
+        rows += ["", paint("children", bold=True) + f"  `firexlite show {paint(story.run['firex_id'])} --below {num}`"]
     return "\n".join(rows) + "\n"
 
 

@@ -38,18 +38,18 @@ def more_lines(story: Story, paint: Paint) -> list[str]:
         if cause.place:
             rows.append(f"  at {paint(cause.place)}")
     if story.causes:
-        rows += ["", f"Why, in full: firexlite why {story.run['firex_id']}"]
+        rows += ["", f"Why, in full: firexlite why {paint(story.run['firex_id'])}"]
     elif story.reason:
         rows += ["", paint(story.reason)]
     return rows
 
 
-def way_on(story: Story) -> list[str]:
+def way_on(story: Story, paint: Paint) -> list[str]:
     """The commands that a person may want next."""
     firex_id, resume = story.run["firex_id"], story.run.get("resume")
-    rows = [f"  firexlite logs {firex_id} {cause.task['num']}" for cause in story.causes[:1]]
-    rows.append(f"  firexlite flame {firex_id} > out.html")
-    return rows + ([f"  {resume}"] if resume and not story.decisions else [])
+    rows = [f"firexlite logs {firex_id} {cause.task['num']}" for cause in story.causes[:1]]
+    rows.append(f"firexlite flame {firex_id} > out.html")
+    return [f"  {paint(row)}" for row in rows + ([resume] if resume and not story.decisions else [])]
 
 
 def culprit_lines(culprit: Culprit, paint: Paint, with_more: bool = True) -> Iterator[str]:
@@ -71,9 +71,7 @@ def culprit_lines(culprit: Culprit, paint: Paint, with_more: bool = True) -> Ite
         yield "  last output"
         yield from (f"    | {paint(click.unstyle(line))}".rstrip() for line in culprit.log[-LOG_LINES:])
     if culprit.path:
-        calls = [*culprit.path, (culprit.task["num"], culprit.task["name"])]
-        steps = [f"{name} (task {num})" for num, name in calls]
-        yield f"  called by: {paint(' > '.join(steps))}"
+        yield f"  called by: {paint(' > '.join(f'{name} (task {num})' for num, name in culprit.path))}"
 
 
 def since_lines(run: Mapping, paint: Paint) -> Iterator[str]:

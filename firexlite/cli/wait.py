@@ -7,6 +7,7 @@ from ..errors import RunActive
 from ..watcher import await_end
 from .attendance import tell_end
 from .options import run_argument, span_option
+from .screen import say
 
 
 @click.command("wait")
@@ -21,6 +22,7 @@ def wait_command(context: click.Context, firex_id: str, timeout: float | None) -
     \b
     firexlite wait last --timeout 20min
     """
+    say(f"FireX ID: {firex_id}")
     if not await_end(firex_id, timeout):
         raise RunActive(f"{firex_id} is still running after {timeout:g} s; `firexlite show {firex_id}` tells how far it is")
     context.exit(tell_end(firex_id))

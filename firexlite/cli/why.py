@@ -56,7 +56,7 @@ def _lines(story: Story, paint: Paint) -> Iterator[str]:
         yield ""
         yield "Nothing went wrong: all tasks that count succeeded."
     yield ""
-    yield from way_on(story)
+    yield from way_on(story, paint)
 
 
 def _tries(culprit: Culprit) -> str:
