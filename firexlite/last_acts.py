@@ -28,8 +28,8 @@ class LastActs:
         self._flame, self._on_end = flame, on_end
         self.told: list[str] = []  # sentences for the screen, in order
 
-    def do(self, directory: RunDirectory, code: int) -> None:
-        """code: with which the run's command will exit."""
+    def do(self, directory: RunDirectory, code: int, was_over: bool = False) -> None:
+        """code: with which the run's command will exit. was_over: it had succeeded before: its end is not told once more."""
         try:
             directory = find_run(directory.firex_id)  # it may have come home
             with History(directory) as history:
@@ -40,7 +40,7 @@ class LastActs:
         flame, on_end = self._flame or run.options.get("flame"), self._on_end or run.options.get("on_end")
         if flame:
             self._try(directory, "the report could not be written", lambda: self._write_report(directory, Path(flame)))
-        if on_end:
+        if on_end and not was_over:
             report = str(Path(flame).absolute()) if flame else ""
             self._try(directory, "the command of --on-end could not be run", lambda: self._run(on_end, run, code, report))
 
@@ -66,8 +66,10 @@ class LastActs:
         about = {"FIREXLITE_ID": run.firex_id, "FIREXLITE_STATE": run.state, "FIREXLITE_EXIT_CODE": str(code),
                  "FIREXLITE_CHAIN": run.chain, "FIREXLITE_KEY": run.options.get("key") or "", "FIREXLITE_REPORT": report}
         sys.stdout.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # or one between its start and the handler would reach nobody
         with (subprocess.Popen(["/bin/sh", "-c", command], env={**os.environ, **about}, stdin=subprocess.DEVNULL, stdout=2,
                                preexec_fn=take_back_signals) as process, _passing_on_signals(process)):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             ended = process.wait()
         if ended:
             how = f"exit status {ended}" if ended > 0 else f"signal {-ended}"
