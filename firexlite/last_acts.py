@@ -67,10 +67,13 @@ class LastActs:
                  "FIREXLITE_CHAIN": run.chain, "FIREXLITE_KEY": run.options.get("key") or "", "FIREXLITE_REPORT": report}
         sys.stdout.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # or one between its start and the handler would reach nobody
-        with (subprocess.Popen(["/bin/sh", "-c", command], env={**os.environ, **about}, stdin=subprocess.DEVNULL, stdout=2,
-                               preexec_fn=take_back_signals) as process, _passing_on_signals(process)):
+        try:
+            with (subprocess.Popen(["/bin/sh", "-c", command], env={**os.environ, **about}, stdin=subprocess.DEVNULL, stdout=2,
+                                   preexec_fn=take_back_signals) as process, _passing_on_signals(process)):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+                ended = process.wait()
+        finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-            ended = process.wait()
         if ended:
             how = f"exit status {ended}" if ended > 0 else f"signal {-ended}"
             return f"firexlite: the command of --on-end ended with {how}: {command}"

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .codec import display_error
 from .flame_failures import DECISIONS, SHOWN_IN_FULL, UNDER_WAY
 from .flame_graph import model_of_run, model_of_task
 from .flame_words import in_words, log_lines, quoted_code, why_it_ended
-from .history import History
+from .history import History, innermost
 from .states import RUN_INTERRUPTED
 
 MOST_LOG_BYTES = 64 * 1024
+BESIDE = 3  # tasks that failed too, and did not end the run
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ class Story:
 
     @property
     def decisions(self) -> list[list[str]]:
-        """The lines about each task on which a person must decide."""
-        return [one["lines"] for one in self.run.get("stopped") or () if one.get("lines")][:DECISIONS]
+        """The lines about each task on which a person must decide, with the place where it could not go on."""
+        found = [one for one in self.run.get("stopped") or () if one.get("lines")][:DECISIONS]
+        return [[first, *([f"  at {seen_from(self.run, one['error_context'])}"] if one["error_context"] else []), *rest]
+                for one in found for first, *rest in [one["lines"]]]
 
 
 def story_of(history: History) -> Story:
@@ -63,6 +67,17 @@ def story_of(history: History) -> Story:
     return Story(run, tuple(causes), len(numbers) - len(causes), tuple(cut_off), reason)
 
 
+def failed_too(history: History) -> tuple[list[tuple[int, str, str]], int]:
+    """``(task, name, what happened)`` of the first `BESIDE` tasks that failed of themselves and did not end the run, and how
+    many more there are."""
+    ended_it = set(history.root_cause_numbers())
+    others = [num for (num,) in history.execute(_OF_THEMSELVES) if num not in ended_it]
+    return [_in_a_line(history, num) for num in others[:BESIDE]], max(0, len(others) - BESIDE)
+
+
+_OF_THEMSELVES = ("SELECT id FROM task WHERE state = 'failed' AND NOT aside AND id NOT IN (SELECT parent FROM task WHERE "
+                  "state = 'failed' AND NOT aside AND parent IS NOT NULL) ORDER BY id")
+
 _UNDER_WAY = ("SELECT id FROM task WHERE (state IN ('running', 'blocked') OR (state = 'ready' AND attempt > 0)) AND NOT aside "
               "ORDER BY state = 'blocked', id LIMIT ?")
 
@@ -71,11 +86,21 @@ def culprit_of(history: History, run: Mapping[str, Any], num: int) -> Culprit:
     """A task of a run, as the model of a report has that, as a person is to see it who looks for a fault."""
     task = model_of_task(history, num, MOST_LOG_BYTES)
     told, exact = in_words(task) if task["exception"] else ("", "")
-    context = task["error_context"] or (run["services"].get(task["long_name"]) or {}).get("place") or ""
+    service = run["services"].get(task["long_name"]) or {}
+    context = task["error_context"] or service.get("place") or ""
     code = quoted_code(task["traceback"] or "", context)
-    if not code and context == (run["services"].get(task["long_name"]) or {}).get("place"):
-        code = list(run["services"][task["long_name"]]["head"])
+    if not code and context.partition(" in ")[0] == service.get("place"):
+        code = list(service["head"])
     return Culprit(task, told, exact, seen_from(run, context), tuple(code), tuple(_path(history, task)), tuple(log_lines(task)))
+
+
+def _in_a_line(history: History, num: int) -> tuple[int, str, str]:
+    task = history.task(num)
+    assert task is not None
+    error = innermost(display_error(task.error)) if task.error else {"name": "it failed", "text": ""}
+    known = history.services.get(task.service)
+    return (num, known.short_name if known else task.service.rpartition(".")[2],
+            f"{error['name']}: {error['text']}".rstrip(": ").partition("\n")[0])
 
 
 def seen_from(run: Mapping[str, Any], path: str) -> str:

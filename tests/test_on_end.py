@@ -3,14 +3,24 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import Command, kill_all, states, wait_until
 
 FAILING = "from firexlite import app\n\n@app.task\ndef fail():\n    raise ValueError('no')\n"
-HOLDING = "import os, time\nfrom firexlite import app\n\n@app.task\ndef hold():\n    while not os.path.exists('now'): time.sleep(0.01)\n"
-TELL = 'echo "$FIREXLITE_ID $FIREXLITE_STATE $FIREXLITE_EXIT_CODE [$FIREXLITE_REPORT] [$FIREXLITE_KEY] $FIREXLITE_CHAIN" >> told'
+HOLDING = """
+import os, time
+from firexlite import app
+
+@app.task
+def hold():
+    while not os.path.exists("now"):
+        time.sleep(0.01)
+"""
+TELL = ('echo "$FIREXLITE_ID $FIREXLITE_STATE $FIREXLITE_EXIT_CODE [$FIREXLITE_REPORT] [$FIREXLITE_KEY] $FIREXLITE_CHAIN" '
+        ">> told")
 
 
 @pytest.fixture
@@ -127,7 +137,7 @@ def test_a_signal_ends_the_command_of_the_end(firexlite: Command) -> None:
 
 def test_nothing_of_the_run_lives_when_it_begins(firexlite: Command) -> None:
     done = firexlite("submit", "--chain", "nop", "--on-end", 'python -m firexlite runs --json > listed',
-                     PATH=f"{Path(__import__('sys').executable).parent}:/usr/bin:/bin")
+                     PATH=f"{Path(sys.executable).parent}:/usr/bin:/bin")
 
     assert done.err == ""
     assert json.loads((firexlite.folder / "listed").read_text())[0]["state"] == "succeeded"
