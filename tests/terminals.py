@@ -17,10 +17,6 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import LIMIT_S, Command, kill_all
 
-CTRL_C = b"\x03"
-SGR = re.compile("\x1b\\[[0-9;]*m")
-ESCAPES = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # what a terminal obeys, but for line ends
-
 
 class Terminal:
     """A command with a terminal of its own, as stdin, stdout and stderr, whose foreground it is."""
@@ -42,6 +38,9 @@ class Terminal:
 
     def press(self, keys: bytes) -> None:
         os.write(self._ours, keys)
+
+    def press_ctrl_c(self) -> None:
+        self.press(b"\x03")
 
     def read_until(self, pattern: str, limit_s: float = 20.0) -> str:
         """Read until a pattern stands on the screen; returns the screen."""

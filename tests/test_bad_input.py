@@ -411,7 +411,8 @@ def test_a_run_whose_plugin_is_gone_can_be_resumed_with_another(firexlite: Comma
 # The forms of commands. A kind of bad input names the groups that it applies to; for others it is no bad input.
 RESUMES = ("resume {id}", "resume --detach {id}", "resume {id} --workers 2", "resume --accept-new {id}",
            "resume {id} --restart-task 1", "resume {id} --mark-done 1 {}", "resume {id} --rerun-missing")
-LOOKS = ("flame {id}", "flame --json {id}", "flame {id} -o out.html", "doctor {id}", "doctor --json {id}")
+LOOKS = ("flame {id}", "flame --json {id}", "flame {id} -o out.html", "doctor {id}", "doctor --json {id}", "show {id}",
+         "show --json {id}", "why {id}", "why --json {id}", "attach {id}", "wait {id}")
 IMPORT = ("import {path}",)
 OTHERS = ("submit --chain nop", "submit --detach --chain nop", "runs", "list", "info nop")
 DOCTOR = tuple(form for form in LOOKS if form.startswith("doctor"))

@@ -100,7 +100,10 @@ def _tree_text(history: History, root: int | None, everything: bool, states: tup
         rows.append(f"{paint(num, dim=True)}  {paint(name.ljust(width))}  {paint.state(line.state, 9)}"
                     f"{_times(line)}{paint(_note(line), 'red' if line.state == 'failed' else None)}".rstrip())
     if left_out:
-        rows.append(f"... {left_out:,} more lines; --all shows them, --below TASK what is below one task")
+        rows.append(f"... {left_out:,} more lines")
+    if left_out or any(line.count > 1 for line in lines):
+        rows += ["", "Of many that are alike the first are shown: --all shows each, --below TASK what is below one, "
+                 "--state failed those that failed."]
     if root is None and not states:
         rows += more_lines(story, paint)
     return "\n".join(rows) + "\n"
