@@ -36,12 +36,14 @@ def attend(firex_id: str, console: Console) -> int:
     """
     directory = find_run(firex_id)
     console.started(directory)
-    if directory.is_alive():
-        with History(directory) as history:
-            console.attached(time.time() - history.run().created)
+    is_told = False
     with _raising_signals():
         while True:
             try:
+                if not is_told and directory.is_alive():
+                    is_told = True
+                    with History(directory) as history:
+                        console.attached(time.time() - history.run().created)
                 _watch(firex_id, console)
                 break
             except _Signal as found:
