@@ -63,7 +63,7 @@ def test_attach_tells_a_failure_as_the_run_itself_would(firexlite: Command, held
     process.stderr.readline()
     go_on(firexlite)
 
-    out, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=30)
 
     assert process.returncode == 1
     assert "FAILED: hold (task 1): ValueError: thirteen\n" in err

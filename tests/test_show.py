@@ -314,7 +314,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\u202egnp\x9b31m\r\x00"
 HOSTILE = """
 from firexlite import app
 
-EVIL = %r
+EVIL = THE_EVIL
 
 @app.task(bind=True, returns="value")
 def top(self):
@@ -324,7 +324,7 @@ def top(self):
 def speak(word, words):
     print("said", EVIL.replace(chr(0), ""))
     raise type("Evil" + EVIL.replace(chr(0), ""), (ValueError,), {})(EVIL * 3 + chr(10) + EVIL)
-""" % EVIL
+""".replace("THE_EVIL", repr(EVIL))
 
 
 def test_no_text_of_others_commands_the_terminal(firexlite: Command, plugin, terminal) -> None:

@@ -35,6 +35,8 @@ def attend(firex_id: str, console: Console) -> int:
     Ctrl-C leaves it alone, which gives 130; a second one within `SECOND_THOUGHTS_S` cancels it. SIGTERM leaves it at once.
     """
     directory = find_run(firex_id)
+    with History(directory) as history:
+        began = history.run().created
     console.started(directory)
     is_told = False
     with _raising_signals():
@@ -42,8 +44,7 @@ def attend(firex_id: str, console: Console) -> int:
             try:
                 if not is_told and directory.is_alive():
                     is_told = True
-                    with History(directory) as history:
-                        console.attached(time.time() - history.run().created)
+                    console.attached(time.time() - began)
                 _watch(firex_id, console)
                 break
             except _Signal as found:
