@@ -31,31 +31,40 @@ setup(
     license="BSD-3-Clause",
     python_requires=">=3.10",
     packages=find_packages(include=["firexlite*"]),
-    package_data={"firexlite": ["flame/assets/*"]},
+    package_data={"firexlite": ["flame/assets/*", "py.typed"]},
     install_requires=[
         "click>=8.1",
         "peewee>=3.17",
         "tabulate>=0.9",
+        "tomli>=2.0; python_version < '3.11'",  # reads settings; later Pythons have it themselves
         "watchdog>=3.0",
     ],
     extras_require={
         "bench": ["matplotlib>=3.7"],  # draws the plots of docs/performance.md
+        "rich": ["rich>=13"],  # progress in several lines
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
             "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power
+            "basedpyright>=1.20",  # pyright, with the node that it needs; the typed signatures are tried with it and with mypy
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
             "junitparser>=3.0",  # reads the JUnit file of a run as CI servers do
+            "markdown-it-py>=3.0",  # reads the summary for a CI system as its page does
             "mypy>=1.11",
             "numpy",  # a service file that imports it must work: its BLAS starts threads
             "pydantic>=2.0",  # what pydantic_validate= coerces arguments by, where it is installed
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.5",
+            "pyyaml>=6.0",  # reads the workflow files of docs/ci.md, which the tests then follow
+            "rich>=13",
             "ruff>=0.6",
             "types-tabulate",
         ],
     },
-    entry_points={"console_scripts": ["firexlite = firexlite.__main__:main"]},
+    entry_points={
+        "console_scripts": ["firexlite = firexlite.__main__:main"],
+        "pytest11": ["firexlite = firexlite.pytest_plugin"],
+    },
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Environment :: Console",

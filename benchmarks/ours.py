@@ -30,6 +30,29 @@ def import_click_and_peewee(scratch: Scratch) -> Sample:
     return {"seconds": scratch.run(sys.executable, "-c", "import click, peewee").seconds}
 
 
+# Commands that look at a run, by name, with the words of each; `RUN` stands for its FireX ID.
+RUN = "RUN"
+LOOKS = {"version": ("--version",), "help": ("--help",), "runs": ("runs",), "runs_json": ("runs", "--json"),
+         "show": ("show", RUN), "show_task": ("show", RUN, "7"), "show_json": ("show", RUN, "--json"), "why": ("why", RUN),
+         "logs": ("logs", RUN), "doctor": ("doctor", RUN), "wait": ("wait", RUN), "attach": ("attach", RUN),
+         "prune": ("prune", "--older-than", "1d", "--dry-run"), "diff": ("diff", RUN, RUN)}
+
+
+def look_at(scratch: Scratch, children: int) -> Sample:
+    """Processor time of each command over that of a Python that does nothing; the seconds are those of the longest."""
+    scratch.run(*firexlite_command(), "submit", *submit_words("fan_out", WORKERS, children=children), keeps_home=True)
+    try:
+        [firex_id] = scratch.runs()
+        bare = scratch.run(sys.executable, "-c", "pass", keeps_home=True).cpu_s
+        found = {}
+        for name, words in LOOKS.items():
+            given = [firex_id if word == RUN else word for word in words]
+            found[name] = scratch.run(*firexlite_command(), *given, keeps_home=True).cpu_s - bare
+        return {"seconds": max(found.values()), **found}
+    finally:
+        scratch.empty_home()
+
+
 def submit_parent(scratch: Scratch, service: str, workers: int = WORKERS, look: Callable[[Path], Sample] = lambda _: {},
                   settings: dict[str, str] | None = None, **arguments: int) -> Sample:
     """Submit a service that measures itself. look: at the directory of the run when it has ended."""

@@ -18,6 +18,7 @@ IMPORTS, RELAXED, NOP = ('`python -c "import click, peewee"`', "firexlite with F
                          "`firexlite submit --chain nop`")
 TWO_COMMITS = "ProcessPoolExecutor and two commits"
 STARTUP, CPU, HOLD, EVERYDAY, ROUND_TRIP, IDLE = "startup", "cpu", "batch_hold", "everyday", "round trip", "idle"
+LOOKING = "commands"
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,12 @@ class Sizes:
     naps: int = 20_000
     round_trips: int = 200
     idle_s: float = 10.0
+    looked_at: int = 99                       # children of the run that commands look at
 
 
 FULL = Sizes()
 QUICK = Sizes(fanouts=(20, 40), grown=(80,), chains=(10, 20), called=10, levels=(3, 6), steps=40, done=20, turns=4, pairs=10,
-              naps=40, round_trips=5, idle_s=1.0)
+              naps=40, round_trips=5, idle_s=1.0, looked_at=9)
 FANOUT_WORKERS = (2, 4)
 IDLERS = 4             # workers
 
@@ -71,6 +73,10 @@ def workloads(sizes: Sizes, peers: Mapping[str, Sequence[Contender]] | None = No
     found = [
         Workload(STARTUP, "a cold `firexlite submit --chain nop`, from the start of the command to its end",
                  [Contender(OURS, ours.submit_nop), Contender(IMPORTS, ours.import_click_and_peewee)]),
+        Workload(LOOKING, f"commands that look at a run of {sizes.looked_at + 1:,} tasks: processor time of each over that of "
+                          "a Python that does nothing",
+                 [Contender(OURS, _of(ours.look_at, children=sizes.looked_at))], is_compared=False,
+                 besides=[Shown(name, f"`{' '.join(words)}`", shown_s) for name, words in ours.LOOKS.items()]),
         *(_fanout(children, workers) for children in sizes.fanouts for workers in FANOUT_WORKERS),
         *(_growing(children, is_once=False) for children in sizes.grown),
         *([_growing(sizes.most, is_once=True)] if sizes.most else []),

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
         MultipleFailuresException,
         ReturnCodeError,
         ReturnsCodingException,
+        RunFailed,
         SoftTimeLimitExceeded,
         TimeLimitExceeded,
         WaitOnChainTimeoutError,
         WorkerLost,
     )
     from .files import File
+    from .library import resume as resume
+    from .library import run as run
     from .loggers import get_task_logger
+    from .outcome import Result
     from .promises import Promise, WaitLoopCallBack
     from .recorded import now as now
     from .recorded import random as random
@@ -36,7 +40,8 @@ if TYPE_CHECKING:
     from .secrets import Secret
     from .services import Task
     from .showing import flame, flame_collapse
-    from .signatures import Chain, InjectArgs, Signature
+    from .signatures import Chain, InjectArgs, Signature, flows
+    from .signatures import at as at
     from .task_options import PendingChildStrategy, ValidateArgs
 
 _HOME_OF = {
@@ -52,17 +57,20 @@ _HOME_OF = {
     "DYNAMIC_RETURN": "results", "returns": "results", "Promise": "promises", "Task": "services",
     "File": "files", "Secret": "secrets", "now": "recorded", "random": "recorded", "uuid": "recorded",
     "WaitLoopCallBack": "promises", "get_task_logger": "loggers", "Chain": "signatures", "InjectArgs": "signatures",
-    "Signature": "signatures",
+    "Signature": "signatures", "run": "library", "resume": "library", "Result": "outcome", "RunFailed": "errors",
+    "flows": "signatures", "at": "signatures",
 }
 
-# Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library.
+# Without `now`, `random` and `uuid`: a star import must not hide modules of the standard library; nor, with `at`,
+# `run` and `resume`, what people call so themselves.
 __all__ = [
     "DYNAMIC_RETURN", "App", "ArgumentConversionException", "Chain", "ChainException", "ChainInterruptedException",
     "ChainRevokedException", "ConverterRegister", "CopyBogKeys", "File", "FirexliteError", "InjectArgs", "InputConverter",
     "InvalidChainArgsException", "MaxRetriesExceededError", "MultipleFailuresException", "PendingChildStrategy", "Promise",
-    "ReturnCodeError", "ReturnsCodingException", "ScheduleSubChain", "Secret", "Service", "Signature", "SingleArgDecorator",
+    "Result", "ReturnCodeError", "ReturnsCodingException", "RunFailed", "ScheduleSubChain", "Secret", "Service", "Signature",
+    "SingleArgDecorator",
     "SoftTimeLimitExceeded", "Task", "TimeLimitExceeded", "ValidateArgs", "WaitLoopCallBack", "WaitOnChainTimeoutError",
-    "WorkerLost", "__version__", "app", "flame", "flame_collapse", "get_task_logger", "register_codec", "returns",
+    "WorkerLost", "__version__", "app", "flame", "flame_collapse", "flows", "get_task_logger", "register_codec", "returns",
 ]
 
 

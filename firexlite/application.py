@@ -12,28 +12,35 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
-from .binding import Parameters
+from .binding import EXTRA, Parameters
 from .codec import encode
 from .errors import IllegalTaskNameException, NotRegistered, NotStorable, ReturnsCodingException, SecretUnavailable, nearest
 from .limits import HARD, SOFT
 from .results import return_names
 from .secrets import Secret, mask_of, masked
-from .services import Task
+from .services import Task, task_at_hand
 from .showing import Flame, attribute, flame_option
 from .showing import flame as flame
 from .showing import flame_collapse as flame_collapse
-from .signatures import Signature
+from .signatures import Signature, flows
 from .task_options import WORKER_DEATHS, PendingChildStrategy, TaskOptions, ValidateArgs, as_options
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .typed import BoundDecorator, Decorator, Options
+
+P = ParamSpec("P")  # the parameters of a service's function, without a bound `self`
+R = TypeVar("R")    # what it returns
 _NOT_OPTIONS = ("self", "function", "others")
 HEAD_LINES = 5            # of a service, for its reports
 HEAD_CHARS = 200          # of each of them
 ORIG = "_orig"            # what the name of an overridden service ends in, once for each level
 
 
-class Service:
+class Service(Generic[P, R]):
     """A function that can be composed into chains and run as a task. Called directly it is the plain function."""
 
     def __init__(self, function: Callable, *, name: str, bind: bool, returns: tuple[str, ...] | None,
@@ -58,6 +65,7 @@ class Service:
 
     @property
     def name_without_orig(self) -> str:
+        """The long name that it had before another one overrode it."""
         return re.sub(f"({ORIG})+$", "", self.name)
 
     @property
@@ -83,17 +91,40 @@ class Service:
         declared = self.options.validate
         return declared or (ValidateArgs.DISABLED if self.orig is None else self.orig.validate)
 
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is one of firexlite's own."""
+        return self.undecorated.__module__.startswith("firexlite.")
+
     def take_the_place_of(self, overridden: Service | None) -> None:
         """Override a service, which may override others; None: override none. What it declares itself stays."""
         self.orig = overridden
         self.parameters = self.own_parameters if overridden is None else self.own_parameters.overriding(overridden.parameters)
         self.__dict__.pop("about", None)
 
+    @overload
+    def s(self, /) -> Signature: ...  # all flows
+
+    @overload
+    def s(self, /, *args: P.args, **kwargs: P.kwargs) -> Signature: ...
+
     def s(self, /, *args: Any, **kwargs: Any) -> Signature:
-        """A signature of this service with arguments bound; which service runs is looked up by name when it is enqueued."""
+        """A signature of this service with arguments bound; which service runs is looked up by name when it is enqueued.
+
+        An argument `flows` is as if it were not given. Raises TypeError for more arguments than the service takes by position,
+        if `flows` is among them.
+        """
+        for value in (*args, *kwargs.values()):  # every child comes by here, so no generator
+            if value is flows:
+                own = self.parameters.by_name(args, kwargs)
+                return Signature(self.name, tuple(own.pop(EXTRA, ())),  # type: ignore[arg-type]
+                                 {name: value for name, value in own.items() if value is not flows})
         return Signature(self.name, args, kwargs)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function, here and now. A bound one that is not given its task has the one that runs, if there is one."""
+        if self.bind and not (args and isinstance(args[0], Task)):
+            return self.undecorated(task_at_hand(self), *args, **kwargs)
         return self.undecorated(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -152,6 +183,15 @@ class App:
         self._listed: list[str] = []               # modules of the plugins, the weakest first
         self._loading: bool | None = None          # whether a plugin is being imported, or what was merely found; or neither
         self._by_name: dict[str, Service] | None = None  # as `_services`; None if that is to be found out anew
+
+    @overload
+    def task(self, function: Callable[P, R], /) -> Service[P, R]: ...
+
+    @overload
+    def task(self, *, bind: Literal[True], **options: Unpack[Options]) -> BoundDecorator: ...
+
+    @overload
+    def task(self, *, bind: Literal[False] = False, **options: Unpack[Options]) -> Decorator: ...
 
     def task(self, function: Callable | None = None, *, bind: bool = False,
              returns: str | Iterable[str] | None = None, flame: str | Iterable[str] | Mapping | None = None,
@@ -221,6 +261,11 @@ class App:
         """A module is imported now: a plugin, or one that was merely found; None: no longer."""
         self._loading = is_plugin
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a file with services is being imported as one."""
+        return self._loading is not None
+
     def let_override(self, modules: Iterable[str]) -> None:
         """Services that these modules define override others of the same short name, those of a later module any before."""
         for module in modules:
@@ -243,6 +288,8 @@ class App:
             same_name.setdefault(service.short_name, []).append(service)
         found = dict(self._registered)
         for services in same_name.values():
+            if all(self._rank(service) < 0 and not service.is_builtin for service in services):
+                continue  # modules that a script or a test imports: each has its own
             *overridden, last = sorted(services, key=self._rank)
             below = None
             for level, service in enumerate(overridden):

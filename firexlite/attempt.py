@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_S, LOOK_AGAIN_MOST_S = 1.0, 8.0  # a safety net behind the wake-ups, of one that waits for longer and longer
 LINGER_S = 2.0      # how long a body that waits for an event, or sleeps, keeps its process
-_RAN_OUT = "max_wait ran out"  # the name under which such a wait is noted
+RAN_OUT = "max_wait ran out"  # the name under which such a wait is noted
 
 logger = logging.getLogger("firexlite")
 
@@ -256,9 +256,9 @@ class Attempt:
         if self._replay.holds_any(tails):
             self._cannot_go_on = True  # whatever the body makes of the exception, or of the end of this thread
             raise ReplayStopped
-        number = self._number_of(_RAN_OUT) if max_wait_s is not None else 0
+        number = self._number_of(RAN_OUT) if max_wait_s is not None else 0
         given_up = () if any_is_enough else tails
-        if (_RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
+        if (RAN_OUT, number) in self._noted and max_wait_s is not None and not self.claim.relaxed:
             self._given_up.update(map(last_of, given_up))  # as in the attempt before, which took its way from there
             return False
         give_up = math.inf if max_wait_s is None else time.monotonic() + max_wait_s
@@ -269,7 +269,7 @@ class Attempt:
         if self._rest_until_over(wait, give_up, CallBacks(callbacks), heard):
             return True
         self.journal.end_wait(self.claim, wait)
-        self._own(lambda: self.journal.note(self.claim, _RAN_OUT, number, "true"))
+        self._own(lambda: self.journal.note(self.claim, RAN_OUT, number, "true"))
         self._given_up.update(map(last_of, given_up))
         return False
 

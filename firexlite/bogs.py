@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .binding import EXTRA, Bog, Parameters, as_flow
@@ -86,26 +86,27 @@ class _Taker:
         return bound, {name: value for name, value in self.defaults.items() if name not in supplied}
 
 
-def bind_for_display(service: ServiceRecord, task: TaskRecord, flow: Mapping[str, Any]) -> Bog | None:
-    """What reached a task, in display form, with what converters changed; None if binding failed."""
+def bind_for_display(service: ServiceRecord, task: TaskRecord, flow: Mapping[str, Any],
+                     read: Callable[[str], Any] = display) -> Bog | None:
+    """What reached a task, in the form that ``read`` gives, with what converters changed; None if binding failed."""
     try:
-        bog = Bog(service.parameters, display(task.arguments), flow)
+        bog = Bog(service.parameters, read(task.arguments), flow)
         bog.call_arguments()
     except (InvalidChainArgsException, TypeError):
         return None
     if task.changes:
-        bog.supply(display(task.changes))
+        bog.supply(read(task.changes))
     elif _was_not_converted(task):
         return None
     return bog
 
 
-def flow_after(task: TaskRecord, flow: Mapping[str, Any]) -> dict[str, Any]:
-    """What flows on from a task that succeeded, in display form. flow: what reached it from before."""
-    own = display(task.arguments)
+def flow_after(task: TaskRecord, flow: Mapping[str, Any], read: Callable[[str], Any] = display) -> dict[str, Any]:
+    """What flows on from a task that succeeded, in the form that ``read`` gives. flow: what reached it from before."""
+    own = read(task.arguments)
     own.pop(EXTRA, None)
-    return {**flow, **own, **(display(task.changes) if task.changes else {}),
-            **(as_flow(display(task.result)) if task.result else {})}
+    return {**flow, **own, **(read(task.changes) if task.changes else {}),
+            **(as_flow(read(task.result)) if task.result else {})}
 
 
 def _was_not_converted(task: TaskRecord) -> bool:

@@ -14,7 +14,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from types import BuiltinFunctionType, MemberDescriptorType, ModuleType
+from types import BuiltinFunctionType, MemberDescriptorType, ModuleType, TracebackType
 from typing import Any
 
 from .errors import TaskError
@@ -36,15 +36,19 @@ NO_SLOTS = frozenset({"obj", "message", "exceptions"})
 
 # --- classes by name ---------------------------------------------------------------------------
 
+main_is: str | None = None  # the name by which other processes import what is `__main__` in this one
+
+
 def class_name(cls: type) -> str:
     """``module:qualname``, as `loaded_class` finds it again."""
-    return f"{cls.__module__}:{cls.__qualname__}"
+    module = main_is if main_is is not None and cls.__module__ == "__main__" else cls.__module__
+    return f"{module}:{cls.__qualname__}"
 
 
 def loaded_class(name: str) -> type | None:
     """The class of this ``module:qualname`` if its module is loaded already, else None; imports nothing."""
     module_name, _, qualname = name.partition(":")
-    module = sys.modules.get(module_name)
+    module = sys.modules.get("__main__" if module_name == main_is else module_name)
     if not isinstance(module, ModuleType):
         return None
     # Neither `getattr` nor `vars`: a module may import or compute what it is asked for.
@@ -142,19 +146,32 @@ def where_of(exc: BaseException) -> dict[str, object] | None:
     stored = _get(exc, "__dict__").get(WHERE)
     if isinstance(stored, dict):
         return dict(masked_data(stored))
-    chosen, tb = None, _get(exc, "__traceback__")
+    chosen = to_look_at_first(_get(exc, "__traceback__"))
+    if chosen is None:
+        return None
+    code = chosen.tb_frame.f_code
+    return masked_data({"file": code.co_filename, "line": chosen.tb_lineno, "function": code.co_name})
+
+
+def to_look_at_first(tb: TracebackType | None) -> TracebackType | None:
+    """Of a traceback the step at which `where_of` has a person look."""
+    chosen, nearest = None, 2
     while tb is not None:
-        code = tb.tb_frame.f_code
-        distance = _distance(code.co_filename)
-        if chosen is None or distance <= chosen[0]:
-            chosen = (distance, {"file": code.co_filename, "line": tb.tb_lineno, "function": code.co_name})
+        distance = _distance(tb.tb_frame.f_code.co_filename)
+        if chosen is None or distance <= nearest:
+            chosen, nearest = tb, distance
         tb = tb.tb_next
-    return masked_data(chosen[1]) if chosen else None
+    return chosen
 
 
 def is_machinery(file: str) -> bool:
     """Whether a source file is firexlite's or Python's own, which nobody looks at first."""
     return _distance(file) == 2
+
+
+def is_firexlite(file: str) -> bool:
+    """Whether a source file is firexlite's own."""
+    return os.path.abspath(file).startswith(_FIREXLITE)
 
 
 def is_the_users_own(file: str) -> bool:
@@ -172,7 +189,8 @@ def _distance(file: str) -> int:
     return 1 if installed else 0
 
 
-_FIREXLITE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+# In a zip file there is all that we need, and nothing else.
+_FIREXLITE = os.path.abspath(getattr(__spec__.loader, "archive", os.path.dirname(__file__))) + os.sep
 _STDLIB = tuple({os.path.join(directory, "") for directory in (
     sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.path.abspath(os.__file__)))})
 

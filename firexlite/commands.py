@@ -2,9 +2,7 @@
 they are in the report, and nothing of them is left behind by a time-out, or by a body that is interrupted."""
 from __future__ import annotations
 
-import array
 import contextlib
-import fcntl
 import glob
 import itertools
 import logging
@@ -18,7 +16,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -334,11 +331,11 @@ class _Process:
 
     def rest(self) -> bytes:
         """What is in the pipe now that it has ended; something that it left behind may hold that open for ever."""
-        waiting = array.array("i", [0])
+        waiting = 0
         with contextlib.suppress(OSError):
-            fcntl.ioctl(self._source, termios.FIONREAD, waiting)
+            waiting = host.waiting_bytes(self._source)
         data = b""
-        while len(data) < waiting[0] and (more := _read(self._source)):
+        while len(data) < waiting and (more := _read(self._source)):
             data += more
         return data
 

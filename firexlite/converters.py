@@ -115,18 +115,24 @@ class ConverterRegister:
         """As `converted`, for arguments none of which is called ``pre_task``."""
         return self.converted(kwargs, pre_task)
 
-    def converted(self, arguments: Mapping[str, Any], pre_task: bool = True) -> dict[str, Any]:
+    def converted(self, arguments: Mapping[str, Any], pre_task: bool = True,
+                  changed_by: dict[str, str] | None = None) -> dict[str, Any]:
         """``arguments`` after all converters of one group; what a converter adds is added.
 
+        changed_by: is told ``{argument: the last converter that changed or added it}``.
         Raises ArgumentConversionException, naming the converter that raised; MissingConverterDependencyError
         or CircularDependencyException if no order satisfies all dependencies.
         """
         visible = {name: value for name, value in arguments.items() if not _is_reference(value)}
         for name in self.get_visit_order(pre_task):
+            before = dict(visible) if changed_by is not None else {}
             try:
                 visible.update(self._group(pre_task)[name].converter(visible) or {})
             except Exception as error:
                 raise ArgumentConversionException(f"Converter {name} failed: {error}") from error
+            if changed_by is not None:
+                changed_by.update((argument, name) for argument, value in visible.items()
+                                  if argument not in before or value is not before[argument])
         return {**arguments, **visible}
 
     def get_visit_order(self, pre_task: bool = True) -> list[str]:
@@ -172,6 +178,7 @@ class SingleArgDecorator:
         self.append(*args)
 
     def append(self, *names: str) -> None:
+        """Have it convert arguments of these names, too."""
         for name in names:
             if not isinstance(name, str):
                 raise ConverterRegistrationException(f"SingleArgDecorator takes names of arguments, not {name!r}")
@@ -268,17 +275,18 @@ class InputConverter:
         return cls.converted(kwargs, pre_load)
 
     @classmethod
-    def converted(cls, arguments: Mapping[str, Any], pre_load: bool | None = None) -> dict[str, Any]:
+    def converted(cls, arguments: Mapping[str, Any], pre_load: bool | None = None,
+                  changed_by: dict[str, str] | None = None) -> dict[str, Any]:
         """``arguments`` after the *pre* converters at the first call, after the *post* ones at the next.
 
-        pre_load: chooses the group instead; True is refused if that has run.
+        pre_load: chooses the group instead; True is refused if that has run. changed_by: as of `ConverterRegister.converted`.
         Raises what `ConverterRegister.converted` does, and ConverterRegistrationException.
         """
         pre_load = not cls.pre_load_was_run if pre_load is None else pre_load
         if pre_load and cls.pre_load_was_run:
             raise ConverterRegistrationException(
                 "The converters that run before the services are loaded have run already")
-        converted = cls.instance().converted(arguments, pre_load)
+        converted = cls.instance().converted(arguments, pre_load, changed_by)
         cls.pre_load_was_run = True
         return converted
 

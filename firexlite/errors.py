@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import datetime
 
+    from .outcome import Result
 
 
 class FirexliteError(Exception):
@@ -61,6 +62,14 @@ class RunWaits(FirexliteError):
     """All that is left of the run waits for a time or an event, and its processes were not to wait for that."""
 
     exit_code = 7
+
+
+class RunFailed(FirexliteError):
+    """A run that Python code began did not succeed. result: its `Result`. ``__cause__``: what its first failure raised."""
+
+    def __init__(self, sentence: str, result: Result | None = None) -> None:
+        super().__init__(sentence)
+        self.result = result
 
 
 class DiskFull(StorageFailure):

@@ -3,6 +3,10 @@
     FIREXLITE_FAULT="settle written#2=kill"    the process that is the second of the run to reach `settle written` dies
     FIREXLITE_FAULT="*#17=all"                 at the 17th moment of any name all processes of the run die at once
     FIREXLITE_FAULT="*=note"                   nobody dies; the names are collected
+    FIREXLITE_FAULT="succeeded flash#1=all"    at the first task of the service `flash` of which the journal has the success
+
+`succeeded` and `returned` (the body has returned, and the journal does not know) are moments of a service, which are none
+but for such a fault.
 
 `kill` is a SIGKILL of the process itself, `runner` of the runner, `front` of the front, `all` of every process of the run,
 `stop` a SIGSTOP of the process itself.
@@ -13,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 
 def _nothing(moment: str, phase: str = "") -> None:
@@ -28,6 +32,10 @@ class _Fault:
         self.moment, _, number = where.partition("#")
         self.number = int(number or 0)
         self.log = log
+
+    @property
+    def is_of_a_service(self) -> bool:
+        return self.moment.startswith(("succeeded ", "returned "))
 
     def reach(self, moment: str, phase: str = "") -> None:
         moment = f"{moment} {phase}".rstrip()
@@ -86,12 +94,21 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def of_services(moment: str, services: Iterable[str]) -> None:
+    """A moment of tasks of these services, by their long names; called only if there `are_of_services`."""
+    for service in services:
+        reach(moment, service.rpartition(".")[2])
+
+
 def arm() -> None:
     """Do as the environment says from now on; a test that forks its commands calls it again in each."""
-    global reach
+    global reach, are_of_services
     told = os.environ.get("FIREXLITE_FAULT")
-    reach = _Fault(told, os.environ["FIREXLITE_FAULT_LOG"]).reach if told else _nothing
+    fault = _Fault(told, os.environ["FIREXLITE_FAULT_LOG"]) if told else None
+    reach = fault.reach if fault else _nothing
+    are_of_services = fault is not None and fault.is_of_a_service
 
 
 reach: Callable[..., None] = _nothing
+are_of_services = False
 arm()

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,16 +64,16 @@ def streamed_model(history: History, log_bytes: int | None = None, now_s: float 
     return {"schema": SCHEMA, "generated_at": now, "firexlite": __version__, "run": builder.run(), "tasks": builder.tasks()}
 
 
-def model_of_run(history: History) -> dict[str, Any]:
+def model_of_run(history: History, redaction: Redaction = NOTHING) -> dict[str, Any]:
     """What the model of a report says of the run as a whole."""
-    return _Builder(history, time.time(), None, False, NOTHING).run()
+    return _Builder(history, time.time(), None, False, redaction).run()
 
 
-def model_of_task(history: History, num: int, log_bytes: int) -> dict[str, Any]:
+def model_of_task(history: History, num: int, log_bytes: int, redaction: Redaction = NOTHING) -> dict[str, Any]:
     """One task, as in the model of a report. Raises BadInput if there is no such task."""
     if not (found := history.execute("SELECT chain FROM task WHERE id = ?", num)):
         raise no_such_task(history, str(num))
-    *_, task = _Builder(history, time.time(), log_bytes, False, NOTHING).tasks(found[0][0], num)  # its chain flows to it
+    *_, task = _Builder(history, time.time(), log_bytes, False, redaction).tasks(found[0][0], num)  # its chain flows to it
     return task
 
 
@@ -185,7 +185,8 @@ class _Builder:
             "state": task.state, "chain_depth": task.position, "plugin": bool(service and service.plugin),
             "host": self.host, "started": started,
             "runtime": None if started is None else _seconds(max(0.0, (self.now if ended is None else ended) - started)),
-            "states": [[state, at] for _, state, at, _ in moves], "attempts": [_attempt(*row) for row in attempts],
+            "states": [[state, at] for _, state, at, _ in moves],
+            "attempts": [_attempt(self.history.directory.unspill, *row) for row in attempts],
             "retries": task.retry, **self._time_split(moves, ended, sleeps), "replayed_in": [],
             "args": arguments, "defaults": defaults, "result": result,
             "exception": None, "traceback": None, "cause": None, "error_context": None, "flame_data": {},
@@ -242,10 +243,12 @@ class _Builder:
         return None
 
 
-def _attempt(task: int, number: int, epoch: int, worker: int, started: float, ended: float | None, outcome: str | None,
-             error: str | None, log_start: int, log_end: int | None, peak: int | None, cpu: float | None) -> dict[str, Any]:
+def _attempt(unspill: Callable[[str], str], task: int, number: int, epoch: int, worker: int, started: float,
+             ended: float | None, outcome: str | None, error: str | None, log_start: int, log_end: int | None,
+             peak: int | None, cpu: float | None) -> dict[str, Any]:
     return {"n": number, "incarnation": epoch, "worker": worker, "started": started, "ended": ended,
-            "state": outcome or "running", "peak": peak, "cpu": cpu, "exc": error and repr_of(display_error(error))}
+            "state": outcome or "running", "peak": peak, "cpu": cpu,
+            "exc": error and repr_of(display_error(unspill(error)))}
 
 
 def _shown(rows: Sequence[tuple]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from .flame_words import (
     text,
     why_it_ended,
 )
-from .states import RUN_INTERRUPTED, RUN_RUNNING, STATES
+from .states import FAILED, RUN_INTERRUPTED, RUN_RUNNING, STATES
 
 LOG_LINES = 10
 TRACEBACK_LINES = 40
@@ -255,7 +255,9 @@ class _Summary:
         num = task.get("num")
         if not self.run.get("firex_id") or num is None:
             return ""
-        return f'<p>All its output: {command(f"firexlite logs {self.firex_id} {num}")}</p>\n'
+        stop = command(f"firexlite debug {self.firex_id} {num} --pdb") if task.get("state") == FAILED else ""
+        return (f'<p>All its output: {command(f"firexlite logs {self.firex_id} {num}")}</p>\n'
+                + (f"<p>Stop there in a debugger: {stop}</p>\n" if stop else ""))
 
     def _slowest(self) -> str:
         """For readers without script, who have no other list of tasks."""

@@ -1,12 +1,12 @@
-"""How far a run is, while it goes on: counts, what runs, and what has failed since the last look."""
+"""How far a run is, while it goes on, and what a person is shown of it."""
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 
-from .board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
 from .codec import display_error
 from .history import History, innermost
+from .home import RunDirectory
 from .states import FINAL
 
 _FAILED = "SELECT task FROM event WHERE id > ? AND id <= ? AND move = 'fail' ORDER BY id"
@@ -25,16 +25,26 @@ class Progress:
     failed: int
 
 
-def on_board(board: Board) -> Progress:
-    """As the processes of the run count."""
-    cells = board.cells
-    return Progress(cells[SUCCEEDED] + cells[FAILED] + cells[SKIPPED] + cells[REVOKED], cells[KNOWN], cells[FAILED])
-
-
 def in_journal(history: History) -> Progress:
     """As anybody may read it."""
     counts = history.counts()
     return Progress(sum(n for state, n in counts.items() if state in FINAL), sum(counts.values()), counts.get("failed", 0))
+
+
+class Screen:
+    """What a person is shown while a run goes on. All methods are no-ops: override what you need."""
+
+    def started(self, directory: RunDirectory) -> None:
+        """The run is durable and has begun, or goes on."""
+
+    def resumed(self, done: int | None, again: int, reopened: int, changed: list[str], decided: list[str]) -> None:
+        """What a resume found. done: tasks; None: all of them had succeeded. decided: what a person did, in words."""
+
+    def progress(self, progress: Progress) -> None:
+        """Called several times a second, while nobody works more seldom."""
+
+    def stopping(self, signal_number: int) -> None:
+        """A first signal has come; bodies have some seconds to end."""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from . import host
-from .board import Board
+from .board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
+from .configuration import IMPORT_TIMEOUT_S
 from .errors import BadInput, FirexliteError
-from .following import Progress, on_board
+from .following import Progress, Screen
 from .history import History
 from .home import RunDirectory
-from .incarnation import IMPORT_TIMEOUT_S
-from .interrupts import STOPPING, take_back_signals
+from .host import STOPPING
+from .interrupts import take_back_signals
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .logs import flush_output, terminal
 from .runner import GRACE_S, SAME_REQUEST_S
@@ -34,20 +35,10 @@ PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 AtEnd = Callable[[RunDirectory, int, bool], None]  # the exit code, and whether there was anything to do
 
 
-class Screen:
-    """What a person is shown while a run goes on. All methods are no-ops: override what you need."""
-
-    def started(self, directory: RunDirectory) -> None:
-        """The run is durable and has begun, or goes on."""
-
-    def resumed(self, done: int | None, again: int, reopened: int, changed: list[str], decided: list[str]) -> None:
-        """What a resume found. done: tasks; None: all of them had succeeded. decided: what a person did, in words."""
-
-    def progress(self, progress: Progress) -> None:
-        """Called about every `REFRESH_S` seconds, while nobody works every `CALM_S`."""
-
-    def stopping(self, signal_number: int) -> None:
-        """A first signal has come; bodies have some seconds to end."""
+def _progress(board: Board) -> Progress:
+    """As the processes of the run count."""
+    cells = board.cells
+    return Progress(cells[SUCCEEDED] + cells[FAILED] + cells[SKIPPED] + cells[REVOKED], cells[KNOWN], cells[FAILED])
 
 
 class Front:
@@ -186,7 +177,7 @@ class Front:
                     "waits for, or give it longer with --import_timeout SECONDS", BadInput.exit_code)
                 self._importing = None
             if self.directory is not None:
-                self.screen.progress(on_board(self.board))
+                self.screen.progress(_progress(self.board))
                 self._look_after_logs(self.directory)
 
     def _look_after_logs(self, directory: RunDirectory) -> None:

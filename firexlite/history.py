@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from .codec import display, display_error
 from .codec_errors import is_machinery, is_the_users_own
 from .errors import JournalUnusable, NotReadable
 from .home import BLOB_MARK, FIREX_ID, RunDirectory, task_uuid
-from .logs import TAIL_BYTES, read_stretch
+from .logs import TAIL_BYTES, end_of_lines, read_stretch
 from .own_files import open_own_file
 from .schema import (
     ERRORS,
@@ -468,6 +468,22 @@ class History:
 
     def log(self, attempt: AttemptRecord, limit: int | None = TAIL_BYTES) -> tuple[str, int]:
         """The output of an attempt, its last ``limit`` bytes or all that is there, and how many bytes before were left out."""
+        path = self.directory.log_file(attempt.epoch, attempt.worker)
+        return read_stretch(path, attempt.log_start, self._log_end(attempt), limit) if _is_own_log(path) else ("", 0)
+
+    def log_lines_from(self, attempt: AttemptRecord, start: int) -> tuple[str, int]:
+        """Whole lines of an attempt's output from a place in its worker's log on, and the place from which to go on."""
+        path = self.directory.log_file(attempt.epoch, attempt.worker)
+        if not _is_own_log(path):
+            return "", start
+        end, size = self._log_end(attempt), os.path.getsize(path)
+        stop = size if end is None else min(end, size)
+        if attempt.ended is None:
+            stop = end_of_lines(path, start, stop)
+        return (read_stretch(path, start, stop, None)[0], stop) if stop > start else ("", start)
+
+    def _log_end(self, attempt: AttemptRecord) -> int | None:
+        """Where the output of an attempt ends in its worker's log; None: where that does."""
         end = attempt.log_end
         if end is None:  # its worker died, or goes on: what it wrote ends where the next attempt began
             is_other = (Attempt.task != attempt.task) | (Attempt.number != attempt.number)
@@ -475,10 +491,7 @@ class History:
                 Attempt.select(Attempt.log_start).where(
                     (Attempt.epoch == attempt.epoch) & (Attempt.worker == attempt.worker) & is_other
                     & (Attempt.started >= attempt.started)).order_by(Attempt.started).limit(1))), None)
-        path = self.directory.log_file(attempt.epoch, attempt.worker)
-        if not _is_own_log(path):
-            return "", 0
-        return read_stretch(path, attempt.log_start, end, limit)
+        return end
 
     def run_log(self) -> str:
         """What is logged of the run as a whole."""
@@ -493,8 +506,8 @@ class History:
 
     # --- what reached a task -------------------------------------------------------------------------------------
 
-    def bog_of(self, task: TaskRecord, before: Iterable[TaskRecord]) -> Bog | None:
-        """What reached a task, in display form. before: the tasks before it in its chain.
+    def bog_of(self, task: TaskRecord, before: Iterable[TaskRecord], read: Callable[[str], Any] = display) -> Bog | None:
+        """What reached a task, in the form that ``read`` gives. before: the tasks before it in its chain.
 
         None if binding failed, or nothing is known of the service.
         """
@@ -503,16 +516,16 @@ class History:
             return None
         flow: dict[str, Any] = {}
         for earlier in before:
-            flow = flow_after(earlier, flow)
-        return bind_for_display(service, task, flow)
+            flow = flow_after(earlier, flow, read)
+        return bind_for_display(service, task, flow, read)
 
-    def named_values(self) -> dict[str, Any]:
-        """What the tasks of the submitted chain returned, by name; later ones win."""
+    def named_values(self, read: Callable[[str], Any] = display) -> dict[str, Any]:
+        """What the tasks of the submitted chain returned, by name, in the form that ``read`` gives; later ones win."""
         again = self._results_made_again()
         values: dict[str, Any] = {}
         for task in self.submitted_tasks():
             if result := again.get(task.num, task.result):
-                values.update(display(result))
+                values.update(read(result))
         return values
 
     def _results_made_again(self) -> dict[int, str]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import getpass
 import hashlib
 import json
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from . import faults, lodging
+from . import faults, host, lodging
 from .errors import BadInput, DiskFull, JournalUnusable, RunActive, StorageFailure, nearest
 from .holders import have_open
 from .lodging import fsync_directory
@@ -207,7 +206,7 @@ class RunDirectory:
                 draft = cls(folder / f"{_DRAFT}{firex_id}")
                 draft.path.mkdir(mode=0o700)
             except OSError as error:
-                if error.errno in _OF_THE_DISK:
+                if error.errno in _OF_THE_DISK and error.errno != errno.EROFS:  # that one was read-only all along
                     raise
                 what = "a link that leads nowhere is in its place" if os.path.islink(place) else error.strerror
                 raise BadInput(f"runs cannot be kept in {place}: {what}; "
@@ -361,7 +360,7 @@ class RunDirectory:
             return False
         try:
             # Shared, so that two who look do not see each other; a resume that meets the look tries again.
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            host.flock(fd, is_shared=True)
         except BlockingIOError:
             return True
         finally:
@@ -384,7 +383,7 @@ class RunDirectory:
         give_up = time.monotonic() + dying_s
         while True:
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                host.flock(fd)
                 break
             except BlockingIOError:
                 holder = self._holder(fd)
@@ -502,6 +501,18 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """Replace a file as a whole, so that a reader sees the old text or the new, or a full disk leaves the old."""
     with replacing(path, mode) as file:
         file.write(text)
+
+
+def refuse_unwritable(option: str, file: str) -> None:
+    """Raise BadInput at once for a file that could not be written hours later. option: which named it."""
+    folder = Path(file).absolute().parent
+    try:
+        if not file or Path(file).is_dir():
+            raise BadInput(f"{option} takes the name of a file, and '{file}' is a folder")
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise BadInput(f"{option} '{file}' could not be written: {folder} is no folder that you may write to")
+    except OSError as error:  # of a name that is too long for the file system, say
+        raise BadInput(f"{option} '{file}' could not be written: {error.strerror}") from error
 
 
 def write_where_told(path: Path, text: str, mode: int) -> None:

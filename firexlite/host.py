@@ -6,9 +6,11 @@ import functools
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Collection, Iterator
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)  # those by which a person, or a container engine, stops a run
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 OF_OTHERS_S = 0.5  # that processes which cannot be killed, as another user's, have to end when all around them has ended
@@ -18,6 +20,28 @@ OF_OTHERS_S = 0.5  # that processes which cannot be killed, as another user's, h
 def _libc() -> object:
     import ctypes
     return ctypes.CDLL(None, use_errno=True)
+
+
+def flock(fd: int, is_shared: bool = False, waits: bool = False) -> None:
+    """Lock an open file, for all who have it from this process. Raises BlockingIOError if others hold it, and nobody waits.
+
+    Where there is no such thing no run can live, so nobody holds anything.
+    """
+    try:
+        import fcntl  # here: who only reads on a host without it must not fail
+    except ImportError:
+        return
+    fcntl.flock(fd, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | (0 if waits else fcntl.LOCK_NB))
+
+
+def waiting_bytes(fd: int) -> int:
+    """How many bytes of a pipe can be read at once."""
+    import fcntl
+    import termios
+
+    waiting = bytearray(4)
+    fcntl.ioctl(fd, termios.FIONREAD, waiting)
+    return int.from_bytes(waiting, sys.byteorder)
 
 
 def cores() -> int:

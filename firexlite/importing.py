@@ -21,7 +21,7 @@ from .doctor import in_words
 from .ending import bring_home, write_run_json
 from .errors import BadInput, JournalUnusable
 from .history import History
-from .home import FIREX_ID, RunDirectory, home, storage
+from .home import FIREX_ID, RunDirectory, home, storage, write_atomically
 from .lodging import fsync_directory
 from .own_files import open_own_file
 
@@ -64,7 +64,7 @@ def import_run(path: Path) -> Imported:
                                       .replace(str(draft.path), str(source.path))) from error
             _distrust_what_is_not_ours(draft)
             with storage(draft.path):
-                draft.imported.write_text(f"{time.time()}\n")
+                write_atomically(draft.imported, f"{time.time()}\n")
             directory = _publish(draft)
             write_run_json(directory)
             directory = bring_home(directory)  # on a network file system, where only what has ended may lie

@@ -4,10 +4,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .configuration import FULL_WAIT_S, IMPORT_TIMEOUT_S
 from .home import RunDirectory
-from .journal_file import FULL_WAIT_S
-
-IMPORT_TIMEOUT_S = 10.0
 
 
 @dataclass

@@ -7,13 +7,13 @@ from types import FrameType
 
 from .board import Board
 from .errors import Interrupted, SoftTimeLimitExceeded, TaskRevoked
+from .host import STOPPING
 
 try:  # the same functions, which make no enum of each number that they return; that took 6 us of each transaction
     import _signal as plain  # type: ignore[import-not-found]
 except ImportError:
     plain = signal
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)  # those by which a person, or a container engine, stops a run
 _CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
               signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO, signal.SIGPIPE}
 _AT_START = (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT)  # these are left to their defaults

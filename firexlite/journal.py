@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from . import schema
+from . import faults, schema
 from .claims import (
     NO_APPETITE,
     UNKNOWN,
@@ -33,9 +33,10 @@ from .claims import (
     Success,
     Use,
 )
+from .configuration import FULL_WAIT_S
 from .errors import ClaimLost
 from .home import RunDirectory
-from .journal_file import FULL_WAIT_S, JournalFile, patient
+from .journal_file import JournalFile, patient
 from .schema import SQL_OPEN
 from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 
@@ -396,6 +397,8 @@ class Journal(JournalFile):
         if together:
             self._perform(now, worker, together)
         counts[Success] += len(together)
+        if faults.are_of_services:
+            self.tell(faults.of_services, "succeeded", [one.claim.service for one in ended if isinstance(one.outcome, Success)])
         if counts[Success] or counts[Failure]:
             self.tell(self.bell.count, succeeded=counts[Success], failed=counts[Failure])
 

@@ -29,7 +29,6 @@ from .home import RunDirectory, durability
 T = TypeVar("T")
 Self = TypeVar("Self", bound="JournalFile")
 
-FULL_WAIT_S = 60.0  # how long a full disk is waited for
 FULL_LOOK_S = 1.0   # how often it is tried then
 
 # A commit writes each page that it touches, half a dozen: in small ones a hop of a chain takes a fifth less than in SQLite's

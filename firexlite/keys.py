@@ -1,13 +1,12 @@
 """The key of a run: a name of its user's own, under which the same command starts a run, resumes it, or finds it done."""
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from contextlib import suppress
 from urllib.parse import quote
 
-from . import faults
+from . import faults, host
 from .errors import BadInput
 from .home import FIREX_ID, RunDirectory, all_runs, find_run, home, make_private_folders, storage
 from .lodging import fsync_directory
@@ -52,7 +51,7 @@ class HeldKey:
             with storage(folder):
                 make_private_folders(folder)
                 self._fd = os.open(folder / _file_name(key), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                host.flock(self._fd, waits=True)
         except OSError as error:
             raise BadInput(f"keys cannot be kept in {folder}: {error.strerror}; "
                            "set FIREXLITE_HOME to a directory that you may write to") from error

@@ -1,4 +1,5 @@
-"""What is done when nothing of a run lives any more, however it ended: its report is written, the user's own command run.
+"""What is done when nothing of a run lives any more, however it ended: its report is written, the CI system around it told, the
+user's own command run.
 
 What goes wrong with either is told, and changes nothing of how the run ended.
 """
@@ -13,10 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import ci
 from .errors import FirexliteError
 from .history import History, RunRecord
 from .home import RunDirectory, find_run
-from .interrupts import STOPPING, take_back_signals
+from .host import STOPPING
+from .interrupts import take_back_signals
 from .runlog import note
 
 
@@ -26,10 +29,12 @@ class LastActs:
     def __init__(self, flame: str | None, on_end: str | None) -> None:
         """flame: the file for the report. on_end: a shell command. None: what the run recorded when it was submitted."""
         self._flame, self._on_end = flame, on_end
-        self.told: list[str] = []  # sentences for the screen, in order
+        self.told: list[str] = []         # sentences for the screen, in order
+        self.annotations: list[str] = []  # lines on stdout for a CI system
 
-    def do(self, directory: RunDirectory, code: int, was_over: bool = False) -> None:
-        """code: with which the run's command will exit. was_over: it had succeeded before: its end is not told once more."""
+    def do(self, directory: RunDirectory, code: int, was_over: bool = False, as_guest: bool = False) -> None:
+        """code: with which the run's command will exit. was_over: it had succeeded before: its end is not told once more.
+        as_guest: the run went on in the processes of another command, which does what was recorded."""
         try:
             directory = find_run(directory.firex_id)  # it may have come home
             with History(directory) as history:
@@ -37,9 +42,13 @@ class LastActs:
         except FirexliteError as error:
             self.told.append(f"firexlite: {error}")
             return
-        flame, on_end = self._flame or run.options.get("flame"), self._on_end or run.options.get("on_end")
+        flame, on_end = self._flame, None if as_guest else self._on_end or run.options.get("on_end")
+        if not as_guest:
+            flame = flame or run.options.get("flame")
         if flame:
             self._try(directory, "the report could not be written", lambda: self._write_report(directory, Path(flame)))
+        if ci.wants_story():
+            self._try(directory, "the CI system could not be told", lambda: self._tell_ci(directory))
         if on_end and not was_over:
             report = str(Path(flame).absolute()) if flame else ""
             self._try(directory, "the command of --on-end could not be run", lambda: self._run(on_end, run, code, report))
@@ -61,6 +70,15 @@ class LastActs:
 
         write_report(directory, path, Settings())
         return f"Report: {path}"
+
+    def _tell_ci(self, directory: RunDirectory) -> None:
+        from .redaction import Redaction  # as above
+        from .story import story_of
+
+        with History(directory) as history:
+            story = story_of(history, Redaction())  # others may read it
+        self.annotations += ci.annotate(story)
+        ci.write_summary(story)
 
     def _run(self, command: str, run: RunRecord, code: int, report: str) -> str | None:
         about = {"FIREXLITE_ID": run.firex_id, "FIREXLITE_STATE": run.state, "FIREXLITE_EXIT_CODE": str(code),

@@ -66,6 +66,11 @@ def since_last_good(history: History) -> Change | None:
     return None
 
 
+def differences_between(one: History, other: History) -> list[Difference]:
+    """What is other in the second of two runs than in the first: its code, inputs, versions, command, host and user."""
+    return list(_differences(_facts_of(one, one.run()), _facts_of(other, other.run())))
+
+
 # --- which run ---------------------------------------------------------------------------------------------------
 
 def _runs_before(directory: RunDirectory) -> list[RunDirectory]:
@@ -168,16 +173,16 @@ def _without_moved(found: list[Difference]) -> list[Difference]:
 
 def _of_inputs(good: Mapping[str, object], now: Mapping[str, object]) -> Iterator[Difference]:
     for name in sorted({*good, *now}):
-        was, is_now = (_text(values[name]) if name in values else None for values in (good, now))
+        was, is_now = (text_of(values[name]) if name in values else None for values in (good, now))
         if was != is_now:
-            yield Difference("input", name, *_shortened(was, is_now))
+            yield Difference("input", name, *shortened(was, is_now))
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, default=repr)
 
 
-def _shortened(was: str | None, now: str | None) -> tuple[str | None, str | None]:
+def shortened(was: str | None, now: str | None) -> tuple[str | None, str | None]:
     """Two texts that differ, such that they still do when they are short."""
     texts = was or "", now or ""
     same = next((n for n, (one, other) in enumerate(zip(*texts, strict=False)) if one != other), min(map(len, texts)))
@@ -197,11 +202,11 @@ def _of_commands(good: Sequence[str], now: Sequence[str], told: set[str]) -> Ite
     was, is_now = (collections.Counter(_options(words, told)) for words in (good, now))
     if was != is_now:
         lost, new = (" ".join((one - other).elements()) for one, other in ((was, is_now), (is_now, was)))
-        yield Difference("command", "command", *_shortened(lost or None, new or None))
+        yield Difference("command", "command", *shortened(lost or None, new or None))
 
 
-# Options that are other for each run, or change nothing of it; and those of which the journal itself tells.
-_OF_ONE_RUN = ("key", "no_wait", "like", "flame", "on_end", "quiet", "q", "chain", "plugins", "plugin", "external")
+# Options that are other for each run, or that change nothing of it, or of which is told otherwise.
+_UNTOLD = ("key", "no_wait", "like", "flame", "on_end", "quiet", "q", "detach", "chain", "plugins", "plugin", "external")
 
 
 def _options(argv: Sequence[str], told: set[str]) -> Iterator[str]:
@@ -209,7 +214,7 @@ def _options(argv: Sequence[str], told: set[str]) -> Iterator[str]:
     words: list[str] = []
     for word in [*argv[1:], "--"]:
         if word.startswith("-") or not words or not words[0].startswith("-") or len(words) > 1:
-            if words and words[0].partition("=")[0].lstrip("-").replace("-", "_") not in {*told, *_OF_ONE_RUN}:
+            if words and words[0].partition("=")[0].lstrip("-").replace("-", "_") not in {*told, *_UNTOLD}:
                 yield " ".join(words)
             words = []
         words.append(word)

@@ -15,13 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import discovery, faults, host, lodging, missing, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
-from .codec import encode
+from .configuration import FULL_WAIT_S
 from .ending import leave_tidy, off_the_network, write_run_json
 from .errors import BadInput, DiskFull, RunActive, SecretUnavailable, StorageFailure
 from .history import History, RunRecord
@@ -29,7 +29,7 @@ from .home import RunDirectory, batches, durability, find_run, home, new_firex_i
 from .incarnation import Incarnation
 from .interrupts import take_back_signals
 from .journal import Journal
-from .journal_file import FULL_WAIT_S, wait_for_space
+from .journal_file import wait_for_space
 from .keys import HeldKey
 from .logs import terminal
 from .pickled import pickles
@@ -38,7 +38,7 @@ from .runner import Runner
 from .secrets import masked_data, vault
 from .soundness import pickled_in
 from .states import RUN_SUCCEEDED
-from .submission import Prepared, Request, plugins_of, prepare, present, redacted, refuse_other_inputs
+from .submission import Prepared, Request, plugins_of, prepare, prepare_composed, present, redacted, refuse_other_inputs
 from .takeover import Decisions, take_over
 from .trimming import log_limit
 from .version import __version__
@@ -162,18 +162,48 @@ def begin(request: Request, board: Board, channel: Channel, held: HeldKey | None
 
     held: the key that the run is to have.
     """
-    _refuse_unknown_settings()
-    slots = request.workers or host.cores()
-    full_wait_s = FULL_WAIT_S if request.full_wait_s is None else request.full_wait_s
-    firex_id = new_firex_id(time.time())
-    pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
+    def announce(path: str) -> None:
+        channel.tell("importing", path=path)
+
+    request = completed(request)
     vault.when_learned = terminal.mask
-    prepared = prepare(request, firex_id, lambda path: channel.tell("importing", path=path))
+    prepared = prepare(request, str(request.firex_id), announce) if request.composed is None else \
+        prepare_composed(request, announce)
     _imported(board, channel)
+    directory, alive = journal_run(request, prepared, board, held)
+    if request.logs_link is not None:
+        _link(Path(request.logs_link), directory.path)
+    assert request.workers is not None and request.full_wait_s is not None
+    return _drive(Incarnation(directory, 1, request.workers, _paths(prepared.plugins, is_found=False), request.json_file,
+                              request.full_wait_s, alive=alive, front=channel.front,
+                              found=_paths(prepared.plugins, is_found=True), queues=request.queues,
+                              soft_time_limit=request.soft_time_limit, ends_when_waiting=request.exit_when_waiting),
+                  board, channel)
+
+
+def completed(request: Request) -> Request:
+    """A request that leaves nothing open: which run it is, how many tasks run at once, how long a full disk is waited for.
+
+    Raises BadInput for settings that are none, before anything is there.
+    """
+    _refuse_unknown_settings()
+    firex_id = request.firex_id or new_firex_id(time.time())
+    pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
+    return replace(request, firex_id=firex_id, workers=request.workers or host.cores(),
+                   full_wait_s=FULL_WAIT_S if request.full_wait_s is None else request.full_wait_s)
+
+
+def journal_run(request: Request, prepared: Prepared, board: Board, held: HeldKey | None = None) -> tuple[RunDirectory, int]:
+    """Make a run durable, of a request that was `completed`; returns its directory and what holds its lock.
+
+    Raises StorageFailure, and nothing of it is left then; KeyboardInterrupt if it is stopped while it waits for space.
+    """
+    firex_id, full_wait_s = request.firex_id, request.full_wait_s
+    assert firex_id is not None and full_wait_s is not None
     options = {
         "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
-        "arguments": request.arguments, "key": request.key,
-        "workers": slots, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
+        "arguments": request.arguments if request.composed is None else None, "key": request.key,
+        "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
         "full_wait_s": full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
         "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end,
         "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
@@ -190,13 +220,7 @@ def begin(request: Request, board: Board, channel: Channel, held: HeldKey | None
     if held is not None:
         held.release()
     write_run_json(directory)
-    if request.logs_link is not None:
-        _link(Path(request.logs_link), directory.path)
-    return _drive(Incarnation(directory, 1, slots, _paths(prepared.plugins, is_found=False), request.json_file,
-                              full_wait_s, alive=alive, front=channel.front,
-                              found=_paths(prepared.plugins, is_found=True), queues=request.queues,
-                              soft_time_limit=request.soft_time_limit, ends_when_waiting=request.exit_when_waiting),
-                  board, channel)
+    return directory, alive
 
 
 @contextlib.contextmanager
@@ -230,7 +254,7 @@ def _journal_run(firex_id: str, request: Request, prepared: Prepared, options: d
         with Journal(draft, options["workers"], Counter(board), full_wait_s=options["full_wait_s"],
                      queues=request.queues) as journal:
             options = {**options, "pickle": pickles.fingerprint()}
-            journal.submit(firex_id=firex_id, chain=request.chain, inputs=encode(prepared.inputs, "inputs"),
+            journal.submit(firex_id=firex_id, chain=request.chain, inputs=prepared.inputs,
                            options=json.dumps(masked_data(options)), digest=prepared.digest, members=prepared.members,
                            pid=os.getpid(), host=platform.node())
         return draft.publish(), alive
@@ -276,7 +300,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     _may_pickle(run, request)
     _read_secrets(run, request)
     plugins = plugins_of(run, "resume") if request.plugins is None else request.plugins
-    loaded = load(plugins, lambda path: channel.tell("importing", path=path), _found_before(run))
+    loaded = load(plugins, lambda path: channel.tell("importing", path=path), found_before(run))
     _imported(board, channel)
     with History(directory) as history:
         _refuse_without_services(history, request, loaded)
@@ -286,7 +310,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
     slots = request.workers or run.options["workers"]
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
-    changed = _changed_files(run, loaded)
+    changed = changed_files(run, loaded)
     queues = {**run.options.get("queues", {}), **request.queues}
     with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s, queues=queues) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
@@ -321,11 +345,15 @@ def _may_pickle(run: RunRecord, request: ResumeRequest) -> None:
     pickles.begin_run(run.firex_id if recorded or request.pickle or pickled.is_set() else None)
     if recorded and recorded != pickles.fingerprint():
         with History(find_run(request.firex_id)) as history:
-            strange = pickled_in(history)
-        if strange is not None:
-            raise BadInput(f"{run.firex_id} was not resumed: {strange} was pickled by somebody else, or in another home than "
-                           f"{home()}, and to load it would be to run whatever its writer chose; look at the run freely, or "
-                           "have its work done anew with `firexlite submit`")
+            refuse_strange_pickles(history, "was not resumed")
+
+
+def refuse_strange_pickles(history: History, refusal: str) -> None:
+    """Raise BadInput if a run, which was pickled with another key than ours, holds anything that was."""
+    if (strange := pickled_in(history)) is not None:
+        raise BadInput(f"{history.directory.firex_id} {refusal}: {strange} was pickled by somebody else, or in another home "
+                       f"than {home()}, and to load it would be to run whatever its writer chose; look at the run freely, or "
+                       "have its work done anew with `firexlite submit`")
 
 
 def _producers_of_missing_files(history: History, request: ResumeRequest) -> list[int]:
@@ -348,7 +376,7 @@ def _paths(files: Sequence[Plugin], is_found: bool) -> list[str]:
     return [file.path for file in files if file.is_found is is_found]
 
 
-def _found_before(run: RunRecord) -> list[str] | None:
+def found_before(run: RunRecord) -> list[str] | None:
     """The files with services that were found for the run, as far as they are there; None where they are to be looked for
     anew: the environment names directories now, or it was another person's that did."""
     recorded = [plugin for plugin in run.options["plugins"] if plugin.get("found")]
@@ -381,7 +409,7 @@ def _told(decisions: Decisions) -> list[str]:
         (decisions.restart, "to run afresh"), (decisions.done, "taken for done")) if numbers]
 
 
-def _changed_files(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
+def changed_files(run: RunRecord, loaded: Sequence[Plugin]) -> list[str]:
     """Plugins, and modules that they import, which are other than when the run was submitted; by their paths."""
     def by_name(what: str) -> dict[str, str]:
         return {os.path.basename(file["path"]): file["digest"] for file in run.options.get(what, [])}

@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import platform
@@ -49,7 +48,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from . import faults
+from . import faults, host
 from .errors import BadInput, JournalUnusable, RunActive
 from .own_files import read_own_file, refuse_strange_parts
 
@@ -339,7 +338,7 @@ def _name_home(run_json: Path, place: Path) -> None:
 def _hold(lock: Path) -> None:
     """Hold a lock to the end of this process: of a run whose present holder still has some steps to go."""
     with contextlib.suppress(OSError):
-        fcntl.flock(os.open(lock, os.O_RDWR | os.O_CLOEXEC), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        host.flock(os.open(lock, os.O_RDWR | os.O_CLOEXEC))
 
 
 def is_unfolded(directory: Path) -> bool:
@@ -430,7 +429,7 @@ def _remove_unused(home: Path, directory: Path) -> bool:
             lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CLOEXEC)
             held.callback(os.close, lock)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                host.flock(lock)
             except BlockingIOError:
                 return False
         firex_id = directory.name.removeprefix(MOVING)

@@ -8,11 +8,9 @@ of its own, the filter, brings what comes out of it to the file, with a mask in 
 """
 from __future__ import annotations
 
-import array
 import codecs
 import contextlib
 import errno
-import fcntl
 import gc
 import io
 import os
@@ -21,7 +19,6 @@ import signal
 import socket
 import stat
 import sys
-import termios
 import threading
 import warnings
 from collections.abc import Callable
@@ -29,10 +26,12 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from . import host
 from .loggers import capture_records
 from .secrets import masked, vault
 from .trimming import close_holes, log_limit, note, parts, shorten
 
+MOST_LINE = 64 * 1024   # bytes of a line that is waited for until it is complete
 TAIL_BYTES = 64 * 1024  # of one attempt's output, as much as a reader is given
 MOST_BYTES = 1 << 30    # that are ever read at once; a hole may claim any size
 CHUNK_BYTES = 64 * 1024 # that the filter takes at once
@@ -251,7 +250,8 @@ class _Terminal:
 
 
 terminal = _Terminal()
-os.register_at_fork(after_in_child=terminal.leave)
+if hasattr(os, "register_at_fork"):  # where nothing forks, there is nothing to leave
+    os.register_at_fork(after_in_child=terminal.leave)
 
 
 # --- the filter --------------------------------------------------------------------------------
@@ -394,9 +394,7 @@ class _Masking:
 
     def _drain(self) -> None:
         """Pass on what is in the pipe by now; there may never be an end of what comes."""
-        waiting = array.array("i", [0])
-        fcntl.ioctl(self._source, termios.FIONREAD, waiting)
-        left = waiting[0]
+        left = host.waiting_bytes(self._source)
         while left > 0 and (came := self._pass_on(min(left, CHUNK_BYTES))):
             left -= came
         if len(self._held) < TELLING_BYTES:
@@ -440,3 +438,12 @@ def read_stretch(path: Path, start: int, end: int | None, limit: int | None = TA
             return b"".join(found).decode("utf-8", "replace"), max(0, begin - start)
     except FileNotFoundError:
         return "", 0
+
+
+def end_of_lines(path: Path, start: int, stop: int) -> int:
+    """Behind the last line that is complete in a stretch; ``stop`` if that is a line of more than `MOST_LINE` bytes."""
+    with open(path, "rb") as file:
+        begin = max(start, stop - MOST_LINE)
+        file.seek(begin)
+        found = file.read(stop - begin).rfind(b"\n")
+    return begin + found + 1 if found >= 0 else start if begin == start else stop

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .codec_errors import class_name, text_of
+from .configuration import PICKLE
 from .errors import BadInput, NotReadable, SecretUnavailable
 from .home import home, make_private_folders, storage
 from .lodging import fsync_directory
@@ -30,7 +31,6 @@ from .own_files import open_own_file
 from .secrets import Secret, masked, vault
 
 MARK = '"$type":"pickle"'  # in a text of the journal; no str holds it, since there its quotes are escaped
-SETTING = "FIREXLITE_PICKLE"
 KEY_FILE = ".pickle-key"
 KEY_BYTES = 32
 SHOWN_LIMIT = 10_000       # characters
@@ -51,6 +51,11 @@ class Pickles:
         """Begin a run, or go on with one. Nothing is read or made before a seal is needed."""
         self.of_run = of_run
         self.__dict__.pop("_key", None)
+
+    def begin_trial(self, of_run: str) -> None:
+        """As `begin_run`, for what is stored nowhere: with a key that is thrown away."""
+        self.of_run = of_run
+        self.__dict__["_key"] = chance.token_bytes(KEY_BYTES)
 
     @property
     def wanted(self) -> bool:
@@ -101,9 +106,9 @@ pickles = Pickles()
 
 def is_set() -> bool:
     """Whether the setting asks for pickled values. Raises BadInput for what it does not know."""
-    chosen = os.environ.get(SETTING) or "0"
+    chosen = os.environ.get(PICKLE) or "0"
     if chosen not in ("0", "1"):
-        raise BadInput(f"{SETTING} is '{chosen}'; it takes 1, to store pickled what JSON cannot hold, or 0, the default")
+        raise BadInput(f"{PICKLE} is '{chosen}'; it takes 1, to store pickled what JSON cannot hold, or 0, the default")
     return chosen == "1"
 
 

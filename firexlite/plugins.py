@@ -13,7 +13,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from . import discovery
+from . import discovery, fakes
 from .application import app, file_digest
 from .codec_errors import is_the_users_own
 from .errors import BadInput
@@ -70,6 +70,7 @@ def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: No
     imported -= {str(source.path) for source in (*others, *listed)}
     _helpers.update(file for file in imported if file.endswith(".py") and is_the_users_own(file))
     app.depends_on([helper.digest for helper in helpers()])
+    fakes.put_on(app)
     return [Plugin(source.shown, file_digest(str(source.path)), source in others) for source in (*others, *listed)]
 
 

@@ -202,6 +202,7 @@ class Promise:
 
     @property
     def id(self) -> str:
+        """The uuid of the task."""
         return self._engine.uuid(self._last)
 
     @property
@@ -277,12 +278,15 @@ class Promise:
         return getattr(culprit.error, "__firexlite_traceback__", None) if culprit and culprit.error else None
 
     def successful(self) -> bool:
+        """Whether the chain has succeeded."""
         return self.state == SUCCESS
 
     def failed(self) -> bool:
+        """Whether the chain has failed; one that was revoked has not."""
         return self.state == FAILURE
 
     def ready(self) -> bool:
+        """Whether the chain has ended, however it did."""
         return self.state in READY_STATES
 
     def get(self, *_: object, **__: object) -> Any:

@@ -13,7 +13,7 @@ from . import faults, host, keys, lodging
 from .errors import FirexliteError, RunActive
 from .history import History
 from .home import RunDirectory, all_runs, home, storage
-from .outcome import brief
+from .standing import brief
 from .states import RUN_RUNNING, RUN_SUCCEEDED
 
 _PRUNED = ".pruned-"  # before the name of a directory that was a run
@@ -21,7 +21,7 @@ _PRUNED = ".pruned-"  # before the name of a directory that was a run
 
 @dataclass(frozen=True)
 class Old:
-    """A run that may be removed. state: as `outcome.brief` has it. ended: when it last did anything, in seconds since the
+    """A run that may be removed. state: as `standing.brief` has it. ended: when it last did anything, in seconds since the
     epoch. size: bytes on the disk."""
 
     directory: RunDirectory

@@ -5,6 +5,7 @@ import collections
 import json
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .claims import Recorded
 from .codec import display
@@ -75,14 +76,20 @@ class Replay:
         """The first tasks of the recorded chains that the body left out."""
         return tuple(call.head for calls in self._left.values() for call in calls) if self.total else ()
 
+    def left(self) -> list[Recorded]:
+        """The recorded calls that the body has not asked for yet, in their order."""
+        return sorted((call for calls in self._left.values() for call in calls), key=lambda call: call.head)
+
     def mismatch(self, journal: Journal, raised: BaseException | None) -> str:
         """What is to be told of a replay that stopped, as JSON: the calls recorded and not asked for, and the new ones."""
-        def shown(head: int, last: int) -> list:
-            members = journal.chain_members(head, last)
-            steps = journal.flow_steps(head, last)
-            return [{"service": service, "num": num, "arguments": display(step[0])}
-                    for (num, service, *_), step in zip(members, steps, strict=True)]
-
-        missing = [shown(call.head, call.last) for calls in self._left.values() for call in calls if not call.held]
-        return json.dumps({"recorded": missing, "new": [shown(*chain) for chain in self._held.values()],
+        missing = [told_of(journal, call.head, call.last) for calls in self._left.values() for call in calls if not call.held]
+        return json.dumps({"recorded": missing, "new": [told_of(journal, *chain) for chain in self._held.values()],
                            "raised": None if raised is None else f"{type(raised).__name__}: {raised}"})
+
+
+def told_of(journal: Journal, head: int, last: int) -> list[dict[str, Any]]:
+    """What people are told of a journaled chain: ``{service, num, arguments}`` of each of its tasks."""
+    members = journal.chain_members(head, last)
+    steps = journal.flow_steps(head, last)
+    return [{"service": service, "num": num, "arguments": display(step[0])}
+            for (num, service, *_), step in zip(members, steps, strict=True)]

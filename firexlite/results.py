@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import ReturnsCodingException
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 DYNAMIC_RETURN = "__DYNAMIC_RETURN__"
 RETURN_KEYS_KEY = "__task_return_keys"  # in the result of a promise: the names that its task returned
+
+F = TypeVar("F", bound=Callable)
 
 logger = logging.getLogger("firexlite")
 
@@ -27,13 +29,13 @@ def return_names(declared: str | Iterable[str] | None, service: str) -> tuple[st
     return names
 
 
-def returns(*names: str) -> Callable[[Callable], Callable]:
+def returns(*names: str) -> Callable[[F], F]:
     """Declare the names of a service's return values; stands below `@app.task`."""
     if not names:
         raise ReturnsCodingException("@returns needs at least one name")
     return_names(names, "@returns")
 
-    def declare(function: Callable) -> Callable:
+    def declare(function: F) -> F:
         if hasattr(function, "undecorated"):
             raise ReturnsCodingException("@returns must stand below @app.task")
         function.__firexlite_returns__ = names  # type: ignore[attr-defined]

@@ -30,7 +30,7 @@ from .journal import Journal
 from .journal_file import LogWatch, wait_for_space
 from .limits import expire, expire_run
 from .logs import read_stretch
-from .outcome import exit_code
+from .standing import exit_code
 from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
 from .waiting import come_due
 from .worker import work

@@ -5,7 +5,6 @@ import errno
 import functools
 import os
 import re
-import resource
 import sqlite3
 import stat
 from collections import Counter
@@ -460,7 +459,11 @@ def _lacks_descriptors() -> int:
         while len(taken) < 4:  # the journal, its log, its index, and a folder to sync
             taken.append(os.open("/", os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
-        return resource.getrlimit(resource.RLIMIT_NOFILE)[0] if error.errno in (errno.EMFILE, errno.ENFILE) else 0
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return 0
+        import resource  # here: not every host on which a run is looked at has it
+
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     finally:
         for fd in taken:
             os.close(fd)

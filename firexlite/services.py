@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from . import recorded
 from .binding import Bog
 from .children import Parent, TaskEnqueueSpec
 from .errors import Retry
@@ -40,18 +41,22 @@ class Task(Parent):
 
     @property
     def name(self) -> str:
+        """The long name of the service, with that of its module."""
         return self._service.name
 
     @property
     def short_name(self) -> str:
+        """The name of the service without that of its module."""
         return self._service.short_name
 
     @property
     def name_without_orig(self) -> str:
+        """The long name that the service had before another one overrode it."""
         return self._service.name_without_orig
 
     @property
     def short_name_without_orig(self) -> str:
+        """The same without the name of the module."""
         return self._service.name_without_orig.rpartition(".")[2]
 
     @property
@@ -61,6 +66,7 @@ class Task(Parent):
 
     @property
     def from_plugin(self) -> bool:
+        """Whether a plugin defines the service."""
         return self._service.from_plugin
 
     @property
@@ -77,6 +83,7 @@ class Task(Parent):
         return service
 
     def is_overriding_task(self) -> bool:
+        """Whether the service overrides another one."""
         return self._service.orig is not None
 
     def get_overridden_task(self) -> Service:
@@ -92,6 +99,7 @@ class Task(Parent):
 
     @property
     def code_filepath(self) -> str:
+        """The file that defines the service."""
         return self._service.file
 
     @property
@@ -285,3 +293,24 @@ class Task(Parent):
         injected = {**(self.abog if task_spec.inject_abog else {}), **(inject_args or {})}
         chain = InjectArgs(**injected) | task_spec.signature if injected else task_spec.signature
         self.enqueue_child(chain, **(task_spec.enqueue_opts or {}))
+
+
+class _Outside:
+    """The engine of a task whose service was called directly, outside of any run."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def show(self, rows: object) -> None:
+        """There is no report."""
+
+    def __getattr__(self, what: str) -> Any:
+        raise RuntimeError(f"{self._name} was called directly, outside of a run, where its task can do nothing that takes one, "
+                           f"as having children or waiting does; run it with firexlite.run({self._name}.s(...))")
+
+
+def task_at_hand(service: Service) -> Task:
+    """The `self` for a service that is called directly: that of the task which calls it; else one without a run."""
+    if recorded.running is not None and recorded.running.task is not None:
+        return recorded.running.task
+    return service.base(service, _Outside(service.short_name), Bog(service.parameters, {}, {}))

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .secrets import masked, masked_data
 
@@ -20,6 +20,8 @@ OBJECT = "object"                    # the type of data that is no text for peop
 _TARGETS = ("self", "ancestors", "descendants", "unchained-descendants", "grandchildren")
 
 Row = tuple[str, str, str, int]      # key, type, JSON text, position
+
+F = TypeVar("F", bound=Callable)
 
 logger = logging.getLogger("firexlite")
 
@@ -117,7 +119,7 @@ def attribute(function: Callable, name: str) -> Any:
 
 
 def flame(flame_key: str | None = None, formatter: Callable | None = None, data_type: str = "html", bind: bool = False,
-          on_next: bool = False, on_next_args: Sequence[object] = (), decorator_name: str = "flame") -> Callable:
+          on_next: bool = False, on_next_args: Sequence[object] = (), decorator_name: str = "flame") -> Callable[[F], F]:
     """Show an argument or a result of a service in the report; stands below `@app.task`.
 
     formatter: from the value (for a key None or '*': from a dict of all) to HTML; called when the task starts and
@@ -126,7 +128,7 @@ def flame(flame_key: str | None = None, formatter: Callable | None = None, data_
     """
     name = None if flame_key == "*" else flame_key
 
-    def declare(function: Callable) -> Callable:
+    def declare(function: F) -> F:
         if hasattr(function, "undecorated"):
             raise TypeError(f"@{decorator_name} must stand below @app.task")
         declared = dict(attribute(function, "__firexlite_flame__") or {})
@@ -148,7 +150,7 @@ def flame_option(option: str | Iterable[str] | Mapping | None) -> dict[str, Flam
             for position, key in enumerate(keys)}
 
 
-def flame_collapse(spec: str | Mapping | list) -> Callable:
+def flame_collapse(spec: str | Mapping | list) -> Callable[[F], F]:
     """Declare which tasks the report draws collapsed: ``'descendants'``, or ``{service or regex: targets}``.
 
     targets: one of self, ancestors, descendants, unchained-descendants, a list of them, or ``{targets, operation}``.

@@ -19,6 +19,22 @@ AUTO_QUEUE = "auto"  # FireX's word for the queue that a task would go to anyway
 W = TypeVar("W", bound="Work")
 
 
+class _Flows:
+    """The type of `flows`."""
+
+    def __repr__(self) -> str:
+        return "flows"
+
+
+flows: Any = _Flows()
+"""As an argument of a signature: it is not given, but flows along the chain. For type checkers, which miss it otherwise."""
+
+
+def at(name: str) -> Any:
+    """As an argument of a signature: the value of ``name``, as `'@name'` is too, which type checkers take for a str."""
+    return f"@{name}"
+
+
 class Literal(str):
     """A string that starts with `@` and is data, not a reference: what a service returned, or `'@@name'`."""
 
@@ -41,9 +57,11 @@ class Work(ABC):
         """Hand values to the first signature; its own arguments win."""
 
     def set_priority(self: W, priority: int) -> W:
+        """Give each task of it a priority; lower ones begin first."""
         return self._set(priority=priority)
 
     def set_queue(self: W, queue: str) -> W:
+        """Have each task of it take a place of this queue."""
         return self._set(queue=queue)
 
     def set_soft_time_limit(self: W, soft_time_limit: float) -> W:
@@ -63,6 +81,7 @@ class Work(ABC):
         return self._set(use_cache=use_cache)
 
     def set_label(self: W, label: str) -> W:
+        """Give it a name, which `get_label` tells."""
         return self._set(label=label)
 
     def get_label(self) -> str:

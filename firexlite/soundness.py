@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from .codec import display, display_error
+from .configuration import FULL_WAIT_BELOW_S
 from .errors import JournalUnusable, NotReadable
 from .home import FIREX_ID, RunDirectory
 from .pickled import MARK as PICKLED
@@ -17,7 +18,6 @@ from .states import MOVES, OPEN, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_R
 
 SHOWN = 3              # rows that break a rule, named each
 LATEST = 253402300799  # of times: the last second of the year 9999
-FULL_WAIT_BELOW_S = 1e9  # more than thirty years
 
 
 class Rows(Protocol):

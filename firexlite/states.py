@@ -39,3 +39,5 @@ OPEN = frozenset(STATES) - FINAL
 # A run, as a person sees it: `running` and `interrupted` are told apart by the lock of its directory.
 RUN_RUNNING, RUN_INTERRUPTED, RUN_SUCCEEDED, RUN_FAILED, RUN_REVOKED = (
     "running", "interrupted", "succeeded", "failed", "revoked")
+
+REDO = "redo"  # the mark of tasks that are not to be claimed while lost files are made again

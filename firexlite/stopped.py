@@ -8,9 +8,11 @@ from typing import Any
 
 from .history import History, TaskRecord
 from .results import DYNAMIC_RETURN
-from .takeover import REDO
+from .states import REDO
 
 CALLS = 3  # of each kind, told in full
+
+Call = Mapping[str, Any]
 
 _ENDED = {"succeeded": "succeeded, its result is kept", "failed": "failed", "revoked": "was revoked", "skipped": "was skipped"}
 
@@ -53,16 +55,7 @@ def _mismatch_lines(history: History, task: TaskRecord, name: str, found: dict, 
                  "  That was before it had asked for all the children that it had before, so these may no longer fit."]
     else:
         lines = [f"{ran_again} asked for other children than before."]
-    pairs, gone, new = _paired(found["recorded"], found["new"])
-    for recorded, present in pairs[:CALLS]:
-        lines += [cut(f"  before: {_chain(recorded)}   (task {recorded[0]['num']}, {_ending(history, recorded)})"),
-                  cut(f"  now:    {_chain(present)}"),
-                  cut(f"          differs in {_differences(recorded, present)}")]
-    for title, chains in (("asked for before, not now", gone), ("asked for now, not before", new)):
-        lines += [cut(f"  {title}: {_chain(chain)}") for chain in chains[:CALLS]]
-    for title, number in (("differ", len(pairs)), ("asked for before, not now", len(gone)), ("new", len(new))):
-        if number > CALLS:
-            lines.append(f"  ... {number - CALLS} more: {title}")
+    lines += lines_of_calls(history, found["recorded"], found["new"], cut)
     lines += [cut("  " + line) for line in _suspects(history, name)]
     firex_id = history.directory.firex_id
     return [*lines, "  Correct the service so that it asks for the same again, and resume; or else:",
@@ -70,14 +63,28 @@ def _mismatch_lines(history: History, task: TaskRecord, name: str, found: dict, 
             f"    firexlite resume {firex_id} --restart-task {task.num:<6} runs {name} afresh; its old children stay visible"]
 
 
+def lines_of_calls(history: History, recorded: Sequence[Sequence[Call]], new: Sequence[Sequence[Call]],
+                   cut: Callable[[str], str]) -> list[str]:
+    """How the calls that a body made before and those that it makes now differ, argument by argument."""
+    lines: list[str] = []
+    pairs, gone, come = _paired(recorded, new)
+    for before, present in pairs[:CALLS]:
+        lines += [cut(f"  before: {_chain(before)}   (task {before[0]['num']}, {_ending(history, before)})"),
+                  cut(f"  now:    {_chain(present)}"),
+                  cut(f"          differs in {_differences(before, present)}")]
+    for title, chains in (("asked for before, not now", gone), ("asked for now, not before", come)):
+        lines += [cut(f"  {title}: {_chain(chain)}") for chain in chains[:CALLS]]
+    for title, number in (("differ", len(pairs)), ("asked for before, not now", len(gone)), ("new", len(come))):
+        if number > CALLS:
+            lines.append(f"  ... {number - CALLS} more: {title}")
+    return lines
+
+
 def _suspects(history: History, name: str) -> list[str]:
     if changed := sorted({file for incarnation in history.incarnations() for file in incarnation.files}):
         return [f"Changed since the run began: {', '.join(changed)}."]
     return [f"The code of {name}, and of what is imported with it, is the same: look for the clock, chance or surroundings;",
             "firexlite.now(), random() and uuid() give the same again."]
-
-
-Call = Mapping[str, Any]
 
 
 def _paired(recorded: Sequence[Sequence[Call]], new: Sequence[Sequence[Call]]) -> tuple[list, list, list]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from .application import Service, app
-from .binding import Member, as_argument, verify
+from .binding import EXTRA, Member, as_argument, verify
 from .claims import NewTask
-from .codec import canonical, canonical_of_named, digest, encode_named
+from .codec import canonical, canonical_of_named, digest, display, encode, encode_named
 from .converters import InputConverter
 from .errors import (
     ArgumentConversionException,
@@ -27,7 +27,7 @@ from .home import find_run, user_name
 from .plugins import Plugin, load
 from .results import DYNAMIC_RETURN
 from .secrets import Secret, masked_data, vault
-from .signatures import Chain, Signature
+from .signatures import Chain, InjectArgs, Signature, as_chain
 from .task_options import of_signature
 from .uid import Uid
 
@@ -57,17 +57,34 @@ class Request:
     flame: str | None = None                      # the file to which the report is written when the run ends
     on_end: str | None = None                     # the shell command that is run when the run ends
     key: str | None = None                        # the name under which the same command finds the run again
+    composed: Composed | None = None              # the chain with its arguments, if Python code composed it
+    firex_id: str | None = None                   # of the run, if that has been chosen
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A chain that Python code composed, verified there, on its way to the process that runs it.
+
+    members: ``(service, JSON text of its arguments, JSON text of its options or None)`` of each task. inputs: JSON text.
+    secrets: references to those among the arguments.
+    """
+
+    members: list[tuple[str, str, str | None]]
+    inputs: str
+    digest: str
+    secrets: list[str]
 
 
 @dataclass
 class Prepared:
     """A verified submission, ready for the journal."""
 
-    inputs: dict[str, object]                     # converted arguments of the services
+    inputs: str                                   # converted arguments of the services, as JSON text
     members: list[NewTask]
     digest: str
     plugins: list[Plugin]
     secrets: list[str]                            # references to what the run knows from its beginning
+    converted_by: dict[str, str] = field(default_factory=dict)  # of the inputs, those that a converter changed or added
 
 
 def split_arguments(argv: Sequence[str], own_options: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:
@@ -140,13 +157,14 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     vault.refuse_in(request.argv)
     InputConverter.start_over()
     own_values = _own_values(request, firex_id)
+    converted_by: dict[str, str] = {}
     try:
         plain = {name: text for name, text in request.arguments.items() if name not in secrets}
-        arguments = InputConverter.converted(plain, pre_load=True)
+        arguments = InputConverter.converted(plain, True, converted_by)
         plugins = load(request.plugins, announce)
         services = [find_service(name) for name in _names_in(request.chain)]
         _refuse_unused(request.arguments, request.own_options)
-        converted = InputConverter.converted({**own_values, **arguments}, pre_load=False)
+        converted = InputConverter.converted({**own_values, **arguments}, False, converted_by)
         arguments = {**{name: value for name, value in converted.items()
                         if name in arguments or value is not own_values.get(name, converted)}, **secrets}
     except ArgumentConversionException as error:
@@ -163,11 +181,51 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
     chain = Chain((Signature(head.name, (), supplied), *(Signature(s.name) for s in rest)))
     try:
         members, of_chain = new_tasks(chain)
+        inputs = encode(arguments, "inputs")
     except InvalidChainArgsException as error:
         raise BadInput(_one_sentence(error)) from error
     except NotStorable as error:
         raise BadInput(str(error)) from error
-    return Prepared(arguments, members, of_chain, plugins, references)
+    return Prepared(inputs, members, of_chain, plugins, references, converted_by)
+
+
+def compose(chain: Chain, request: Request, rename: Callable[[str], str] = lambda service: service) -> Composed:
+    """A chain that Python code composed, for a request with an id; what firexlite itself supplies is added. No converter has
+    a look at its arguments, which are no text.
+
+    rename: how a service is called where it will run. Raises as `new_tasks`.
+    """
+    assert request.firex_id is not None
+    own = {name: value for signature in reversed(chain.signatures) for name, value in _by_name(signature).items()}
+    secrets = [value.reference for value in own.values() if isinstance(value, Secret)]
+    members, of_chain = new_tasks(as_chain(InjectArgs(**_own_values(request, request.firex_id)) | chain))  # type: ignore[arg-type]
+    inputs = encode({name: as_argument(value) for name, value in own.items() if name != EXTRA}, "inputs")
+    return Composed([(rename(one.service), one.arguments, one.options) for one in members], inputs, of_chain, secrets)
+
+
+def _by_name(signature: Signature) -> dict[str, object]:
+    return app.service(signature.service).parameters.by_name(signature.args, signature.kwargs)
+
+
+def prepare_composed(request: Request, announce: Callable[[str], None] = lambda path: None) -> Prepared:
+    """As `prepare`, for a chain that was composed elsewhere: its services are loaded, and it is verified against them."""
+    composed = request.composed
+    assert composed is not None
+    references = list(dict.fromkeys([*redacted(request.redact), *composed.secrets]))
+    vault.begin_run(references)
+    plugins = load(request.plugins, announce)
+    found = [(find_service(name), text, json.loads(options or "{}")) for name, text, options in composed.members]
+    own = [display(text) for _, text, _ in found]
+    try:
+        verify(Member(service.name, service.parameters, service.return_names, mine)
+               for (service, _, _), mine in zip(found, own, strict=True))
+    except InvalidChainArgsException as error:
+        raise BadInput(_one_sentence(error)) from error
+    supplied = {name for mine in own for name in mine}
+    references += [reference for reference in _secret_defaults([service for service, _, _ in found], supplied)
+                   if reference not in references]
+    vault.begin_run(references)
+    return Prepared(composed.inputs, [_new_task(*one) for one in found], composed.digest, plugins, references)
 
 
 def refuse_other_inputs(history: History, request: Request) -> None:
@@ -195,9 +253,11 @@ def like_run(firex_id: str, request: Request) -> None:
     """
     with History(find_run(firex_id)) as history:
         run = history.run()
-    if "arguments" not in run.options:
-        raise BadInput(f"{run.firex_id} was begun by an older firexlite, which did not record what was given; give the inputs "
-                       "themselves")
+    if run.options.get("arguments") is None:
+        raise BadInput(f"{run.firex_id} was not begun by a command, or by one of an older firexlite, so what was given then is "
+                       "not recorded; give the inputs themselves")
+    if run.options["arguments"] is None:
+        raise BadInput(f"{run.firex_id} was begun by Python code, with values that no command line has; have that run it again")
     if not request.chain:
         request.chain = run.chain
     request.arguments = {**run.options["arguments"], **request.arguments}
@@ -205,22 +265,26 @@ def like_run(firex_id: str, request: Request) -> None:
         request.plugins = plugins_of(run, "submit --like")
 
 
-def plugins_of(run: RunRecord, command: str) -> list[str]:
-    """Paths of the plugins that a run recorded. command: that which is to be given them if they are not to be had.
+def plugins_of(run: RunRecord, command: str, words: str = "") -> list[str]:
+    """Paths of the plugins that a run recorded. command, words: that which is to be given them if they are not to be had.
 
     Raises BadInput if one is not there, or is a stranger's choice.
     """
-    recorded = run.options["plugins"]
-    if foreign := [os.path.basename(plugin["path"]) for plugin in recorded if plugin.get("foreign")]:
-        names = ",".join(shlex.quote(name) for name in foreign)
+    recorded, again = run.options["plugins"], f"firexlite {command} {run.firex_id}{words} --plugins"
+    if foreign := [plugin["path"] for plugin in recorded if plugin.get("foreign")]:
+        names = ",".join(shlex.quote(beside(path)) for path in foreign)
         raise BadInput(f"{run.firex_id} was imported, and the plugins that it names are another person's choice "
-                       f"({', '.join(foreign)}); look at them and say which to load: "
-                       f"firexlite {command} {run.firex_id} --plugins {names}")
+                       f"({', '.join(map(os.path.basename, foreign))}); look at them and say which to load: {again} {names}")
     paths = [present(plugin["path"], run.options["cwd"]) for plugin in recorded if not plugin.get("found")]
     if gone := [path for path in paths if not os.path.exists(path)]:
         raise BadInput(f"{run.firex_id} recorded the plugin '{gone[0]}', which is not there any more; give it another "
-                       f"place with `firexlite {command} {run.firex_id} --plugins FILES`")
+                       f"place with `{again} FILES`")
     return paths
+
+
+def beside(path: str) -> str:
+    """How to name a stranger's file: as it was named there, if a file of that name lies below this folder too."""
+    return path if not os.path.isabs(path) and os.path.exists(path) else os.path.basename(path)
 
 
 def present(path: str, recorded_cwd: str) -> str:

@@ -12,11 +12,10 @@ from .journal import ASK, KNOWN_SERVICE, Journal
 from .journal_file import patient
 from .results import DYNAMIC_RETURN
 from .schema import counts_by_state
-from .states import RUN_RUNNING
+from .states import REDO, RUN_RUNNING
 from .waiting import forget_what_was_given_up
 
 INCARNATION_DEATHS = 10  # of all processes of a run in a row, without one success, that a task in flight survives
-REDO = "redo"            # what keeps other tasks from being claimed while lost files are made again
 _UNSUCCESSFUL = ("failed", "skipped", "revoked")
 _SUSPENDED = "state = 'blocked' AND worker IS NULL"  # it waits without a process, and goes on waiting
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import functools
 import os
 import re
@@ -128,7 +127,7 @@ def _locked(path: Path) -> Iterator[int]:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        host.flock(fd, waits=True)
         yield fd
     finally:
         os.close(fd)

@@ -63,6 +63,7 @@ class Uid(str):
 
     @property
     def identifier(self) -> str:
+        """The FireX ID as plain text."""
         return str.__str__(self)
 
     @property
@@ -110,6 +111,7 @@ class Uid(str):
 
     @property
     def resources_dir(self) -> str:
+        """A folder in `debug_dir` for what a report refers to; made when it is first asked for."""
         return self._folder("firex_internal", "resources")
 
     def _folder(self, *names: str) -> str:
@@ -126,6 +128,7 @@ class Uid(str):
 
     @property
     def logs_url(self) -> str | None:
+        """The page that was named as ``logs_url``, None if none was."""
         return self.viewers.get("logs_url")
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -104,6 +105,7 @@ class Watcher:
         if not self._is_told:
             yield
             return
+        logging.getLogger("watchdog").addHandler(logging.NullHandler())  # it would warn of what comes while it is stopped
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
         from watchdog.observers import Observer
 

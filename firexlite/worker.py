@@ -20,8 +20,9 @@ from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
 from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
 from .flow import ChainFlow
+from .host import STOPPING
 from .incarnation import Incarnation
-from .interrupts import STOPPING, Interrupts
+from .interrupts import Interrupts
 from .journal import Journal
 from .journal_file import wait_for_space
 from .logs import WorkerLog, flush_output
@@ -110,6 +111,8 @@ class Worker:
             faults.reach("body begins")
             outcome = attempt.run()
             faults.reach("body returned")
+            if faults.are_of_services and isinstance(outcome, Success):
+                faults.of_services("returned", [claim.service])
         except (TaskRevoked, ClaimLost) as error:
             self.interrupts.end()
             host.kill_descendants()  # the shell commands of a revoked body end with it

@@ -60,15 +60,17 @@ class Finished:
 class Command:
     """Runs `firexlite` with a home of its own; nothing it started survives the test."""
 
-    def __init__(self, home: Path, folder: Path) -> None:
+    def __init__(self, home: Path, folder: Path, *program: object) -> None:
+        """program: the words that start firexlite, if not the one that is tested by this process."""
         self.home, self.folder = home, folder
+        self.program = [*map(str, program)] or [sys.executable, "-m", "firexlite"]
         self.env = {**os.environ, "FIREXLITE_HOME": str(home)}
         self._started: list[subprocess.Popen] = []
 
     def start(self, *args: object, **env: str) -> subprocess.Popen:
         """Start a command; its output can be read from the process."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "firexlite", *map(str, args)], cwd=self.folder, env={**self.env, **env},
+            [*self.program, *map(str, args)], cwd=self.folder, env={**self.env, **env},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._started.append(process)
         return process

@@ -668,8 +668,15 @@ def read_terminal(fd: int) -> bytes:
         return b""
 
 
-def test_a_terminal_shows_one_live_line_and_nothing_of_it_remains(terminal) -> None:
-    code, screen = terminal("submit", "--chain", "sleep", "--sleep", "0.8")
+def without_rich(folder: Path) -> dict[str, str]:
+    """The environment of somebody who has not installed it."""
+    (folder / "hidden" / "rich").mkdir(parents=True)
+    (folder / "hidden" / "rich" / "__init__.py").write_text("raise ImportError('it is not installed')")
+    return {"PYTHONPATH": os.pathsep.join([str(folder / "hidden"), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
+def test_a_terminal_shows_one_live_line_and_nothing_of_it_remains(terminal, tmp_path) -> None:
+    code, screen = terminal("submit", "--chain", "sleep", "--sleep", "0.8", **without_rich(tmp_path))
 
     assert code == 0
     first, rest = screen.split("\n", 1)
@@ -677,6 +684,16 @@ def test_a_terminal_shows_one_live_line_and_nothing_of_it_remains(terminal) -> N
     assert re.match(r"\r\x1b\[K0 of 1 task ended, 0:\d\d", rest)
     assert rest.endswith("\r\x1b[KAll tasks succeeded\n")
     assert "\n" not in rest[:-1]
+
+
+def test_a_terminal_shows_a_bar_and_what_runs_where_rich_is_installed(terminal, plugin) -> None:
+    services = plugin("import time\nfrom firexlite import app\n\n@app.task\ndef rest():\n    time.sleep(3)\n")
+    code, screen = terminal("submit", "--plugins", services, "--chain", "rest")
+
+    assert code == 0
+    assert re.search(r"\u2501{30}\S* 0 of 1 task ended, 0:0\d\n\S*  rest\S*  [1-9] s", screen)
+    assert "\x1b[?25l" not in screen  # the cursor stays: whoever is killed could not give it back
+    assert screen.endswith("\x1b[1A\x1b[2KAll tasks succeeded\n")
 
 
 def test_a_terminal_without_control_codes_gets_plain_lines(terminal) -> None:

@@ -49,7 +49,8 @@ def test_dev_alone_prints_its_targets_and_changes_nothing(folder):
 
     assert shown.returncode == 0
     assert re.findall(r"^  (\w+) ", shown.stdout, re.MULTILINE) == TARGETS
-    assert {"run", "test", "large", "bench", "profile", "crash", "pictures", "lint", "clean"} == set(TARGETS)
+    assert {"run", "test", "check", "large", "bench", "profile", "crash", "pictures", "reference", "lint", "dist", "matrix",
+            "clean"} == set(TARGETS)
     assert [path.name for path in folder.iterdir()] == ["dev"]
 
 
@@ -91,6 +92,20 @@ def test_run_leaves_no_half_written_flame(environment):
 
     assert dev(environment, "run").returncode == 1
     assert not (environment / "flame.html").exists()
+
+
+@pytest.mark.parametrize("files, options", [([], ""), (["a.py", "b.py"], " --files a.py,b.py")])
+def test_check_submits_the_checks_as_a_workflow_with_the_files_it_was_given(environment, files, options):
+    stand_in(environment, "chromium", "")
+    stand_in(environment, "strace", "")
+    stand_in(environment, "tmux", "")
+    stand_in(environment, "firexlite", "exit 1")
+
+    ended = dev(environment, "check", *files)
+
+    assert ended.returncode == 1
+    assert calls(environment, "firexlite") == [
+        f"firexlite submit --plugins examples/checks.py --chain check --workers 2 --flame check.html{options}"]
 
 
 def test_set_up_installs_again_only_when_the_project_files_changed(environment):

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,24 +16,29 @@ from pathlib import Path
 import pytest
 from conftest import FIXTURES, LIMIT_S, ROOT, Command, kill_all, states, wait_until
 
-from firexlite import errors
+from firexlite import errors, library
 from firexlite.application import App
 from firexlite.children import Parent
 from firexlite.cli import COMMANDS
 from firexlite.compat.served import REFUSED
 from firexlite.home import RunDirectory
+from firexlite.outcome import Result
 from firexlite.promises import Promise
 from firexlite.services import Task
 from firexlite.states import MOVES, STATES
 from firexlite.task_options import PendingChildStrategy
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*/README.md"))]
+TUTORIAL = ROOT / "docs" / "tutorial.md"  # which tests/test_tutorial.py types into a terminal
 GUIDE = [ROOT / "docs" / name for name in ("guide.md", "children.md", "running.md", "waiting.md")]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIREX_ID = re.compile(r"FireX-[\w.+]+-\d{6}-\d{6}-\d+")
+AT_ONCE_S = 0.5
+COLLEAGUES = "run.sqlite3"
 KILLED = "timeout -s KILL "
+FOLDER = "/home/li/bakery"  # where a page says that its commands are given
 
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT).with_suffix("")))
 
 
 @dataclass
@@ -44,16 +50,18 @@ class Example:
 
 
 def examples_of(page: Path) -> list[Example]:
-    """The commands of the `console` blocks of a page: a line after `$`, and the output below it."""
+    """The commands of the `console` blocks of a page."""
+    return [example for kind, text in BLOCK.findall(page.read_text()) if kind == "console" for example in examples_in(text)]
+
+
+def examples_in(block: str) -> list[Example]:
+    """The commands of a `console` block: a line after `$`, and the output below it."""
     found: list[Example] = []
-    for kind, text in BLOCK.findall(page.read_text()):
-        if kind != "console":
-            continue
-        for line in text.splitlines():
-            if line.startswith("$ "):
-                found.append(Example(line.removeprefix("$ ")))
-            else:
-                found[-1].lines.append(line)
+    for line in block.splitlines():
+        if line.startswith("$ "):
+            found.append(Example(line.removeprefix("$ ")))
+        else:
+            found[-1].lines.append(line)
     return found
 
 
@@ -64,10 +72,27 @@ class Reader:
         self.home, self.folder = firexlite.home, firexlite.folder
         self.env = {**firexlite.env, "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"}
         self.ids: dict[str, str] = {}  # of the page -> of the run that was made here
-        shutil.copytree(FIXTURES / "guide", self.folder, dirs_exist_ok=True)
-        shutil.copy(FIXTURES / "guests.py", self.folder)
+        if page.parent.parent == ROOT / "examples":
+            shutil.copytree(page.parent, self.folder, dirs_exist_ok=True)
+        else:
+            shutil.copytree(FIXTURES / "guide", self.folder, dirs_exist_ok=True)
+            for name in ("guests.py", "prices.py", "failing/firmware.py"):
+                shutil.copy(FIXTURES / name, self.folder)
         for name, source in files_to_paste(page):
             (self.folder / name).write_text(source)
+        if COLLEAGUES in page.read_text():
+            self._receive_a_run()
+
+    def _receive_a_run(self) -> None:
+        """The journal of a colleague's run, whose 17th task failed."""
+        breads = ",".join([*["rye"] * 15, "oat", "rye"])
+        home = self.folder.with_name("colleague")
+        env = {**self.env, "FIREXLITE_HOME": str(home), "LOGNAME": "mohamed"}
+        subprocess.run(["firexlite", "submit", "--plugins", "bakery.py", "--chain", "fill_shelf", "--breads", breads,
+                        "--workers", "17"], cwd=self.folder, env=env, stdin=subprocess.DEVNULL, capture_output=True,
+                       timeout=LIMIT_S)
+        [run] = home.glob("FireX-mohamed-*")
+        shutil.copy(run / "journal.sqlite3", self.folder / COLLEAGUES)
 
     def follow(self, example: Example) -> None:
         """Give the command; fail unless it prints what the page says."""
@@ -80,17 +105,23 @@ class Reader:
     def _run(self, command: str) -> list[str]:
         done = subprocess.run(["sh", "-c", command], cwd=self.folder, env=self.env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S)
-        return done.stdout.splitlines()
+        return done.stdout.replace(str(self.folder), FOLDER).splitlines()
 
     def _kill_half_way(self, command: str) -> list[str]:
-        """For `timeout -s KILL SECONDS ..`: killed as soon as a first task is done, however slow the machine is."""
+        """For `timeout -s KILL SECONDS ..`: killed when a first task is done and no other follows at once, however slow the
+        machine is."""
         before = set(self.home.glob("FireX-*"))
         rest = command.removeprefix(KILLED).partition(" ")[2]
         process = subprocess.Popen(["sh", "-c", f"exec {rest}"], cwd=self.folder, env=self.env,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
-            wait_until(lambda: any(states(RunDirectory(path)).get("succeeded")
-                                   for path in set(self.home.glob("FireX-*")) - before), what="task that succeeded")
+            [path] = wait_until(lambda: set(self.home.glob("FireX-*")) - before, what="run")
+            succeeded, since = 0, time.monotonic()
+            while not succeeded or time.monotonic() < since + AT_ONCE_S:
+                assert time.monotonic() < since + LIMIT_S, f"no task of {command} has succeeded"
+                if (found := states(RunDirectory(path)).get("succeeded", 0)) != succeeded:
+                    succeeded, since = found, time.monotonic()
+                time.sleep(0.02)
         finally:
             kill_all(process)
         return [*process.communicate()[0].splitlines(), "Killed"]
@@ -103,10 +134,11 @@ class Reader:
 
 
 def normal(lines: list[str]) -> list[str]:
-    """Lines without what differs from one time to the next: ages, times, columns as wide as an id, how far a run is."""
+    """Lines without what differs from one time to the next: ages, times, uuids, columns as wide as an id, how far a run is."""
     kept = (line.rstrip() for line in lines if not re.match(r"\d+ of \d+ tasks? ended", line))
     kept = (re.sub(r"\b(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b", "TIME", line) for line in kept)
-    parts = (re.sub(r"\b\d+ (s|min|h|d)\b( \d+ (s|min|h)\b)?", "AGE", line) for line in kept)
+    kept = (re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}\b", "UUID", line) for line in kept)
+    parts = (re.sub(r"\b[\d.]+ (ms|s|min|h|d)\b( \d+ (s|min|h)\b)?", "AGE", line) for line in kept)
     return [re.sub(r"-{3,}", "---", re.sub(r"(?<=\S) {2,}", "  ", line)) for line in parts]
 
 
@@ -115,7 +147,7 @@ def files_to_paste(page: Path) -> Iterator[tuple[str, str]]:
     yield from re.findall(r"Save this as `(\w+\.py)`:\n\n```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@every_page
+@pytest.mark.parametrize("page", [page for page in PAGES if page != TUTORIAL], ids=lambda page: page.stem)
 def test_the_examples_of_a_page_print_what_it_says(firexlite, page):
     reader = Reader(firexlite, page)
 
@@ -178,7 +210,13 @@ def test_the_guide_leads_through_all_of_its_files():
 def test_the_readme_leads_to_every_page():
     linked = set(re.findall(r"\]\(docs/(\w[\w-]*\.md)\)", (ROOT / "README.md").read_text()))
 
-    assert linked == {page.name for page in PAGES[1:]}
+    assert linked == {page.name for page in PAGES if page.parent == ROOT / "docs"}
+
+
+def test_the_page_of_examples_leads_to_every_one_of_them():
+    linked = set(re.findall(r"\]\(\.\./examples/([\w/]+\.md)\)", (ROOT / "docs" / "examples.md").read_text()))
+
+    assert linked == {f"{page.parent.name}/README.md" for page in PAGES if page.parent.parent == ROOT / "examples"}
 
 
 def test_the_table_of_options_is_that_of_the_code():
@@ -204,6 +242,22 @@ def test_the_table_of_what_a_promise_tells_is_that_of_the_code():
 
     others = {"own_state", "interruption", "results", "wait", "forget"}  # firexlite's own, of which bodies have no need
     assert told == {name for name in vars(Promise) if not name.startswith("_")} - others
+
+
+# --- firexlite as a library ------------------------------------------------------------------------------------------
+
+def test_the_table_of_what_a_result_has_is_that_of_the_code():
+    told = {re.match(r"`(\w+)", name)[1] for names, _ in table("of a result", "library") for name in names.split(", ")}
+    public = {name for name in vars(Result) if not name.startswith("_")} | {"firex_id", "exit_code", "killed"}
+    assert told - {"result"} == public
+
+
+def test_every_option_of_run_and_resume_is_told_of():
+    page = (ROOT / "docs" / "library.md").read_text()
+
+    for function in (library.run, library.resume):
+        for name in inspect.signature(function).parameters:
+            assert name in ("chain", "firex_id", "check", "attendant") or re.search(rf"`{name}[`=]", page), name
 
 
 # --- the differences from FireX ----------------------------------------------------------------------------------------
@@ -258,6 +312,19 @@ def test_every_deviation_of_the_compared_cases_stands_among_the_differences():
     told = paragraph("Of these 58 runs")
 
     assert set(re.findall(r"`(\d\w+\.\w)`", told)) == set(cases)
+
+
+# --- the comparison ------------------------------------------------------------------------------------------------------
+
+def test_the_figures_of_the_comparison_are_those_of_the_performance():
+    [found] = re.findall(r"^\| workload \|(?:.*\n)(?:\|.*\n)+", (ROOT / "docs" / "comparison.md").read_text(), re.MULTILINE)
+    header, _, *rows = ([cell.strip() for cell in line[1:-1].split("|")] for line in found.splitlines())
+    measured = (ROOT / "docs" / "performance.md").read_text()
+
+    for workload, *figures in rows:
+        [section] = re.findall(rf"^### {re.escape(workload)}\n(.*?)(?=^#)", measured, re.MULTILINE | re.DOTALL)
+        medians = dict(re.findall(r"^\| (.*?) +\| +(\S+ m?s) +\|", section, re.MULTILINE))
+        assert dict(zip(header[1:], figures, strict=True)) == {name: medians.get(name, "") for name in header[1:]}, workload
 
 
 # --- the concepts ----------------------------------------------------------------------------------------------------

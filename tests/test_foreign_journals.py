@@ -87,7 +87,7 @@ def test_an_imported_run_has_files_of_its_own(sent: RunDirectory, bring, tmp_pat
 
     run = imported(tmp_path, sent)
     assert {str(path.relative_to(run.path)) for path in run.path.rglob("*")} == {
-        "journal.sqlite3", "run.json", "alive.lock", "write.lock", "logs", "blobs",
+        "journal.sqlite3", "run.json", "alive.lock", "write.lock", "imported", "logs", "blobs",
         *(f"blobs/{path.name}" for path in sent.blobs.iterdir() if path.name != "more"),
         *(f"logs/{path.name}" for path in sent.logs.iterdir() if path.name != "link.log")}
     assert {stat.S_IMODE(path.stat().st_mode) for path in run.path.rglob("*") if path.is_file()} == {0o600}

@@ -12,25 +12,26 @@ PACKAGE = Path(__file__).parent.parent / "firexlite"
 
 # Bottom up. A folder counts as one module; whoever adds a module gives it its place here.
 ORDER = [
-    "version", "errors", "secrets", "terminal", "host", "holders", "faults", "states", "own_files", "lodging", "home",
-    "keys", "run_names", "uid", "recorded", "signatures", "files", "codec_errors", "last_words", "codec_standard",
-    "pickled", "codec", "soundness", "results", "converters", "binding", "schema", "claims", "group_commit",
-    "journal_file", "journal", "waiting", "once", "deadlocks", "limits", "takeover", "replay", "loggers", "trimming",
-    "runlog", "logs", "measure", "portable", "bogs", "history", "task_names", "suppliers", "tree", "stopped", "outcome",
-    "last_good", "missing", "board", "following", "batch", "interrupts", "commands", "retries", "task_options",
-    "promises", "gathering", "children", "showing", "services", "application", "builtin", "discovery", "plugins",
-    "submission", "validation", "flow", "attempt", "incarnation", "worker", "ending", "runner", "launch", "front",
+    "version", "errors", "configuration", "secrets", "terminal", "host", "holders", "faults", "states", "own_files",
+    "lodging", "home", "keys", "run_names", "uid", "recorded", "signatures", "files", "codec_errors", "last_words",
+    "codec_standard", "pickled", "codec", "soundness", "results", "converters", "binding", "schema", "claims",
+    "group_commit", "journal_file", "journal", "waiting", "once", "deadlocks", "limits", "takeover", "replay",
+    "loggers", "trimming", "runlog", "logs", "measure", "portable", "bogs", "history", "task_names", "suppliers",
+    "tree", "stopped", "standing", "last_good", "comparing", "missing", "board", "following", "batch", "interrupts",
+    "commands", "retries", "task_options", "promises", "gathering", "children", "showing", "services", "typed",
+    "application", "builtin", "discovery", "fakes", "plugins", "submission", "outlook", "validation", "flow", "attempt",
+    "incarnation", "worker", "ending", "runner", "launch", "in_process", "debuggers", "debugging", "front",
     "secret_names", "named_secrets", "secret_shapes", "flame_markup", "redaction", "flame_why", "flame_graph",
     "flame_cuts", "flame_words", "flame_columns", "flame_failures", "flame_summary", "flame_about", "flame_page",
-    "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump", "flame_export", "last_acts",
-    "watcher", "flame_server", "story", "pruning", "doctor", "importing", "outside", "cli", "compat", "__init__",
-    "__main__",
+    "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump", "flame_export", "story", "ci",
+    "last_acts", "watcher", "flame_server", "pruning", "doctor", "importing", "outside", "outcome", "completing", "cli",
+    "compat", "library_front", "library", "rehearsal", "pytest_plugin", "__init__", "__main__",
 ]
 
 # Those that know the database.
 SPEAK_PEEWEE = {"schema", "journal_file", "history"}
-# The skin itself, and the program's start, which puts it on. Everything else is core.
-MAY_IMPORT_COMPAT = {"compat", "__main__"}
+# The skin itself, and what programs begin with, which puts it on. Everything else is core.
+MAY_IMPORT_COMPAT = {"compat", "__main__", "library_front"}
 
 
 def modules_on_disk() -> list[str]:

@@ -8,8 +8,9 @@ from importlib import import_module
 
 import click
 
+from ..configuration import configure
 from ..errors import BadInput, FirexliteError, with_short_words
-from ..terminal import visible
+from ..terminal import harmless
 from ..version import __version__
 
 # By section: those that matter every day, and the rest. The name of a command and one line about it.
@@ -23,10 +24,12 @@ SECTIONS = {
     "Look": {
         "runs": "List recent runs.",
         "show": "Show the tasks of a run, or one of them in full.",
-        "why": "Say why a run ended as it did: the failing line, and what changed.",
+        "why": "Say why a run ended as it did: the failing line, what changed.",
         "flame": "Write the report of a run as one HTML file, or as JSON.",
     },
     "More": {
+        "debug": "Run one task of a run again, here, under a debugger if asked.",
+        "diff": "Compare two runs, task by task.",
         "logs": "Print the output of a run's tasks.",
         "wait": "Wait until a run has ended, and exit with its code.",
         "send": "Send an event to a run that waits for it, or will.",
@@ -35,11 +38,13 @@ SECTIONS = {
         "list": "List the services.",
         "info": "Show what a service takes and returns.",
         "doctor": "Examine a run: journal, files, locks, settings.",
+        "completion": "Print a script that has a shell complete commands.",
     },
 }
 COMMANDS = {name: line for section in SECTIONS.values() for name, line in section.items()}
 
-IMPORT_SERVICES = ("submit", "resume", "list", "info")
+COMPLETE_VARIABLE = "_FIREXLITE_COMPLETE"  # in which a shell asks, as `completion` has it do
+IMPORT_SERVICES = ("submit", "resume", "debug", "list", "info")
 
 
 class Commands(click.Group):
@@ -87,9 +92,12 @@ def cli() -> None:
 def run(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: what firexlite has to say becomes one sentence on stderr, and its exit code."""
     _open_standard_streams()
+    if instruction := os.environ.get(COMPLETE_VARIABLE):
+        from .completion import answer_shell
+        return answer_shell(instruction)
     os.umask(os.umask(0o077) & ~0o700)  # one that takes rights from the owner would lock us out of what we make
     try:
-        code = cli.main(args=None if argv is None else [*argv], standalone_mode=False)
+        code = cli.main(args=None if argv is None else [*argv], standalone_mode=False, default_map=configure())
     except FirexliteError as error:
         fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -112,7 +120,7 @@ def _refuse_a_lost_folder() -> None:
 
 def fail(sentence: str, code: int) -> None:
     """Say one sentence on stderr and exit."""
-    click.echo(visible(f"firexlite: {with_short_words(' '.join(sentence.split()))}"), err=True)
+    click.echo(harmless(f"firexlite: {with_short_words(' '.join(sentence.split()))}"), err=True)
     sys.exit(code)
 
 

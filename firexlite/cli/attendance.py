@@ -11,11 +11,11 @@ from ..errors import BadInput
 from ..following import in_journal
 from ..history import History
 from ..home import find_run, user_name
-from ..interrupts import STOPPING
-from ..outcome import exit_code
-from ..outside import cancel, write_to_run
+from ..host import STOPPING
+from ..standing import exit_code
 from ..watcher import Watcher
-from .screen import Console, report, say
+from .printing import say
+from .screen import Console, report
 
 SECOND_THOUGHTS_S = 2.0  # in which another Ctrl-C cancels the run
 TICK_S = 1.0             # after which the progress is shown anew though nothing has moved: time goes on
@@ -83,6 +83,8 @@ def _is_meant(firex_id: str) -> bool:
     except _Signal as again:
         if again.number != signal.SIGINT:
             return False
+        from ..outside import cancel, write_to_run  # here: whoever only looks on writes no journal
+
         try:
             revoked = write_to_run(find_run(firex_id), lambda journal: cancel(journal, None, f"cancelled by {user_name()}"))
             say(f"Cancelled: {len(revoked)} task{'s were' if len(revoked) != 1 else ' was'} revoked.", err=True)

@@ -6,7 +6,7 @@ import click
 from ..home import find_run, user_name
 from ..outside import cancel, write_to_run
 from .options import TASK_NUMBER, run_argument
-from .screen import answer
+from .printing import answer
 
 
 @click.command("cancel")

@@ -9,7 +9,7 @@ from ..doctor import Section, examine
 from ..errors import JournalUnusable
 from ..home import find_run
 from .options import run_argument
-from .screen import answer
+from .printing import answer
 
 
 @click.command("doctor")

@@ -13,7 +13,7 @@ from ..flame_export import FORMATS, Settings, dump, export, write_report
 from ..home import find_run
 from ..redaction import Redaction
 from .options import Number, run_argument
-from .screen import say, write_out
+from .printing import say, write_out
 
 MOST_PROCESSES = 4
 MEGABYTE = 1024 * 1024

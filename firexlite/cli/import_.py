@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..importing import Imported, import_run
-from .screen import answer, say
+from .printing import answer, say
 
 
 @click.command("import")

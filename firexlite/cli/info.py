@@ -11,7 +11,7 @@ from ..application import Service, app
 from ..errors import BadInput, NotRegistered, nearest
 from .jobs import describe_services
 from .options import import_timeout_option, plugins_option, split_plugins
-from .screen import answer, shown_path
+from .printing import answer, shown_path
 
 
 @click.command("info")

@@ -8,13 +8,15 @@ import click
 
 from ..board import Board
 from ..errors import FirexliteError, RunActive
-from ..front import Front, Screen, run_detached
+from ..following import Screen
+from ..front import Front, run_detached
 from ..home import find_run
 from ..last_acts import LastActs
 from ..launch import Channel, Job
 from ..plugins import load
 from .attendance import attend
-from .screen import Console, report, say
+from .printing import say
+from .screen import Console, report
 
 
 def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = False, no_wait: bool = False,
@@ -43,6 +45,8 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
             console.started(front.active)
             raise RunActive(f"{firex_id} is running in other processes; `firexlite attach {firex_id}` follows it")
         code = attend(firex_id, console)
+        if not (directory := find_run(firex_id)).is_alive():
+            last.do(directory, code, as_guest=True)
     elif console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
     _tell(last)
@@ -50,6 +54,8 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
 
 
 def _tell(last: LastActs) -> None:
+    for line in last.annotations:
+        say(line, commands=True)
     for sentence in last.told:
         say(sentence, err=True)
 
@@ -59,11 +65,23 @@ def describe_services(plugins: Sequence[str], import_timeout_s: float, describe:
 
     Raises BadInput for a plugin that cannot be loaded, hangs or crashes, and what FirexliteError ``describe`` raises.
     """
+    def load_and_describe(announce: Callable[[str], None]) -> str:
+        load(plugins, announce)
+        return describe()
+
+    return told_below(load_and_describe, import_timeout_s)
+
+
+def told_below(tell: Callable[[Callable[[str], None]], str], import_timeout_s: float) -> str:
+    """What ``tell`` says in a process of its own, where it imports services; it is given what announces each of them.
+
+    Raises BadInput for an import that fails, hangs or crashes, and what FirexliteError ``tell`` raises.
+    """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as answer:
         def job(board: Board, channel: Channel) -> int:
-            load(plugins, lambda path: channel.tell("importing", path=path))
+            text = tell(lambda path: channel.tell("importing", path=path))
             channel.tell("imported")
-            answer.write(describe())
+            answer.write(text)
             answer.flush()
             return 0
 

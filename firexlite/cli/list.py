@@ -9,7 +9,7 @@ from tabulate import tabulate
 from ..application import app
 from .jobs import describe_services
 from .options import import_timeout_option, plugins_option, split_plugins
-from .screen import answer
+from .printing import answer
 
 
 @click.command("list")

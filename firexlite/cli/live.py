@@ -14,7 +14,7 @@ from ..flame_server import LiveReport, ReportServer
 from ..history import History
 from ..home import find_run
 from ..watcher import Watcher
-from .screen import answer, say
+from .printing import answer, say
 
 QUIT = 130
 _ENDINGS = {"succeeded": "has succeeded", "failed": "has failed", "revoked": "was revoked", "interrupted": "was interrupted"}

@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 
+from ..configuration import FULL_WAIT_BELOW_S, IMPORT_TIMEOUT_S, PICKLE
 from ..errors import BadInput
-from ..front import IMPORT_TIMEOUT_S
-from ..pickled import SETTING
+from ..home import refuse_unwritable
 from ..run_names import run_named
-from ..soundness import FULL_WAIT_BELOW_S
 
 
 class Number(click.ParamType):
@@ -51,14 +50,7 @@ run_argument = click.argument("firex_id", metavar="ID", type=RUN)
 def _in_a_writable_folder(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Refuse at once what could not be written hours later."""
     if value is not None:
-        option, folder = parameter.opts[0], Path(value).absolute().parent
-        try:
-            if not value or Path(value).is_dir():
-                raise BadInput(f"{option} takes the name of a file, and '{value}' is a folder")
-            if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-                raise BadInput(f"{option} '{value}' could not be written: {folder} is no folder that you may write to")
-        except OSError as error:  # of a name that is too long for the file system, say
-            raise BadInput(f"{option} '{value}' could not be written: {error.strerror}") from error
+        refuse_unwritable(parameter.opts[0], value)
     return value
 
 
@@ -132,7 +124,7 @@ exit_when_waiting_option = click.option(
     help="End when all that is left waits for a time or an event (exit code 7); `resume` goes on.")
 pickle_option = click.option(
     "--pickle", is_flag=True,
-    help=f"Store pickled what JSON cannot hold; the same as {SETTING}=1. Only this run's own workers load it again.")
+    help=f"Store pickled what JSON cannot hold; the same as {PICKLE}=1. Only this run's own workers load it again.")
 
 
 def workers_option(default: str) -> Callable:

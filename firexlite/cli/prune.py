@@ -11,8 +11,8 @@ from ..errors import BadInput
 from ..home import home
 from ..pruning import old_runs, remove
 from .options import span_option
+from .printing import answer, say
 from .runs import age, one_line
-from .screen import answer, say
 
 SHOWN = 20
 

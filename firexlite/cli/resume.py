@@ -7,9 +7,6 @@ import sys
 import click
 
 from ..errors import BadInput
-from ..last_acts import LastActs
-from ..launch import ResumeRequest, resume
-from .jobs import run_job
 from .options import (
     LAST_TASK,
     TASK_NUMBER,
@@ -71,6 +68,10 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
     \b
     firexlite resume last
     """
+    from ..last_acts import LastActs  # here: who asks which options there are needs none of this
+    from ..launch import ResumeRequest, resume
+    from .jobs import run_job
+
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
                             list(restart), done, rerun_missing,
                             list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv, pickle)

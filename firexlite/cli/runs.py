@@ -13,10 +13,10 @@ from ..errors import JournalUnusable
 from ..history import History
 from ..home import RunDirectory, all_runs, home, runs_on_other_hosts
 from ..lodging import Pointer
-from ..outcome import STATES_OF_RUNS, brief
+from ..standing import STATES_OF_RUNS, brief
 from ..terminal import visible
 from .options import Number, span_option
-from .screen import answer
+from .printing import answer
 
 
 @click.command("runs")

@@ -8,21 +8,23 @@ import shlex
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import FirexliteError, RunWaits, StorageFailure
-from ..following import Follower, Progress
-from ..front import Screen
+from ..errors import FirexliteError, RunWaits
+from ..following import Follower, Progress, Screen
 from ..history import History, RootCause
 from ..home import RunDirectory
-from ..runner import GRACE_S
 from ..stopped import arguments_of, cut_off_lines, stopped_lines, ways_to_decide
 from ..terminal import visible
+from .printing import LINE_WIDTH, cut, say, shown_path, text_of
+
+if TYPE_CHECKING:
+    from .rich_view import RichView
 
 OUTPUT_LINES = 5       # of a failed task, in the report of a failure
 CAUSES = 2             # root causes told in full; all of the report stays within 25 lines
-LINE_WIDTH = 160
 ERROR_LINES = 5        # of what an exception says
 LONGEST_SOURCE = 8 * 1024 * 1024  # bytes of a file whose line is quoted
 LOOK_S = 1.0           # between two looks into the journal, of a run that takes longer than that ...
@@ -32,38 +34,6 @@ SILENCE_S = 60.0       # the longest, in a pipe: some CI systems end a job that 
 _ENDINGS = {"failed": "The run failed", "revoked": "The run was revoked", "interrupted": "The run was interrupted"}
 _TOLD_AS = {"succeeded": "succeeded", "failed": "failed", "skipped": "skipped", "revoked": "revoked",
             "running": "unfinished", "blocked": "unfinished", "ready": "unfinished", "waiting": "unfinished"}
-
-
-def say(text: str, err: bool = False) -> None:
-    """Print for whoever still reads: a closed pipe, a full disk or a terminal that is gone does not hurt the run.
-
-    All that firexlite says goes through here, or through `cli.fail`: no data of others can command the terminal.
-    """
-    try:
-        click.echo(visible(text), err=err)
-    except OSError:
-        _forget(2 if err else 1)
-
-
-def answer(text: str) -> None:
-    """Print what a command was asked for, on a line of its own. Raises StorageFailure if that cannot be written."""
-    write_out(visible(text) + "\n")
-
-
-def write_out(text: str) -> None:
-    """Write to stdout as it is. Raises StorageFailure if that fails; whoever closes a pipe has read enough."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _forget(1)
-    except OSError as error:
-        _forget(1)  # or it would be tried once more at the end
-        raise StorageFailure(f"the output could not be written: {error.strerror}") from error
-
-
-def _forget(fd: int) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), fd)
 
 
 class Console(Screen):
@@ -77,7 +47,9 @@ class Console(Screen):
         self._shown = ""
         self._age_s = 0.0  # of the run, when we came
         self._began = self._spoke = time.monotonic()
-        self._follower, self._look_at, self._running = Follower(), self._began + LOOK_S, ""
+        self._follower, self._look_at = Follower(), self._began + LOOK_S
+        self._running: list[tuple[str, float]] = []  # names of services, and when they began, by the monotonic clock
+        self._rich: RichView | None = None  # of a run that takes longer than `LOOK_S`, where rich is installed
 
     def started(self, directory: RunDirectory) -> None:
         self.directory = directory
@@ -112,9 +84,14 @@ class Console(Screen):
         minutes, seconds = divmod(int(self._age_s + time.monotonic() - self._began), 60)
         if self._is_live:
             self._look()
-            line = f"{counts}, {minutes}:{seconds:02}{self._running}"
+            line = f"{counts}, {minutes}:{seconds:02}"
+            running = [(name, _elapsed(time.monotonic() - began)) for name, began in self._running]
+            if self._rich is not None:
+                self._rich.show(line, progress, running)
+                return
+            line += "".join(f"  {visible(name)} {elapsed}" for name, elapsed in running)
             width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be drawn over
-            self._renew(line if len(line) <= width else line[:width - 1] + "…")
+            self._renew(line if len(line) <= width else line[:width - 3] + "...")
         elif self._may_speak(counts):
             say(f"{counts}, {minutes}:{seconds:02}", err=True)
 
@@ -125,12 +102,18 @@ class Console(Screen):
             return
         with contextlib.suppress(FirexliteError), History(self.directory) as history:  # it may be on its way home
             sight = self._follower.look(history)
-            self._running = "".join(f"  {name} {_elapsed(seconds)}" for name, seconds in sight.running)
+            self._running = [(name, now - seconds) for name, seconds in sight.running]
             for task, name, what in sight.failed:
                 self.clear()
-                say(_cut(f"FAILED: {name} (task {task}): {' '.join(what.split())}"), err=True)
+                say(cut(f"FAILED: {name} (task {task}): {' '.join(what.split())}"), err=True)
             if sight.more:
                 say(f"... and {sight.more} more that failed", err=True)
+        if self._rich is None:
+            with contextlib.suppress(ImportError):
+                from .rich_view import RichView  # here: it takes longer to import than a short run takes to run
+
+                self.clear()
+                self._rich = RichView()
         self._look_at = time.monotonic() + max(LOOK_S, LOOK_SHARE * (time.monotonic() - now))
 
     def _renew(self, line: str) -> None:
@@ -148,6 +131,8 @@ class Console(Screen):
         return True
 
     def stopping(self, signal_number: int) -> None:
+        from ..runner import GRACE_S  # here, where it is loaded already: who follows a run from outside does without
+
         self.clear()
         if self.directory is None:
             say("Stopping.", err=True)
@@ -155,6 +140,8 @@ class Console(Screen):
             say(f"Stopping: running services have {GRACE_S:g} seconds to end; once more stops them at once.", err=True)
 
     def clear(self) -> None:
+        if self._rich is not None:
+            self._rich.clear()
         if self._is_live and self._shown:
             self._draw("\r\x1b[K")
             self._shown = ""
@@ -195,7 +182,7 @@ def _failure_lines(history: History, waits: bool = False) -> list[str]:
         lines.append(f"... and {len(causes) - CAUSES} more")
     stopped = history.stopped_tasks()
     for task in stopped[:CAUSES]:
-        lines += stopped_lines(history, task, _cut)
+        lines += stopped_lines(history, task, cut)
     cut_off = history.cut_off_tasks()
     for task in cut_off[:CAUSES]:
         lines += cut_off_lines(history, task)
@@ -209,7 +196,7 @@ def _failure_lines(history: History, waits: bool = False) -> list[str]:
     left = [name for state, name in submitted if state not in ("succeeded", "failed")]
     for title, names in (("Done", done), ("Still to run", left)):
         if names:
-            lines.append(_cut(f"{title}: {', '.join(names)}"))
+            lines.append(cut(f"{title}: {', '.join(names)}"))
     if stopped or cut_off or any(cause.task.unsure for cause in causes):
         return [*lines, "It goes on when you have decided: the commands above may be given as one, with all their options."]
     firex_id = history.directory.firex_id
@@ -226,10 +213,10 @@ def _wait_lines(history: History) -> list[str]:
         at = None if wait.due is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(wait.due))
         if wait.event is not None:
             until = f", until {at}" if at else ""
-            lines.append(_cut(f"WAITS: {name} for the event '{wait.event}'{until}"))
+            lines.append(cut(f"WAITS: {name} for the event '{wait.event}'{until}"))
             lines.append(f"  It is sent with: firexlite send {history.directory.firex_id} {shlex.quote(wait.event)} [JSON]")
         else:
-            lines.append(_cut(f"WAITS: {name} {'to be tried again at' if wait.is_retry else 'until'} {at}"))
+            lines.append(cut(f"WAITS: {name} {'to be tried again at' if wait.is_retry else 'until'} {at}"))
     return lines + ([f"... and {len(found) - CAUSES} more that wait"] if len(found) > CAUSES else [])
 
 
@@ -248,18 +235,18 @@ def _cause_lines(history: History, cause: RootCause) -> list[str]:
     if where:
         lines.append(f"  at {shown_path(where['file'])}:{where['line']} in {where['function']}")
         if source := _source_line(where["file"], where["line"]):
-            lines.append(_cut(f"      {source}"))
+            lines.append(cut(f"      {source}"))
     if cause.arguments:
-        lines.append(_cut(f"  arguments: {arguments_of(cause.arguments)}"))
+        lines.append(cut(f"  arguments: {arguments_of(cause.arguments)}"))
     if cause.task.unsure:
         lines += ways_to_decide(history, cause.task)
     output = [line for line in cause.log.splitlines() if line.strip()][-OUTPUT_LINES:]
     if output:
-        lines += ["  its last output:", *(_cut(f"    | {line}") for line in output)]
+        lines += ["  its last output:", *(cut(f"    | {line}") for line in output)]
     if cause.through:
         names = {num: history.services[task.service].short_name for num in cause.through if (task := history.task(num))}
         calls = " <- ".join(f"{names[num]} (task {num})" for num in reversed(cause.through))
-        lines.append(_cut(f"  called by: {calls}"))
+        lines.append(cut(f"  called by: {calls}"))
     return lines
 
 
@@ -269,18 +256,6 @@ def _source_line(file: str, line: int) -> str:
         if file.endswith(".py") and os.path.isfile(file) and os.path.getsize(file) < LONGEST_SOURCE:
             return linecache.getline(file, line).strip()
     return ""
-
-
-def text_of(value: object) -> str:
-    return value if isinstance(value, str) else str(value)
-
-
-def shown_path(path: str) -> str:
-    try:
-        relative = os.path.relpath(path)
-    except FileNotFoundError:  # the working directory was removed
-        return path
-    return path if relative.startswith("..") else relative
 
 
 def _tasks(number: int) -> str:
@@ -306,9 +281,3 @@ def _wrapped(text: str) -> list[str]:
     if len(lines) > ERROR_LINES:
         shown[-1] = f"{shown[-1][:LINE_WIDTH - 4]} ..."
     return [line.rstrip() for line in shown]
-
-
-def _cut(line: str) -> str:
-    """A line of someone else's text, short, and without colours."""
-    line = visible(click.unstyle(line))
-    return line if len(line) <= LINE_WIDTH else line[:LINE_WIDTH - 3] + "..."

@@ -11,7 +11,7 @@ from ..home import find_run
 from ..outside import write_to_run
 from ..waiting import send
 from .options import run_argument
-from .screen import answer
+from .printing import answer
 
 
 @click.command("send")

@@ -23,7 +23,7 @@ from ..tree import Line, lines_of
 from ..watcher import Watcher
 from .options import run_argument
 from .paint import Paint, branches
-from .screen import write_out
+from .printing import write_out
 from .telling import culprit_lines, headline, more_lines
 
 LOG_LINES = 20
@@ -137,7 +137,7 @@ def _short(text: str, limit: int = 100) -> str:
 
 
 def _tree_as_json(history: History, root: int | None, everything: bool, states: tuple[str, ...]) -> str:
-    from ..outcome import brief
+    from ..standing import brief
 
     lines, left_out = lines_of(history, root, everything, states)
     return json.dumps({**brief(history), "tasks": [
@@ -190,8 +190,7 @@ def _task_text(history: History, num: int) -> str:
 
 
 def _value(value: object) -> str:
-    shown = repr(value) if not isinstance(value, str) else value
-    shown = " ".join(shown.split("\n"))
+    shown = value if isinstance(value, str) and "\n" not in value else repr(value)
     return shown if len(shown) <= ARGUMENT_CHARS else f"{shown[:ARGUMENT_CHARS]}... ({len(shown):,} characters)"
 
 

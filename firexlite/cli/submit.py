@@ -9,10 +9,6 @@ import click
 
 from ..errors import BadInput
 from ..keys import refuse_unfit
-from ..last_acts import LastActs
-from ..launch import submit
-from ..submission import Request, like_run, split_arguments
-from .jobs import run_job
 from .options import (
     RUN,
     exit_when_waiting_option,
@@ -31,6 +27,7 @@ from .options import (
     split_plugins,
     workers_option,
 )
+from .printing import answer
 
 FROM_FILE = "--json_args_path"  # FireX's name for it
 
@@ -39,9 +36,14 @@ class ServiceArguments(click.Command):
     """Takes its own options, and every other `--name value` as an argument of the services."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        from ..submission import split_arguments  # here, as below: who asks which options there are needs none of this
+
+        words = _with_those_of_a_file(args)
         own_options = {name: not getattr(parameter, "is_flag", False)
                        for parameter in self.get_params(context) for name in parameter.opts}
-        own, context.meta["firexlite.arguments"] = split_arguments(_with_those_of_a_file(args), own_options)
+        if not {"dry-run", "dry_run"} & {word.partition("=")[0].lstrip("-") for word in words}:
+            del own_options["--json"]  # then it may be an argument of a service
+        own, context.meta["firexlite.arguments"] = split_arguments(words, own_options)
         context.meta["firexlite.own_options"] = [name.lstrip("-") for name in own_options]
         return super().parse_args(context, own)
 
@@ -101,13 +103,16 @@ def _words_in(path: str) -> list[str]:
               help="Make PATH a link to the directory of the run, where a link may be already.")
 @click.option("--sync", is_flag=True, help="Wait for the run to end: what submit does unless --detach is given.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is durable; it goes on in the background.")
+@click.option("--dry-run", "--dry_run", is_flag=True,
+              help="Create nothing, and run nothing: show the chain, and of each argument the value and where it comes from.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: show that as JSON.")
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, key: str | None, no_wait: bool, like: str | None,
                    plugins: tuple[str, ...], workers: int | None, json_file: str | None, flame: str | None, on_end: str | None,
                    quiet: bool, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
                    soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool, logs_link: str | None, sync: bool,
-                   detach: bool, import_timeout: float) -> None:
+                   detach: bool, dry_run: bool, as_json: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
     Every argument of any service is an option: `--guests Li,Mohamed`. One that must not be written down is given
@@ -116,6 +121,11 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
     \b
     firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed
     """
+    from ..last_acts import LastActs
+    from ..launch import submit
+    from ..submission import Request, like_run
+    from .jobs import run_job, told_below
+
     if not chain and not like:
         raise click.UsageError("submit needs --chain, the services to run; `firexlite list` shows them")
     request = Request(chain or "", context.meta["firexlite.arguments"], split_plugins(plugins), workers,
@@ -129,5 +139,12 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
         refuse_unfit(key)
     elif no_wait:
         raise BadInput("--no-wait says what to do about a run that goes on already, which --key names; give it too")
+    if dry_run:
+        from ..outlook import look_ahead
+        from . import outlook
+
+        show = outlook.as_json if as_json else outlook.as_text
+        answer(told_below(lambda announce: show(look_ahead(request, announce)), import_timeout))
+        return
     run_job(lambda board, channel: submit(request, board, channel), LastActs(flame, on_end), import_timeout, detach, no_wait,
             quiet)

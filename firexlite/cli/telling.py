@@ -10,7 +10,7 @@ from ..flame_words import duration, span
 from ..states import STATES
 from ..story import Culprit, Story
 from .paint import Paint
-from .screen import text_of
+from .printing import text_of
 
 LOG_LINES = 10
 DIFFERENCES = 12
@@ -41,13 +41,18 @@ def more_lines(story: Story, paint: Paint) -> list[str]:
         rows += ["", f"Why, in full: firexlite why {paint(story.run['firex_id'])}"]
     elif story.reason:
         rows += ["", paint(story.reason)]
+    for lines in story.decisions:
+        rows += ["", *map(paint, lines)]
+    if story.run.get("resume") and not story.decisions:
+        rows += [*([] if story.causes or story.reason else [""]), f"Carry on: {paint(story.run['resume'])}"]
     return rows
 
 
 def way_on(story: Story, paint: Paint) -> list[str]:
     """The commands that a person may want next."""
     firex_id, resume = story.run["firex_id"], story.run.get("resume")
-    rows = [f"firexlite logs {firex_id} {cause.task['num']}" for cause in story.causes[:1]]
+    num = [cause.task["num"] for cause in story.causes[:1]]
+    rows = [words for n in num for words in (f"firexlite logs {firex_id} {n}", f"firexlite debug {firex_id} {n} --pdb")]
     rows.append(f"firexlite flame {firex_id} > out.html")
     return [f"  {paint(row)}" for row in rows + ([resume] if resume and not story.decisions else [])]
 
@@ -71,7 +76,9 @@ def culprit_lines(culprit: Culprit, paint: Paint, with_more: bool = True) -> Ite
         yield "  last output"
         yield from (f"    | {paint(click.unstyle(line))}".rstrip() for line in culprit.log[-LOG_LINES:])
     if culprit.path:
-        yield f"  called by: {paint(' > '.join(f'{name} (task {num})' for num, name in culprit.path))}"
+        yield f"  called by: {paint(' > '.join(f'{one.name} (task {one.num})' for one in culprit.path))}"
+        yield from (f"    {paint(one.name)} (task {one.num}) then failed: {paint(one.what, 'red')}"
+                    for one in reversed(culprit.path) if one.what)
 
 
 def since_lines(run: Mapping, paint: Paint) -> Iterator[str]:

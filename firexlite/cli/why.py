@@ -2,16 +2,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import click
 
 from ..history import History
 from ..home import find_run
-from ..story import Culprit, Story, failed_too, story_of
+from ..story import Caller, Culprit, Story, story_of
 from .options import run_argument
 from .paint import Paint
-from .screen import write_out
+from .printing import write_out
 from .telling import culprit_lines, headline, since_lines, way_on
 
 
@@ -26,11 +26,11 @@ def why_command(firex_id: str, as_json: bool) -> None:
     firexlite why last
     """
     with History(find_run(firex_id)) as history:
-        story, beside = story_of(history), failed_too(history)
-    write_out(_as_json(story, *beside) if as_json else "\n".join(_lines(story, *beside, Paint())) + "\n")
+        story = story_of(history)
+    write_out(_as_json(story) if as_json else "\n".join(_lines(story, Paint())) + "\n")
 
 
-def _lines(story: Story, beside: Sequence[tuple[int, str, str]], beside_more: int, paint: Paint) -> Iterator[str]:
+def _lines(story: Story, paint: Paint) -> Iterator[str]:
     yield from headline(story, paint)
     for lines in story.decisions:
         yield ""
@@ -41,12 +41,12 @@ def _lines(story: Story, beside: Sequence[tuple[int, str, str]], beside_more: in
         yield from culprit_lines(culprit, paint)
     if story.more:
         yield f"... and {story.more} more that failed"
-    if beside:
+    if story.others:
         yield ""
-    for num, name, what in beside:
-        yield f"Failed too: {paint(name, bold=True)} (task {num}): {paint(what)}"
-    if beside_more:
-        yield f"... and {beside_more:,} more; `firexlite show {paint(story.run['firex_id'])} --state failed` lists them"
+        yield "Failed too:"
+        yield from (f"  {paint(one.name)} (task {one.num}): {paint(one.what, 'red')}" for one in story.others)
+        if story.others_more:
+            yield f"  ... and more: firexlite show {paint(story.run['firex_id'])} --state failed"
     if story.reason:
         yield ""
         yield paint(story.reason, "yellow")
@@ -70,17 +70,19 @@ def _tries(culprit: Culprit) -> str:
     return f", try {retried + 1} of {retried + 1}" if retried else ""
 
 
-def _as_json(story: Story, beside: Sequence[tuple[int, str, str]], beside_more: int) -> str:
+def _as_json(story: Story) -> str:
+    def caller(one: Caller) -> dict:
+        return {"task": one.num, "name": one.name, "what": one.what}
+
     def told(culprit: Culprit) -> dict:
         task = culprit.task
         return {"task": task["num"], "name": task["name"], "what": culprit.told, "exact": culprit.exact, "place": culprit.place,
                 "code": culprit.code, "arguments": task["args"], "log": culprit.log[-20:],
-                "path": [{"task": num, "name": name} for num, name in culprit.path]}
+                "path": [caller(one) for one in culprit.path]}
 
     run = story.run
     return json.dumps({"firex_id": run["firex_id"], "state": run["state"], "chain": run["chain"], "counts": run["counts"],
-                       "causes": [*map(told, story.causes)], "more": story.more,
-                       "failed_too": [{"task": num, "name": name, "what": what} for num, name, what in beside],
-                       "failed_too_more": beside_more, "reason": story.reason,
+                       "causes": [*map(told, story.causes)], "more": story.more, "others": [*map(caller, story.others)],
+                       "reason": story.reason,
                        "under_way": [*map(told, story.cut_off)], "decisions": story.decisions,
                        "since_last_good": run["since_last_good"]}, indent=1, default=repr) + "\n"

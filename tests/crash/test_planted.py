@@ -163,10 +163,10 @@ def test_a_run_has_its_name_durably_after_its_journal_is_durable(calls, monkeypa
 
     monkeypatch.setenv("FIREXLITE_HOME", str(tmp_path / "home"))
     prepared, request = (type("Told", (), told) for told in
-                         ({"inputs": {}, "digest": "d", "members": new_tasks("one")},
+                         ({"inputs": "{}", "digest": "d", "members": new_tasks("one")},
                           {"workers": 1, "chain": "one", "full_wait_s": 0, "queues": {}}))
 
-    _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
+    _, alive = launch._journal_run(FIREX_ID, request, prepared, {"workers": 1, "full_wait_s": 0}, Board(), None)  # type: ignore[arg-type]
     os.close(alive)
 
     committed = calls.index(("moment", "submit committed"))
@@ -183,10 +183,10 @@ def test_the_run_s_lock_is_held_before_its_journal_is_durable(calls, monkeypatch
     locked: list[bool] = []
     monkeypatch.setattr(Journal, "submit", lambda journal, **told: locked.append(journal.directory.is_alive()))
     prepared, request = (type("Told", (), told) for told in
-                         ({"inputs": {}, "digest": "d", "members": []},
+                         ({"inputs": "{}", "digest": "d", "members": []},
                           {"workers": 1, "chain": "one", "full_wait_s": 0, "queues": {}}))
 
-    _, alive = launch._journal_run(FIREX_ID, request, prepared, {}, Board())  # type: ignore[arg-type]
+    _, alive = launch._journal_run(FIREX_ID, request, prepared, {"workers": 1, "full_wait_s": 0}, Board(), None)  # type: ignore[arg-type]
 
     os.close(alive)
     assert locked == [True]
