@@ -14,7 +14,7 @@ from .bogs import Bogs
 from .codec import display_error
 from .codec_errors import is_machinery
 from .flame_why import place_of, why
-from .history import AttemptRecord, History, IncarnationRecord, ServiceRecord, TaskRecord
+from .history import AttemptRecord, History, IncarnationRecord, ServiceRecord, TaskRecord, where_of
 from .home import task_uuid
 from .redaction import Redaction
 from .schema import gone
@@ -207,7 +207,7 @@ class _Builder:
         assert task.error is not None
         error = display_error(task.error)
         return {"exception": repr_of(error), "traceback": tracebacks(error), "cause": self.history.cause(task),
-                "error_context": place_of(error["where"], service)}
+                "error_context": place_of(where_of(error), service)}
 
     def _time_split(self, moves: Sequence[tuple], ended: float | None, sleeps: Sequence[tuple]) -> dict[str, float]:
         """Where a task's time went, from its release to its end (or now): the parts sum to the whole.

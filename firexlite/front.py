@@ -32,7 +32,7 @@ STOPPED = 130      # how a job ends that is stopped before it has begun a run
 PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 
 
-AtEnd = Callable[[RunDirectory, int], None]  # takes the exit code too
+AtEnd = Callable[[RunDirectory, int, bool], None]  # the exit code, and whether there was anything to do
 
 
 def _progress(board: Board) -> Progress:
@@ -45,7 +45,7 @@ class Front:
     """Runs one job in a child process and looks after it."""
 
     def __init__(self, screen: Screen, import_timeout_s: float = IMPORT_TIMEOUT_S,
-                 at_end: AtEnd = lambda directory, code: None) -> None:
+                 at_end: AtEnd = lambda directory, code, was_over: None) -> None:
         """at_end: done last, however the run ended, when nothing of it lives any more; not where there was none."""
         self.screen, self.import_timeout_s, self._at_end = screen, import_timeout_s, at_end
         self.board = Board()
@@ -56,6 +56,7 @@ class Front:
         self._alive: int | None = None         # the run's lock, so that nobody resumes while we still clean up
         self._next_job: Job | None = None
         self._resumed: dict | None = None      # told after the run's id
+        self._was_over = False                 # all of the run had succeeded before
         self._refusal: tuple[str, int] | None = None
         self._signal: int | None = None
         self._asked = self._kill_at = 0.0      # monotonic
@@ -86,7 +87,8 @@ class Front:
         if self._signal is not None and was_obeyed:
             code = 128 + self._signal  # however the job ended: it was the signal that was obeyed
         if self.directory is not None:
-            self._at_end(self.directory, 128 - code if code < 0 else self._refusal[1] if self._refusal else code)
+            told = 128 - code if code < 0 else self._refusal[1] if self._refusal else code
+            self._at_end(self.directory, told, self._was_over)
         if was_obeyed:
             return code
         if self._refusal is not None:
@@ -206,7 +208,7 @@ class Front:
         if what == "started":
             self._has_begun(message["path"])
         elif what == "resumed":
-            self._resumed = message
+            self._resumed, self._was_over = message, message["done"] is None
         elif what == "active":
             self.active = RunDirectory(Path(message["path"]))
         elif what == "threads":

@@ -20,7 +20,7 @@ from . import runlog
 from .binding import Bog, Parameters
 from .bogs import bind_for_display, flow_after
 from .codec import display, display_error
-from .codec_errors import is_machinery
+from .codec_errors import is_machinery, is_the_users_own
 from .errors import JournalUnusable, NotReadable
 from .home import BLOB_MARK, FIREX_ID, RunDirectory, task_uuid
 from .logs import TAIL_BYTES, end_of_lines, read_stretch
@@ -587,6 +587,7 @@ class History:
         service = self.services.get(task.service)
         assert task.error is not None
         error = display_error(task.error)
+        error["where"] = where_of(error)
         if service and error["where"] and is_machinery(error["where"]["file"]):  # what it was given or returned was refused
             error["where"] = {"file": service.file, "line": service.line, "function": service.short_name}
         return RootCause(task, service.short_name if service else task.service, error,
@@ -674,9 +675,22 @@ def _if_text(value: object) -> str | None:
 
 def innermost(error: dict[str, Any]) -> dict[str, Any]:
     """Of an error that only tells of a child's failure, that of the child (FireX's first_non_chain_interrupted_exception)."""
-    while error["name"] in ("ChainInterruptedException", "MultipleFailuresException") and error["cause"]:
+    while interrupts(error) and error["cause"]:
         error = error["cause"]
     return error
+
+
+def where_of(error: dict[str, Any]) -> dict[str, Any] | None:
+    """Where an error was raised; of one that only tells what the user's own code raised, a converter's say, where that was."""
+    where, cause = error["where"], error["cause"]
+    if (where is None or is_machinery(where["file"])) and cause and cause["where"] and is_the_users_own(cause["where"]["file"]):
+        return where if interrupts(error) else cause["where"]
+    return where
+
+
+def interrupts(error: dict[str, Any]) -> bool:
+    """Whether an error only tells of a child's failure."""
+    return error["name"] in ("ChainInterruptedException", "MultipleFailuresException")
 
 
 def summary(history: History) -> dict[str, Any]:

@@ -1,13 +1,12 @@
 """The key of a run: a name of its user's own, under which the same command starts a run, resumes it, or finds it done."""
 from __future__ import annotations
 
-import errno
 import json
 import os
 from contextlib import suppress
 from urllib.parse import quote
 
-from . import host
+from . import faults, host
 from .errors import BadInput
 from .home import FIREX_ID, RunDirectory, all_runs, find_run, home, make_private_folders, storage
 from .lodging import fsync_directory
@@ -36,7 +35,8 @@ def run_of(key: str) -> RunDirectory | None:
     """The run that was submitted under a key; None if there is none in this home."""
     path = home() / "keys" / _file_name(key)
     with suppress(OSError, ValueError):
-        return _there(read_own_file(path, _NOTE_BYTES).decode().strip())
+        if found := _there(read_own_file(path, _NOTE_BYTES).decode().strip()):
+            return found
     return _among_runs(key)
 
 
@@ -47,23 +47,23 @@ class HeldKey:
         """Wait until it is free. Raises BadInput where it cannot be held."""
         self.key = key
         folder = home() / "keys"
-        with storage(folder):
-            try:
+        try:
+            with storage(folder):
                 make_private_folders(folder)
                 self._fd = os.open(folder / _file_name(key), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 host.flock(self._fd, waits=True)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS):
-                    raise
-                raise BadInput(f"keys cannot be kept in {folder}: {error.strerror}; "
-                               "set FIREXLITE_HOME to a directory that you may write to") from error
+        except OSError as error:
+            raise BadInput(f"keys cannot be kept in {folder}: {error.strerror}; "
+                           "set FIREXLITE_HOME to a directory that you may write to") from error
 
     def run(self) -> RunDirectory | None:
         """The run of this key; None if there is none, or one that was killed before it was durable."""
         with suppress(ValueError):
             if found := _there(os.pread(self._fd, _NOTE_BYTES, 0).decode().strip()):
                 return found
-        return _among_runs(self.key)
+        if found := _among_runs(self.key):
+            self.note(found.firex_id)  # or all runs would be looked through each time
+        return found
 
     def note(self, firex_id: str) -> None:
         """Note, durably, which run has the key. To be called before that run can be found by anybody."""
@@ -72,6 +72,7 @@ class HeldKey:
             os.pwrite(self._fd, f"{firex_id}\n".encode(), 0)
             os.fsync(self._fd)
             fsync_directory(home() / "keys")
+            faults.reach("key noted")
 
     def release(self) -> None:
         """Let others have it: the run lives, so they see that."""
@@ -88,7 +89,7 @@ def forget(firex_id: str) -> None:
 
 
 def _file_name(key: str) -> str:
-    return quote(key, safe="")
+    return quote(key, safe="").replace(".", "%2E") if key in (".", "..") else quote(key, safe="")
 
 
 def _there(firex_id: str) -> RunDirectory | None:

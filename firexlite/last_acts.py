@@ -32,9 +32,9 @@ class LastActs:
         self.told: list[str] = []         # sentences for the screen, in order
         self.annotations: list[str] = []  # lines on stdout for a CI system
 
-    def do(self, directory: RunDirectory, code: int, as_guest: bool = False) -> None:
-        """code: with which the run's command will exit. as_guest: the run went on in the processes of another command, which
-        does what was recorded."""
+    def do(self, directory: RunDirectory, code: int, was_over: bool = False, as_guest: bool = False) -> None:
+        """code: with which the run's command will exit. was_over: it had succeeded before: its end is not told once more.
+        as_guest: the run went on in the processes of another command, which does what was recorded."""
         try:
             directory = find_run(directory.firex_id)  # it may have come home
             with History(directory) as history:
@@ -49,7 +49,7 @@ class LastActs:
             self._try(directory, "the report could not be written", lambda: self._write_report(directory, Path(flame)))
         if ci.wants_story():
             self._try(directory, "the CI system could not be told", lambda: self._tell_ci(directory))
-        if on_end:
+        if on_end and not was_over:
             report = str(Path(flame).absolute()) if flame else ""
             self._try(directory, "the command of --on-end could not be run", lambda: self._run(on_end, run, code, report))
 
@@ -84,9 +84,14 @@ class LastActs:
         about = {"FIREXLITE_ID": run.firex_id, "FIREXLITE_STATE": run.state, "FIREXLITE_EXIT_CODE": str(code),
                  "FIREXLITE_CHAIN": run.chain, "FIREXLITE_KEY": run.options.get("key") or "", "FIREXLITE_REPORT": report}
         sys.stdout.flush()
-        with (subprocess.Popen(["/bin/sh", "-c", command], env={**os.environ, **about}, stdin=subprocess.DEVNULL, stdout=2,
-                               preexec_fn=take_back_signals) as process, _passing_on_signals(process)):
-            ended = process.wait()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # or one between its start and the handler would reach nobody
+        try:
+            with (subprocess.Popen(["/bin/sh", "-c", command], env={**os.environ, **about}, stdin=subprocess.DEVNULL, stdout=2,
+                                   preexec_fn=take_back_signals) as process, _passing_on_signals(process)):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+                ended = process.wait()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         if ended:
             how = f"exit status {ended}" if ended > 0 else f"signal {-ended}"
             return f"firexlite: the command of --on-end ended with {how}: {command}"

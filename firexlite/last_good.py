@@ -136,11 +136,10 @@ def _seen_from(cwd: str, path: str) -> str:
 
 def _differences(good: _Facts, now: _Facts) -> Iterator[Difference]:
     yield from _of_code(good, now)
-    inputs = list(_of_inputs(good.run.inputs, now.run.inputs))
-    yield from inputs
+    yield from _of_inputs(good.run.inputs, now.run.inputs)
     for what in ("python", "firexlite"):
         yield from _of(what, good.versions[what], now.versions[what])
-    yield from _of_commands(good.run.options["argv"], now.run.options["argv"], {one.name for one in inputs})
+    yield from _of_commands(good.run.options["argv"], now.run.options["argv"], {*good.run.inputs, *now.run.inputs})
     for what in ("host", "user"):
         yield from _of(what, good.run.options.get(what), now.run.options.get(what))
 
@@ -199,7 +198,7 @@ def shortened(was: str | None, now: str | None) -> tuple[str | None, str | None]
 
 
 def _of_commands(good: Sequence[str], now: Sequence[str], told: set[str]) -> Iterator[Difference]:
-    """Options that were given otherwise. told: inputs that are known to be other already."""
+    """Options that were given otherwise. told: inputs, which are compared by themselves, however they were given."""
     was, is_now = (collections.Counter(_options(words, told)) for words in (good, now))
     if was != is_now:
         lost, new = (" ".join((one - other).elements()) for one, other in ((was, is_now), (is_now, was)))
@@ -207,7 +206,7 @@ def _of_commands(good: Sequence[str], now: Sequence[str], told: set[str]) -> Ite
 
 
 # Options that are other for each run, or that change nothing of it, or of which is told otherwise.
-_UNTOLD = ("key", "like", "flame", "on_end", "quiet", "q", "detach", "chain", "plugins", "plugin", "external")
+_UNTOLD = ("key", "no_wait", "like", "flame", "on_end", "quiet", "q", "detach", "chain", "plugins", "plugin", "external")
 
 
 def _options(argv: Sequence[str], told: set[str]) -> Iterator[str]:

@@ -5,15 +5,18 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host, keys, lodging
+from . import faults, host, keys, lodging
 from .errors import FirexliteError, RunActive
 from .history import History
 from .home import RunDirectory, all_runs, home, storage
 from .standing import brief
 from .states import RUN_RUNNING, RUN_SUCCEEDED
+
+_PRUNED = ".pruned-"  # before the name of a directory that was a run
 
 
 @dataclass(frozen=True)
@@ -35,32 +38,43 @@ def old_runs(older_than_s: float, keep_failed: bool) -> Iterator[Old]:
     """
     before = time.time() - older_than_s
     for directory in all_runs():
-        try:
+        with suppress(FirexliteError, FileNotFoundError):  # somebody else prunes too
             with History(directory) as history:
-                about = brief(history)
-                lives = history.incarnations()
-        except FirexliteError:
-            continue
-        last = max([about["created"], about["ended"] or 0.0, *(life.ended or life.started for life in lives)])
-        if about["state"] == RUN_RUNNING or last > before or (keep_failed and about["state"] != RUN_SUCCEEDED):
-            continue
-        if os.stat(directory.path).st_uid == os.geteuid():
-            yield Old(directory, about["state"], about["chain"], last, _size(directory.path))
+                about, last = brief(history), _last_act(history)
+            if (about["state"] != RUN_RUNNING and last <= before and (about["state"] == RUN_SUCCEEDED or not keep_failed)
+                    and os.stat(directory.path).st_uid == os.geteuid()):
+                yield Old(directory, about["state"], about["chain"], last, _size(directory.path))
+
+
+def _last_act(history: History) -> float:
+    """When a run last did anything, in seconds since the epoch."""
+    run = history.run()
+    return max([run.created, run.ended or 0.0, *(life.ended or life.started for life in history.incarnations())])
 
 
 def remove(old: Old) -> bool:
-    """Remove a run, as a whole; False if it goes on meanwhile, and stays. Raises StorageFailure."""
+    """Remove a run, as a whole; False if it is running, or has gone on since it was looked at, and stays.
+
+    Raises StorageFailure, and JournalUnusable for one that cannot be written to.
+    """
     directory = old.directory
+    if not directory.is_there():
+        return False  # somebody else prunes too
     try:
         alive = directory.take_alive_lock(host.start_time)  # nobody resumes what is being removed
     except RunActive:
         return False
     try:
+        with History(directory) as history:
+            if _last_act(history) > old.ended:
+                return False
         with storage(directory.path):
-            away = directory.path.with_name(f"{lodging.AWAY}{directory.firex_id}")
+            away = directory.path.with_name(f"{_PRUNED}{directory.firex_id}")
             os.rename(directory.path, away)  # it is gone at one blow; a kill leaves nothing that looks like a run
+            faults.reach("run set aside")
             lodging.remove_pointer(home(), directory.firex_id)
-            shutil.rmtree(away)
+            for left_over in away.parent.glob(f"{_PRUNED}*"):  # also by those who were killed here
+                shutil.rmtree(left_over, ignore_errors=left_over != away)
     finally:
         os.close(alive)
     keys.forget(directory.firex_id)

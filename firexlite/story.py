@@ -59,8 +59,10 @@ class Story:
 
     @property
     def decisions(self) -> list[list[str]]:
-        """The lines about each task on which a person must decide."""
-        return [one["lines"] for one in self.run.get("stopped") or () if one.get("lines")][:DECISIONS]
+        """The lines about each task on which a person must decide, with the place where it could not go on."""
+        found = [one for one in self.run.get("stopped") or () if one.get("lines")][:DECISIONS]
+        return [[first, *([f"  at {seen_from(self.run, one['error_context'])}"] if one["error_context"] else []), *rest]
+                for one in found for first, *rest in [one["lines"]]]
 
 
 def story_of(history: History, redaction: Redaction = NOTHING) -> Story:
@@ -100,10 +102,11 @@ def culprit_of(history: History, run: Mapping[str, Any], num: int, redaction: Re
     """A task of a run, as the model of a report has that, as a person is to see it who looks for a fault."""
     task = model_of_task(history, num, MOST_LOG_BYTES, redaction)
     told, exact = in_words(task) if task["exception"] else ("", "")
-    context = task["error_context"] or (run["services"].get(task["long_name"]) or {}).get("place") or ""
+    service = run["services"].get(task["long_name"]) or {}
+    context = task["error_context"] or service.get("place") or ""
     code = quoted_code(task["traceback"] or "", context)
-    if not code and context == (run["services"].get(task["long_name"]) or {}).get("place"):
-        code = list(run["services"][task["long_name"]]["head"])
+    if not code and context.partition(" in ")[0] == service.get("place"):
+        code = list(service["head"])
     return Culprit(task, told, exact, seen_from(run, context), tuple(code), tuple(_path(history, task, redaction)),
                    tuple(log_lines(task)))
 

@@ -43,7 +43,8 @@ def suppliers_of(history: History, task: TaskRecord) -> dict[str, Supplier]:
         if service.parameters.accepts(name):
             target = _target(value)
             found[name] = _followed(target, supplied) if target in supplied else supplier
-    found.update({name: supplier for name, (supplier, _) in _converted(task).items() if service.parameters.accepts(name)})
+    found.update({name: supplier for name, (supplier, value) in _converted(task).items() if service.parameters.accepts(name)
+                  and not _is_resolved(name, value, supplied)})
     if service.parameters.var_positional and display(task.arguments).get(EXTRA):
         found[service.parameters.var_positional] = Supplier("given", task.parent)
     return found
@@ -56,6 +57,12 @@ def _own(task: TaskRecord) -> dict[str, tuple[Supplier, Any]]:
 def _converted(task: TaskRecord) -> dict[str, tuple[Supplier, Any]]:
     changes: Mapping[str, Any] = display(task.changes) if task.changes else {}
     return {name: (Supplier("converted", task.num), value) for name, value in changes.items()}
+
+
+def _is_resolved(name: str, value: object, supplied: Mapping[str, tuple[Supplier, Any]]) -> bool:
+    """Whether a change is none of a converter's: in the place of a reference stands what it leads to."""
+    target = _target(supplied[name][1]) if name in supplied else None
+    return target is not None and target in supplied and supplied[target][0].how == "given" and supplied[target][1] == value
 
 
 def _target(value: object) -> str | None:

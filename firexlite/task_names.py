@@ -1,6 +1,9 @@
 """What a person may call a task of a run: its number, its uuid, or the name of its service."""
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 from .errors import BadInput, nearest
 from .history import History
 from .home import task_uuid
@@ -8,11 +11,13 @@ from .home import task_uuid
 SHOWN = 5  # of the tasks that a name may mean
 
 
-def names_of(history: History) -> dict[int, str]:
-    """``{number: short name}`` of all tasks."""
+def names_of(history: History, nums: Iterable[int] | None = None) -> dict[int, str]:
+    """``{number: short name}`` of these tasks, or of all."""
     services = history.services
+    which = "" if nums is None else "WHERE id IN (SELECT value FROM json_each(?)) "
     return {num: services[name].short_name if name in services else name
-            for num, name in history.execute("SELECT id, service FROM task ORDER BY id")}
+            for num, name in history.execute(f"SELECT id, service FROM task {which}ORDER BY id",
+                                             *([] if nums is None else [json.dumps([*nums])]))}
 
 
 def tasks_named(history: History, asked: str) -> list[int]:

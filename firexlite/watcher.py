@@ -64,9 +64,10 @@ class Watcher:
         self._stopped = True
         self._bell.set()
 
-    def moments(self) -> Generator[tuple[RunDirectory, bool], None, None]:
+    def moments(self, oldest_s: float = OLDEST_S) -> Generator[tuple[RunDirectory, bool], None, None]:
         """Each moment at which a report is due, the first of them at once: where the run lies, and whether it has ended.
 
+        oldest_s: how old a report may get of a run in which nothing moves.
         It has ended, and nothing follows, when the journal says so or its processes are gone; none of them lives then.
         What the caller does before it asks for the next moment counts as the time that a report takes.
         Raises BadInput for a run that is not there, JournalUnusable for one that cannot be read.
@@ -79,7 +80,7 @@ class Watcher:
             if has_ended:
                 return
             took = time.monotonic() - began
-            seen = self._wait_for_more_than(seen, began + max(PAUSE_S, SHARE * took), began + max(OLDEST_S, SHARE * took))
+            seen = self._wait_for_more_than(seen, began + max(PAUSE_S, SHARE * took), began + max(oldest_s, SHARE * took))
 
     def _wait_for_more_than(self, seen: _Sight, earliest: float, latest: float) -> _Sight:
         """The run when it has moved, not before one moment and not after another; its end is told at once."""

@@ -1,4 +1,4 @@
-"""Six runs that fail, each in its own way: made for real, for tests of what their reports tell."""
+"""Runs that fail, each in its own way: made for real, for tests of what their reports tell."""
 from __future__ import annotations
 
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from conftest import FIXTURES, Command, kill_all, wait_until
+from conftest import FIXTURES, Command, kill_all, states, wait_until
 
 SERVICES = FIXTURES / "failing"
 AS_ROOT = ["unshare", "-m"] if os.getuid() == 0 else ["unshare", "-rm"]
@@ -65,7 +65,7 @@ def mismatch(firexlite: Command) -> str:
 
 
 def disk_full(firexlite: Command) -> str:
-    """A home of 1 MiB, mounted for it alone, is filled by a service; the page is written while it is full."""
+    """A home of 1 MiB, mounted for it alone, is filled by a service; whatever tells of it is written while it is full."""
     services(firexlite, "archive.py")
     firexlite.home.mkdir()
     submit = "python -m firexlite submit --plugins archive.py --chain sample,record,report --channel mic-4 --full-wait 0.5"
@@ -74,12 +74,68 @@ def disk_full(firexlite: Command) -> str:
         {submit} || test $? = 6
         id=$(basename "$FIREXLITE_HOME"/FireX-*)
         python -m firexlite flame "$id" > disk_full.html
+        python -m firexlite why "$id" > why.txt
+        python -m firexlite why "$id" --json > why.json
+        python -m firexlite show "$id" > show.txt
         echo "$id" > id"""
     done = subprocess.run([*AS_ROOT, "sh", "-euc", script], cwd=firexlite.folder, stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=LIMIT_S, env={**firexlite.env, "ARCHIVE": str(firexlite.home),
                                                            "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"})
     assert done.returncode == 0, done.stdout + done.stderr
     return (firexlite.folder / "id").read_text().strip()
+
+
+def cut_off_file(firexlite: Command) -> str:
+    """A library raises, of a file that is not whole."""
+    services(firexlite, "inventory.py")
+    (firexlite.folder / "parts.json").write_text('{"parts": [{"name"')
+    return submit(firexlite, 1, "inventory.py", "count_stock", "--parts_file", "parts.json")
+
+
+def raised_from_another(firexlite: Command) -> str:
+    services(firexlite, "tides.py")
+    return submit(firexlite, 1, "tides.py", "forecast", "--harbour", "Emden")
+
+
+def converter(firexlite: Command) -> str:
+    services(firexlite, "recipe.py")
+    return submit(firexlite, 1, "recipe.py", "cook", "--flour", "3 cups")
+
+
+def not_storable(firexlite: Command) -> str:
+    services(firexlite, "logger.py")
+    return submit(firexlite, 1, "logger.py", "open_channels,read_channels", "--names", "a,b")
+
+
+def several_children(firexlite: Command) -> str:
+    """Two of four, five services below the third of a chain."""
+    services(firexlite, "fleet.py")
+    return submit(firexlite, 1, "fleet.py", "build,sign,roll_out", "--version", "7", "--workers", "1")
+
+
+def called_off(firexlite: Command) -> str:
+    services(firexlite, "survey.py")
+    process = firexlite.start("submit", "--plugins", "survey.py", "--chain", "survey", "--area", "moor")
+    wait_until(lambda: firexlite.runs() and states(firexlite.only_run()) == {"blocked": 1, "running": 1}, what="flight")
+    firex_id = firexlite.only_run().firex_id
+    assert firexlite("cancel", firex_id).code == 0
+    process.communicate(timeout=LIMIT_S)
+    return firex_id
+
+
+def missing_module(firexlite: Command) -> str:
+    services(firexlite, "probes.py")
+    return submit(firexlite, 1, "probes.py", "draw", "--values", "1")
+
+
+def chosen_code(firexlite: Command) -> str:
+    services(firexlite, "probes.py")
+    return submit(firexlite, 75, "probes.py", "simulate", "--circuit", "adder")
+
+
+def no_retry_left(firexlite: Command) -> str:
+    services(firexlite, "probes.py")
+    return submit(firexlite, 1, "probes.py", "dial", "--number", "110")
 
 
 def submit(firexlite: Command, code: int, plugin: str, chain: str, *arguments: str) -> str:
@@ -90,11 +146,14 @@ def submit(firexlite: Command, code: int, plugin: str, chain: str, *arguments: s
 
 RUNS: dict[str, Callable[[Command], str]] = {
     made.__name__: made for made in (deep_cause, killed_worker, time_limit, failed_retry, mismatch, disk_full)}
+MORE_RUNS: dict[str, Callable[[Command], str]] = {
+    made.__name__: made for made in (cut_off_file, raised_from_another, converter, not_storable, several_children, called_off,
+                                     missing_module, chosen_code, no_retry_left)}
 
 
 def page_of(firexlite: Command, kind: str) -> Path:
     """The report of a run that failed in this way, as one HTML file."""
-    firex_id = RUNS[kind](firexlite)
+    firex_id = (RUNS | MORE_RUNS)[kind](firexlite)
     page = firexlite.folder / f"{kind}.html"
     if not page.exists():
         page.write_text(firexlite("flame", firex_id).out)

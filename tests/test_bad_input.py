@@ -411,7 +411,9 @@ def test_a_run_whose_plugin_is_gone_can_be_resumed_with_another(firexlite: Comma
 # The forms of commands. A kind of bad input names the groups that it applies to; for others it is no bad input.
 RESUMES = ("resume {id}", "resume --detach {id}", "resume {id} --workers 2", "resume --accept-new {id}",
            "resume {id} --restart-task 1", "resume {id} --mark-done 1 {}", "resume {id} --rerun-missing")
-LOOKS = ("flame {id}", "flame --json {id}", "flame {id} -o out.html", "doctor {id}", "doctor --json {id}")
+LOOKS = ("flame {id}", "flame --json {id}", "flame {id} -o out.html", "doctor {id}", "doctor --json {id}", "why {id}",
+         "why --json {id}")
+PARTS = ("show {id}", "show --json {id}", "attach {id}", "wait {id}")  # which look at a part of a run, or say its id first
 IMPORT = ("import {path}",)
 OTHERS = ("submit --chain nop", "submit --detach --chain nop", "runs", "list", "info nop")
 DOCTOR = tuple(form for form in LOOKS if form.startswith("doctor"))
@@ -526,14 +528,15 @@ def test_an_id_of_no_run_is_refused_by_every_command(kind: str, warm: Warm, tmp_
     firex_id = NO_IDS[kind]
 
     ended = answers(warm, tmp_path, {form: [word.replace("{id}", firex_id) for word in form.split()]
-                                     for form in RESUMES + LOOKS})
+                                     for form in RESUMES + LOOKS + PARTS})
 
     assert wrong_answers(ended, 2, f".*{LOOKS_LIKE}") == []
     assert not any(char in one.err for one in ended.values() for char in "\x1b\u202e\0")
 
 
 def test_the_id_of_an_unknown_run_is_refused_by_every_command(warm: Warm, tmp_path: Path) -> None:
-    ended = answers(warm, tmp_path, {form: form.replace("{id}", NOWHERE).split() for form in RESUMES + LOOKS})
+    ended = answers(warm, tmp_path, {form: form.replace("{id}", NOWHERE).split()
+                                     for form in RESUMES + LOOKS + PARTS})
 
     assert wrong_answers(ended, 2, f"there is no run '{NOWHERE}' in {tmp_path}/[0-9]+; `firexlite runs` lists them[.]") == []
 

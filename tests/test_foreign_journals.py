@@ -149,6 +149,39 @@ def test_where_a_stranger_wanted_a_copy_of_the_outcome_is_forgotten(sent: RunDir
     assert options["json_file"] is None and options["flame"] is None
 
 
+def test_neither_the_command_nor_the_key_of_a_stranger_is_heeded(sent: RunDirectory, bring, tmp_path: Path,
+                                                                 firexlite: Command) -> None:
+    (firexlite.folder / "services.py").write_text(SERVICES)
+    alter(sent, "UPDATE run SET options = json_set(options, '$.on_end', 'touch was_here', '$.key', 'nightly')")
+    (sent.path / "run.json").write_text('{"key": "nightly"}')
+    assert bring(sent.path).code == 0
+    firexlite.env["FIREXLITE_HOME"] = str(tmp_path / "home" / "mine")
+
+    resumed = firexlite("resume", sent.firex_id, "--plugins", "services.py")
+    own = firexlite("submit", "--chain", "nop", "--key", "nightly")
+
+    assert (resumed.code, resumed.err.count("on-end")) == (0, 0), resumed.err
+    assert not (firexlite.folder / "was_here").exists()
+    assert (own.code, own.firex_id != sent.firex_id) == (0, True)
+    options = json.loads(query(imported(tmp_path, sent), "SELECT options FROM run")[0][0])
+    assert options["on_end"] is None and options["key"] is None
+
+
+def test_submit_like_a_strangers_run_does_not_load_his_plugins(sent: RunDirectory, bring, tmp_path: Path,
+                                                               firexlite: Command) -> None:
+    evil = firexlite.folder / "evil.py"
+    evil.write_text(f"open('was_here', 'w')\n{SERVICES}")
+    alter(sent, f"""UPDATE run SET options = json_set(options, '$.plugins', json('[{{"path": "{evil}", "digest": ""}}]'))""")
+    bring(sent.path)
+    firexlite.env["FIREXLITE_HOME"] = str(tmp_path / "home" / "mine")
+
+    done = firexlite("submit", "--like", "last")
+
+    assert (done.code, done.out) == (2, "")
+    assert f"firexlite submit --like {sent.firex_id} --plugins evil.py" in done.err
+    assert not (firexlite.folder / "was_here").exists()
+
+
 def test_the_plugins_of_a_stranger_are_loaded_when_they_were_named_and_not_before(
         sent: RunDirectory, bring, tmp_path: Path, firexlite: Command) -> None:
     evil = firexlite.folder / "evil.py"

@@ -18,10 +18,11 @@ from .printing import say
 from .screen import Console, report
 
 SECOND_THOUGHTS_S = 2.0  # in which another Ctrl-C cancels the run
+TICK_S = 1.0             # after which the progress is shown anew though nothing has moved: time goes on
 
 
-class _Signal(Exception):
-    """A person, or a CI system, wants to go."""
+class _Signal(BaseException):
+    """A person, or a CI system, wants to go. It is no error, so that nobody who passes over errors passes over it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -33,9 +34,17 @@ def attend(firex_id: str, console: Console) -> int:
 
     Ctrl-C leaves it alone, which gives 130; a second one within `SECOND_THOUGHTS_S` cancels it. SIGTERM leaves it at once.
     """
+    directory = find_run(firex_id)
+    with History(directory) as history:
+        began = history.run().created
+    console.started(directory)
+    is_told = False
     with _raising_signals():
         while True:
             try:
+                if not is_told and directory.is_alive():
+                    is_told = True
+                    console.attached(time.time() - began)
                 _watch(firex_id, console)
                 break
             except _Signal as found:
@@ -56,7 +65,7 @@ def tell_end(firex_id: str) -> int:
 
 
 def _watch(firex_id: str, console: Console) -> None:
-    with closing(Watcher(firex_id).moments()) as moments:
+    with closing(Watcher(firex_id).moments(TICK_S)) as moments:
         for directory, has_ended in moments:
             console.directory = directory
             if not has_ended:

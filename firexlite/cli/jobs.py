@@ -41,10 +41,9 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
         console.clear()
     if front.active is not None:
         firex_id = front.active.firex_id
-        console.started(front.active)
         if no_wait:
+            console.started(front.active)
             raise RunActive(f"{firex_id} is running in other processes; `firexlite attach {firex_id}` follows it")
-        say("It is running in other processes already: attached to it.", err=True)
         code = attend(firex_id, console)
         if not (directory := find_run(firex_id)).is_alive():
             last.do(directory, code, as_guest=True)

@@ -138,7 +138,7 @@ quiet_option = click.option(
     "-q", "--quiet", is_flag=True, help="Show no progress: only what the run is called, and how it ended.")
 on_end_option = click.option(
     "--on-end", "--on_end", metavar="CMD",
-    help="When the run has ended, however it did, run this shell command, with FIREXLITE_ID, FIREXLITE_STATE, "
+    help="When the run has ended, however it did, run this shell command once, with FIREXLITE_ID, FIREXLITE_STATE, "
          "FIREXLITE_EXIT_CODE and FIREXLITE_REPORT in its environment.")
 
 

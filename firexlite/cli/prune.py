@@ -12,7 +12,7 @@ from ..home import home
 from ..pruning import old_runs, remove
 from .options import span_option
 from .printing import answer, say
-from .runs import age
+from .runs import age, one_line
 
 SHOWN = 20
 
@@ -34,8 +34,12 @@ def prune_command(older_than: float | None, keep_failed: bool, dry_run: bool, ye
     if not found:
         answer(f"There is nothing to remove in {home()}.")
         return
-    for old in found[:SHOWN]:
-        answer(f"{old.directory.firex_id}  {old.state}  {age(time.time() - old.ended)} ago  {old.chain}  {in_words(old.size)}")
+    from tabulate import tabulate  # here: most commands need none
+
+    now = time.time()
+    rows = [(old.directory.firex_id, old.state, f"{age(now - old.ended)} ago", one_line(old.chain), in_words(old.size))
+            for old in found[:SHOWN]]
+    answer(tabulate(rows, tablefmt="plain", disable_numparse=True))
     if len(found) > SHOWN:
         answer(f"... and {len(found) - SHOWN} more")
     what = f"{len(found)} run{'' if len(found) == 1 else 's'}, {in_words(sum(old.size for old in found))}"

@@ -78,18 +78,18 @@ def _row(about: dict[str, Any], now: float) -> tuple[str, str, str, str, str]:
         return about["firex_id"], "UNREADABLE", "", "", f"`firexlite doctor {about['firex_id']}` says why"
     counts = about["counts"]
     chain = about["chain"] + (f" ({about['key']})" if about["key"] else "")
-    return (about["firex_id"], _in_one_line(about["state"].upper()), age(now - about["created"]), _in_one_line(chain),
+    return (about["firex_id"], one_line(about["state"].upper()), age(now - about["created"]), one_line(chain),
             f"{counts.get('succeeded', 0)} of {sum(counts.values())} succeeded")
 
 
-def _in_one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """What a journal says in a row of the table: it must not begin a row of its own."""
     return visible(text).replace("\n", "\\x0a").replace("\t", "\\x09")
 
 
 def _row_elsewhere(pointer: Pointer) -> tuple[str, str, str, str, str]:
     """A run of a home on a network file system that has not come home: only its host knows how it stands."""
-    return pointer.firex_id, _in_one_line(f"ON {pointer.host}"), "", "", _in_one_line(f"in {pointer.path}")
+    return pointer.firex_id, one_line(f"ON {pointer.host}"), "", "", one_line(f"in {pointer.path}")
 
 
 def age(seconds: float) -> str:

@@ -45,6 +45,7 @@ class Console(Screen):
         self._is_quiet = quiet
         self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._shown = ""
+        self._age_s = 0.0  # of the run, when we came
         self._began = self._spoke = time.monotonic()
         self._follower, self._look_at = Follower(), self._began + LOOK_S
         self._running: list[tuple[str, float]] = []  # names of services, and when they began, by the monotonic clock
@@ -69,12 +70,18 @@ class Console(Screen):
             parts.append(f"changed since: {', '.join(changed)}")
         say(f"Resuming: {'; '.join(parts)}.", err=True)
 
+    def attached(self, age_s: float) -> None:
+        """It goes on in other processes, whatever becomes of this one. age_s: since it began."""
+        self._age_s = max(0.0, age_s)
+        if not self._is_quiet:
+            say("It goes on in other processes: Ctrl-C leaves it alone, Ctrl-C twice cancels it.", err=True)
+
     def progress(self, progress: Progress) -> None:
         if self._is_quiet:
             return
         failures = f", {progress.failed} failed" if progress.failed else ""
         counts = f"{progress.ended} of {_tasks(progress.known)} ended{failures}"
-        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        minutes, seconds = divmod(int(self._age_s + time.monotonic() - self._began), 60)
         if self._is_live:
             self._look()
             line = f"{counts}, {minutes}:{seconds:02}"

@@ -11,9 +11,9 @@ import click
 
 from ..codec import display_error
 from ..errors import BadInput
-from ..flame_graph import model_of_task
+from ..flame_graph import model_of_run, model_of_task
 from ..flame_words import duration
-from ..history import History, innermost
+from ..history import History, innermost, interrupts
 from ..home import find_run
 from ..states import STATES
 from ..story import culprit_of, story_of
@@ -100,7 +100,10 @@ def _tree_text(history: History, root: int | None, everything: bool, states: tup
         rows.append(f"{paint(num, dim=True)}  {paint(name.ljust(width))}  {paint.state(line.state, 9)}"
                     f"{_times(line)}{paint(_note(line), 'red' if line.state == 'failed' else None)}".rstrip())
     if left_out:
-        rows.append(f"... {left_out:,} more lines; --all shows them, --below TASK what is below one task")
+        rows.append(f"... {left_out:,} more lines")
+    if left_out or any(line.count > 1 for line in lines):
+        rows += ["", "Of many that are alike the first are shown: --all shows each, --below TASK what is below one, "
+                 "--state failed those that failed."]
     if root is None and not states:
         rows += more_lines(story, paint)
     return "\n".join(rows) + "\n"
@@ -120,7 +123,7 @@ def _note(line: Line) -> str:
         notes.append(f"attempt {line.attempt}")
     if line.error and line.state == "failed":
         error = display_error(line.error)
-        if error["name"] in ("ChainInterruptedException", "MultipleFailuresException"):
+        if interrupts(error):
             notes.append("because of a child")
         else:
             inner = innermost(error)
@@ -148,16 +151,15 @@ def _tree_as_json(history: History, root: int | None, everything: bool, states: 
 
 def _task_text(history: History, num: int) -> str:
     paint = Paint()
-    story = story_of(history)
-    task = model_of_task(history, num, 1 << 16)
-    names = names_of(history)
+    task, run = model_of_task(history, num, 1 << 16), model_of_run(history)
     record = history.task(num)
     assert record is not None
     suppliers = suppliers_of(history, record)
-    rows = [f"{paint(task['name'], bold=True)} (task {num} of {story.run['firex_id']})  {paint.state(task['state'])}"
+    names = names_of(history, {one.task for one in suppliers.values() if one.task is not None})
+    rows = [f"{paint(task['name'], bold=True)} (task {num} of {paint(run['firex_id'])})  {paint.state(task['state'])}"
             + (f"  {duration(task['runtime'])}" if task["runtime"] is not None else "")]
     if task["state"] == "failed":
-        rows += ["", *culprit_lines(culprit_of(history, story.run, num), paint, with_more=False)]
+        rows += ["", *culprit_lines(culprit_of(history, run, num), paint, with_more=False)]
     values = {**task["args"], **task["defaults"]}
     if values:
         rows += ["", paint("arguments", bold=True)]
@@ -180,9 +182,10 @@ def _task_text(history: History, num: int) -> str:
         of = f" (the last {LOG_LINES} of {len(lines)} lines)" if len(lines) > LOG_LINES else ""
         rows += ["", paint("output", bold=True) + of]
         rows += [f"  | {paint(click.unstyle(line))}".rstrip() for line in lines[-LOG_LINES:]]
-    below = lines_of(history, num)[0][1:]
+    below = dict(history.execute("SELECT state, count(*) FROM task WHERE parent = ? GROUP BY state", num))
     if below:
-        rows += ["", paint("children", bold=True) + f"  `firexlite show {story.run['firex_id']} --below {num}`"]
+        told = ", ".join(f"{below[state]:,} {state}" for state in STATES if state in below)
+        rows += ["", f"{paint('children', bold=True)}  {told}: firexlite show {paint(run['firex_id'])} --below {num}"]
     return "\n".join(rows) + "\n"
 
 

@@ -38,23 +38,23 @@ def more_lines(story: Story, paint: Paint) -> list[str]:
         if cause.place:
             rows.append(f"  at {paint(cause.place)}")
     if story.causes:
-        rows += ["", f"Why, in full: firexlite why {story.run['firex_id']}"]
+        rows += ["", f"Why, in full: firexlite why {paint(story.run['firex_id'])}"]
     elif story.reason:
         rows += ["", paint(story.reason)]
     for lines in story.decisions:
         rows += ["", *map(paint, lines)]
     if story.run.get("resume") and not story.decisions:
-        rows += [*([] if story.causes or story.reason else [""]), f"Carry on: {story.run['resume']}"]
+        rows += [*([] if story.causes or story.reason else [""]), f"Carry on: {paint(story.run['resume'])}"]
     return rows
 
 
-def way_on(story: Story) -> list[str]:
+def way_on(story: Story, paint: Paint) -> list[str]:
     """The commands that a person may want next."""
     firex_id, resume = story.run["firex_id"], story.run.get("resume")
-    rows = [f"  firexlite {words}" for cause in story.causes[:1]
-            for words in (f"logs {firex_id} {cause.task['num']}", f"debug {firex_id} {cause.task['num']} --pdb")]
-    rows.append(f"  firexlite flame {firex_id} > out.html")
-    return rows + ([f"  {resume}"] if resume and not story.decisions else [])
+    num = [cause.task["num"] for cause in story.causes[:1]]
+    rows = [words for n in num for words in (f"firexlite logs {firex_id} {n}", f"firexlite debug {firex_id} {n} --pdb")]
+    rows.append(f"firexlite flame {firex_id} > out.html")
+    return [f"  {paint(row)}" for row in rows + ([resume] if resume and not story.decisions else [])]
 
 
 def culprit_lines(culprit: Culprit, paint: Paint, with_more: bool = True) -> Iterator[str]:
@@ -76,8 +76,7 @@ def culprit_lines(culprit: Culprit, paint: Paint, with_more: bool = True) -> Ite
         yield "  last output"
         yield from (f"    | {paint(click.unstyle(line))}".rstrip() for line in culprit.log[-LOG_LINES:])
     if culprit.path:
-        steps = [f"{one.name} (task {one.num})" for one in culprit.path]
-        yield f"  called by: {paint(' > '.join([*steps, '{} (task {})'.format(culprit.task['name'], culprit.task['num'])]))}"
+        yield f"  called by: {paint(' > '.join(f'{one.name} (task {one.num})' for one in culprit.path))}"
         yield from (f"    {paint(one.name)} (task {one.num}) then failed: {paint(one.what, 'red')}"
                     for one in reversed(culprit.path) if one.what)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 import click
 
 from ..errors import RunActive
+from ..history import History
+from ..home import find_run
 from ..watcher import await_end
 from .attendance import tell_end
 from .options import run_argument, span_option
+from .screen import say
 
 
 @click.command("wait")
@@ -21,6 +24,8 @@ def wait_command(context: click.Context, firex_id: str, timeout: float | None) -
     \b
     firexlite wait last --timeout 20min
     """
+    with History(find_run(firex_id)) as history:
+        say(f"FireX ID: {history.directory.firex_id}")
     if not await_end(firex_id, timeout):
         raise RunActive(f"{firex_id} is still running after {timeout:g} s; `firexlite show {firex_id}` tells how far it is")
     context.exit(tell_end(firex_id))

@@ -46,7 +46,7 @@ def _lines(story: Story, paint: Paint) -> Iterator[str]:
         yield "Failed too:"
         yield from (f"  {paint(one.name)} (task {one.num}): {paint(one.what, 'red')}" for one in story.others)
         if story.others_more:
-            yield f"  ... and more: firexlite show {story.run['firex_id']} --state failed"
+            yield f"  ... and more: firexlite show {paint(story.run['firex_id'])} --state failed"
     if story.reason:
         yield ""
         yield paint(story.reason, "yellow")
@@ -62,7 +62,7 @@ def _lines(story: Story, paint: Paint) -> Iterator[str]:
         yield ""
         yield "Nothing went wrong: all tasks that count succeeded."
     yield ""
-    yield from way_on(story)
+    yield from way_on(story, paint)
 
 
 def _tries(culprit: Culprit) -> str:

@@ -134,6 +134,17 @@ def opened(browser: Browser, report: Report) -> Iterator[Callable[[str], Page]]:
 
 # --- what it costs --------------------------------------------------------------------------------------------------
 
+def test_the_terminal_is_told_of_all_tasks_in_a_bounded_number_of_lines(scratch: Scratch, report: Report) -> None:
+    shown = scratch.run(*firexlite_command(), "show", report.firex_id, keeps_home=True).out.splitlines()
+    one = scratch.run(*firexlite_command(), "show", report.firex_id, "2", keeps_home=True).out.splitlines()
+
+    assert shown[1].startswith(f"{TASKS:,} tasks: ")
+    assert len(shown) < 420
+    assert any("more run_suite" in line for line in shown)
+    assert one[0].startswith("run_suite (task 2 of ")
+    assert len(one) < 60
+
+
 def test_writing_it_takes_little_memory_and_time(report, tell):
     tell(f"written in {report.seconds:.1f} s, with {report.cpu_s:.1f} s of processors and {report.peak / MB:.0f} MB")
 

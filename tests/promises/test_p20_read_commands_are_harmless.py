@@ -24,7 +24,8 @@ pytest_plugins = ["sound_runs"]
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
-LOOKS = ("runs", "flame {id}", "flame --json {id}", "doctor {id}", "doctor --json {id}")
+LOOKS = ("runs", "runs --json", "flame {id}", "flame --json {id}", "doctor {id}", "doctor --json {id}", "show {id}",
+         "show --json last", "show {id} 1", "show --json {id} 1", "why {id}", "why --json last", "logs {id}")
 CHANGES = ("os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate",
            "os.utime", "os.setxattr", "shutil.")
 
