@@ -90,7 +90,7 @@ class Platform:
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             kill_all(self._process)
-        for pid in list(self._own_processes()):  # whom their parents left alone
+        for pid in list(self.own_processes()):  # whom their parents left alone
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -166,7 +166,7 @@ class Platform:
             return True
         return False
 
-    def _own_processes(self) -> Iterator[int]:
+    def own_processes(self) -> Iterator[int]:
         """Those that were started on this platform, by what the tests have put into their environment."""
         mark = f"EFFECT_LOG={self.variables['EFFECT_LOG']}".encode()
         for pid in filter(str.isdigit, os.listdir("/proc")):
