@@ -96,7 +96,7 @@ def here(tmp_path: Path, single_file: Path) -> Machine:
 
 
 @pytest.fixture
-def bare_debian(tmp_path: Path, single_file: Path) -> Machine:
+def bare_debian(tmp_path: Path, single_file: Path) -> Iterator[Machine]:
     """The smallest Debian there is, and python3."""
     if os.geteuid() or not shutil.which("debootstrap") or subprocess.run(["unshare", "--mount", "--pid", "true"]).returncode:
         pytest.skip("a bare Debian is made by debootstrap, and entered by root")
@@ -106,7 +106,8 @@ def bare_debian(tmp_path: Path, single_file: Path) -> Machine:
     assert made.returncode == 0, made.stdout[-2000:]
     shutil.copy(single_file, root / "root")
     enter = ["unshare", "--mount", "--pid", "--fork", f"--mount-proc={root / 'proc'}", "chroot", str(root)]
-    return Machine([*enter, *clean_shell("/root", "/usr/bin:/bin")], root / "root")
+    yield Machine([*enter, *clean_shell("/root", "/usr/bin:/bin")], root / "root")
+    shutil.rmtree(root)  # a quarter of a gigabyte
 
 
 @pytest.fixture(params=["here", pytest.param("bare_debian", marks=pytest.mark.long)])
