@@ -465,8 +465,8 @@ def test_a_command_cannot_repeat_what_python_code_gave(services, firexlite):
     refused = firexlite("submit", "--like", result.firex_id)
 
     assert refused.code == 2
-    assert refused.err == (f"firexlite: {result.firex_id} was begun by Python code, with values that no command line has; have "
-                           "that run it again\n")
+    assert refused.err == (f"firexlite: {result.firex_id} was not begun by a command, or by one of an older firexlite, so what "
+                           "was given then is not recorded; give the inputs themselves\n")
 
 
 def test_ctrl_c_stops_the_run_which_can_be_resumed(script, firexlite, effects):
