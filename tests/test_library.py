@@ -189,6 +189,17 @@ def test_nothing_is_shown_otherwise(services, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("in_process", [False, True])
+def test_a_ci_system_is_told_only_of_what_is_shown(services, monkeypatch, tmp_path, in_process):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+
+    fx.run(services.refuse.s(name="Bo"), check=False, in_process=in_process)
+    assert not (tmp_path / "summary.md").exists()
+
+    fx.run(services.refuse.s(name="Bo"), check=False, in_process=in_process, quiet=False)
+    assert "no Bo" in (tmp_path / "summary.md").read_text()
+
+
 def test_a_secret_is_not_written_down(services, firexlite, monkeypatch):
     monkeypatch.setenv("DOOR_TOKEN", "open-sesame-now")
 
