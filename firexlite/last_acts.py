@@ -26,9 +26,11 @@ from .runlog import note
 class LastActs:
     """For a front, whose last acts they are. Nothing is printed by them: a line of progress may still stand there."""
 
-    def __init__(self, flame: str | None, on_end: str | None) -> None:
-        """flame: the file for the report. on_end: a shell command. None: what the run recorded when it was submitted."""
-        self._flame, self._on_end = flame, on_end
+    def __init__(self, flame: str | None, on_end: str | None, tells_ci: bool = True) -> None:
+        """flame: the file for the report. on_end: a shell command. None: what the run recorded when it was submitted.
+        tells_ci: False for a run of which whoever began it makes what he likes, as a test that wants it to fail.
+        """
+        self._flame, self._on_end, self._tells_ci = flame, on_end, tells_ci
         self.told: list[str] = []         # sentences for the screen, in order
         self.annotations: list[str] = []  # lines on stdout for a CI system
 
@@ -47,7 +49,7 @@ class LastActs:
             flame = flame or run.options.get("flame")
         if flame:
             self._try(directory, "the report could not be written", lambda: self._write_report(directory, Path(flame)))
-        if ci.wants_story():
+        if self._tells_ci and ci.wants_story():
             self._try(directory, "the CI system could not be told", lambda: self._tell_ci(directory))
         if on_end and not was_over:
             report = str(Path(flame).absolute()) if flame else ""

@@ -97,7 +97,7 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
         _refuse_limits(timeout, soft_time_limit)
         with as_of(of_run):
             code, raised = run_here(request, lambda: _prepared_here(work, request, files))
-        LastActs(request.flame, on_end).do(find_run(firex_id), code)
+        LastActs(request.flame, on_end, tells_ci=not quiet).do(find_run(firex_id), code)
         result = Result(firex_id, code, resume, raised)
         return _checked(result, check, exit_when_waiting)
     with as_of(of_run):

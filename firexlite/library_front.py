@@ -84,7 +84,7 @@ class _Told(Screen):
 def carry_out(order: Order, tell: Callable[..., None]) -> None:
     """Run the front to the end of its run, and tell how that was."""
     console = None if order.is_quiet else Console()
-    last = LastActs(order.flame, order.on_end)
+    last = LastActs(order.flame, order.on_end, tells_ci=not order.is_quiet)
     try:
         code = Front(_Told(console or Screen(), tell), order.import_timeout_s, last.do).run(order.job())
     except FirexliteError as error:

@@ -15,7 +15,7 @@ from typing import Any
 
 from .application import app
 from .codec import decode, encode, encode_error
-from .errors import BadInput
+from .errors import BadInput, RunFailed
 from .fakes import SETTING, Named, put_one_on
 from .library import Attendant, resume, run
 from .outcome import Result
@@ -69,7 +69,12 @@ def _run_with_a_crash(asked: str, name: str, chain: Chain | Signature, fakes: Ma
     if killed.exit_code != KILLED:
         raise AssertionError(f"nothing was killed, since {name} never {asked}; {killed.firex_id} {killed.state}:\n{tree}")
     again = {option: options[option] for option in _OF_BOTH & options.keys()}
-    resumed = resume(killed.firex_id, attendant=Stage(fakes), **again)
+    try:
+        resumed = resume(killed.firex_id, attendant=Stage(fakes), **again)
+    except RunFailed as error:
+        if error.result is not None:
+            error.result.killed = killed
+        raise
     resumed.killed = killed
     return resumed
 

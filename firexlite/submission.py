@@ -256,8 +256,6 @@ def like_run(firex_id: str, request: Request) -> None:
     if run.options.get("arguments") is None:
         raise BadInput(f"{run.firex_id} was not begun by a command, or by one of an older firexlite, so what was given then is "
                        "not recorded; give the inputs themselves")
-    if run.options["arguments"] is None:
-        raise BadInput(f"{run.firex_id} was begun by Python code, with values that no command line has; have that run it again")
     if not request.chain:
         request.chain = run.chain
     request.arguments = {**run.options["arguments"], **request.arguments}

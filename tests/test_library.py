@@ -189,6 +189,17 @@ def test_nothing_is_shown_otherwise(services, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("in_process", [False, True])
+def test_a_ci_system_is_told_only_of_what_is_shown(services, monkeypatch, tmp_path, in_process):
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+
+    fx.run(services.refuse.s(name="Bo"), check=False, in_process=in_process)
+    assert not (tmp_path / "summary.md").exists()
+
+    fx.run(services.refuse.s(name="Bo"), check=False, in_process=in_process, quiet=False)
+    assert "no Bo" in (tmp_path / "summary.md").read_text()
+
+
 def test_a_secret_is_not_written_down(services, firexlite, monkeypatch):
     monkeypatch.setenv("DOOR_TOKEN", "open-sesame-now")
 
@@ -465,8 +476,8 @@ def test_a_command_cannot_repeat_what_python_code_gave(services, firexlite):
     refused = firexlite("submit", "--like", result.firex_id)
 
     assert refused.code == 2
-    assert refused.err == (f"firexlite: {result.firex_id} was begun by Python code, with values that no command line has; have "
-                           "that run it again\n")
+    assert refused.err == (f"firexlite: {result.firex_id} was not begun by a command, or by one of an older firexlite, so what "
+                           "was given then is not recorded; give the inputs themselves\n")
 
 
 def test_ctrl_c_stops_the_run_which_can_be_resumed(script, firexlite, effects):

@@ -239,6 +239,14 @@ def test_a_crash_in_a_service_has_it_run_twice(bakery, rehearse):
     assert not result.killed.task("bake").ok
 
 
+def test_a_run_that_fails_after_the_crash_tells_what_the_kill_had_left(bakery, rehearse):
+    with pytest.raises(fx.RunFailed) as caught:
+        rehearse(bakery.mix.s(flour=1) | bakery.bake.s(), fakes={"bake": KeyError("no oven")}, crash_after="mix")
+
+    assert [task.name for task in caught.value.result.killed.tasks if task.ok] == ["mix"]
+    caught.value.result.assert_ran_once("mix")
+
+
 def test_the_second_task_of_a_service_can_be_meant(bakery, rehearse):
     result = rehearse(bakery.mix.s(flour=1) | bakery.mix.s(flour=2) | bakery.mix.s(flour=3), crash_after="mix#2", workers=1)
 
