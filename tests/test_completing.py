@@ -126,10 +126,10 @@ def test_where_a_file_is_wanted_the_shell_looks_for_one(words: tuple[str, ...]) 
 
 def test_commands_whose_first_argument_is_a_run_are_known_without_importing_them() -> None:
     commands = {name: cli.get_command(click.Context(cli), name) for name in COMMANDS}
-    first = {name: [one.name for one in command.params if isinstance(one, click.Argument)][:1]
+    first = {name: [one.type.name for one in command.params if isinstance(one, click.Argument)][:1]
              for name, command in commands.items()}
 
-    assert {name for name, arguments in first.items() if arguments == ["firex_id"]} == {*completion.TAKE_A_RUN}
+    assert {name for name, kinds in first.items() if kinds == ["run"]} == {*completion.TAKE_A_RUN}
 
 
 # --- runs and tasks ------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_a_run_may_be_named_by_its_key_or_as_the_last(firexlite: Command, monkey
     assert completion.candidates(["flame"], "ni") == [Candidate("nightly-23", "succeeded: nop")]
     assert offered("why", "la") == ["last"]
     assert completion.candidates(["show", "nightly-23"], "n") == [Candidate("nop", "all of this service")]
-    assert offered("submit", "--like", "ni") == ["nightly-23"]
+    assert offered("submit", "--like", "ni") == offered("diff", "last", "ni") == ["nightly-23"]
 
 
 def test_plugins_and_the_home_are_those_of_the_settings(folder: Path, firexlite: Command, monkeypatch: pytest.MonkeyPatch,

@@ -14,7 +14,7 @@ from ..errors import BadInput, FirexliteError
 from . import COMMANDS, COMPLETE_VARIABLE, cli
 
 # Commands whose first argument is a run, known here so that none need be imported to complete it.
-TAKE_A_RUN = ("resume", "attach", "cancel", "show", "why", "flame", "logs", "wait", "send", "doctor")
+TAKE_A_RUN = ("resume", "attach", "cancel", "show", "why", "flame", "debug", "diff", "logs", "wait", "send", "doctor")
 PLUGINS = ("--plugins", "--plugin", "--external")
 
 
@@ -143,7 +143,7 @@ class _Line:
             return completing.plugin_files(begun)
         if name == "--chain":
             return completing.chains(self._plugins(), begun)
-        if name == "--like":
+        if option.type.name == "run":
             return completing.runs(self.command.name or "", begun)
         if name in ("--restart-task", "--mark-done"):
             return completing.restartable(self._positional()[0], begun)
@@ -153,8 +153,9 @@ class _Line:
 
     def _argument(self, begun: str) -> list[Candidate]:
         given = self._positional()
-        name = self.arguments[len(given)].name if len(given) < len(self.arguments) else None
-        if name == "firex_id":
+        wanted = self.arguments[len(given)] if len(given) < len(self.arguments) else None
+        name = wanted.name if wanted else None
+        if wanted and wanted.type.name == "run":
             return completing.runs(self.command.name or "", begun)
         if name == "task":
             if self.command.name == "cancel":
