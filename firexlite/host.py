@@ -364,7 +364,8 @@ def keep_only(fds: Collection[int]) -> None:
         last = min(os.sysconf("SC_OPEN_MAX"), 1 << 20)
         begin = 0
         for fd in [*sorted(kept), last]:
-            os.closerange(begin, fd)
+            if fd > begin:  # of nothing before 0 it would make all there is
+                os.closerange(begin, fd)
             begin = fd + 1
         return
     for inherited in map(int, os.listdir("/dev/fd")):
