@@ -13,7 +13,7 @@ import sys
 import time
 
 import pytest
-from conftest import NOTE, Command, query, states, wait_until
+from conftest import NOTE, ROOT, Command, query, states, wait_until
 
 from firexlite import host, packets, processes
 
@@ -197,6 +197,21 @@ def test_a_socket_is_found_in_a_folder_whose_path_is_too_long_for_it(firexlite, 
     wake = firexlite.only_run().wake
     links = [link for link in os.scandir("/tmp") if link.name.startswith("firexlite-") and link.is_symlink()]
     assert [link.name for link in links if os.readlink(link) == str(wake)] == []
+
+
+FLOWS = ["test_front", "test_processes", "test_children", "test_resume", "promises/test_p05_one_incarnation",
+         "promises/test_p08_no_orphans", "promises/test_p25_status_never_lies"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("file", FLOWS)
+def test_other_tests_pass_as_well(file):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", f"tests/{file}.py"], cwd=ROOT,
+        env={**os.environ, "FIREXLITE_PORTABLE": "1"}, capture_output=True, text=True, timeout=590)
+
+    assert done.returncode == 0, done.stdout
 
 
 # --- the ways themselves ---------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from firexlite.home import RunDirectory
 
 from .parts import Part, Report, Tally
 
-LIMIT_S = 2.0    # in which everything must be gone
+LIMIT_S = 10.0 if host.IS_PORTABLE else 2.0  # in which everything must be gone
 PATIENCE_S = 30.0
 WAYS = ["kill the runner", "kill the front", "SIGINT", "SIGTERM", "kill all at once"]
 
