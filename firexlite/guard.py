@@ -18,10 +18,11 @@ from .board import Board
 _life = -1  # the end of a pipe that only this process has open: it closes when we end
 
 
-def stand(front: int, board: Board) -> None:
-    """Have this process looked after, if the host does not do that. To be called by a job before it imports anything.
+def stand(parent: int, board: Board | None = None) -> None:
+    """Have this process looked after, if the host does not do that. A job calls it before it imports anything.
 
-    front: what is readable when the front has ended.
+    parent: a socket that is readable when the parent, the front of a job, has ended: then this process gets a SIGTERM.
+    board: where the sessions stand that are to be ended when this process has; None: there are none.
     """
     global _life
     if not host.IS_PORTABLE:
@@ -29,7 +30,7 @@ def stand(front: int, board: Board) -> None:
     job = os.getpid()
     life, _life = os.pipe()
     if not (pid := os.fork()):
-        _be_the_guard(job, front, life, board)
+        _be_the_guard(job, parent, life, board)
     os.close(life)
     os.waitpid(pid, 0)
     os.register_at_fork(after_in_child=_let_go)
@@ -43,7 +44,7 @@ def _let_go() -> None:
         _life = -1
 
 
-def _be_the_guard(job: int, front: int, life: int, board: Board) -> None:
+def _be_the_guard(job: int, parent: int, life: int, board: Board | None) -> None:
     """The forked side; does not return."""
     try:
         gc.disable()
@@ -52,19 +53,21 @@ def _be_the_guard(job: int, front: int, life: int, board: Board) -> None:
             return
         for unheeded in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(unheeded, signal.SIG_IGN)
-        host.keep_only({front, life})
-        _watch(job, front, life)
+        host.keep_only({parent, life})
+        _watch(job, parent, life)
+        if board is None:
+            return
         sessions = board.sessions()
         host.end_sessions([job, *sessions] if board.runner == job else [job])  # else they are those of a runner after it
     finally:
         os._exit(0)
 
 
-def _watch(job: int, front: int, life: int) -> None:
+def _watch(job: int, parent: int, life: int) -> None:
     """Return when the job has ended."""
-    watched = [front, life]
+    watched = [parent, life]
     while life not in (ended := select.select(watched, [], [])[0]):
-        if front in ended:
-            watched.remove(front)
+        if parent in ended:
+            watched.remove(parent)
             with suppress(ProcessLookupError):
                 os.kill(job, signal.SIGTERM)
