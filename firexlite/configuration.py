@@ -66,8 +66,8 @@ def configure() -> dict[str, dict[str, Any]]:
     """
     found = _of_file()
     for name, variable in _VARIABLES.items():
-        if name in found:
-            os.environ.setdefault(variable, found[name])
+        if name in found and not os.environ.get(variable):
+            os.environ[variable] = found[name]
     for name, kind in _OPTIONS.items():
         variable = f"FIREXLITE_{name.upper()}"
         if (text := os.environ.get(variable)) and variable != PICKLE:  # that is read where pickling is decided
