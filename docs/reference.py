@@ -59,6 +59,8 @@ VARIABLES = {
     "FIREXLITE_SUMMARY": "a file to which a summary in Markdown is added when a run ends; without it, that of "
                          "`GITHUB_STEP_SUMMARY`",
     "GITHUB_ACTIONS": "`true`: the lines of code that failed are printed as its page about a change shows them",
+    "FIREXLITE_PORTABLE": "`1`: on Linux too the ways of [other systems](reliability.md#other-systems-than-linux) are taken, "
+                          "to test them",
     "XDG_STATE_HOME": "runs lie in its folder `firexlite`, if `FIREXLITE_HOME` is not set",
     "NO_COLOR": "if set to anything, there are no colours in a terminal",
 }

@@ -6,6 +6,8 @@ write lock, so that no wake-up falls between a look that found nothing and the r
 from __future__ import annotations
 
 import contextlib
+import errno
+import itertools
 import mmap
 import os
 import select
@@ -14,21 +16,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from . import host
 from .claims import Bell
 from .group_commit import MARKS
 from .home import storage
 
 # Cells of the header.
 (STOPPING, KNOWN, SUCCEEDED, FAILED, SKIPPED, REVOKED, IDLE, COMING, BROKEN, WANT_SPACE, SPARE, HAS_LIMITS, HAS_REVOKED,
- WORKING, NEXT_LOOK, COMMITS) = range(16)
+ WORKING, NEXT_LOOK, RUNNER_PID, COMMITS) = range(17)
 INTACT, NO_SPACE, DISK_FAILED = range(3)
 _COUNTS = {"known": KNOWN, "succeeded": SUCCEEDED, "failed": FAILED, "skipped": SKIPPED, "revoked": REVOKED}
 _HEADER = COMMITS + MARKS
 # Of each worker: what it is, the attempt that was revoked under it, whether it has imported the services, the attempt that it
-# makes, when that reaches its limits, in ms of the monotonic clock, the attempt that has reached its soft one, and whether
-# something of what it has reserved was revoked.
+# makes, when that reaches its limits, in ms of the monotonic clock, the attempt that has reached its soft one, whether
+# something of what it has reserved was revoked, and its pid.
 (_STATUS, _REVOKED_TASK, _REVOKED_ATTEMPT, _IMPORTED, _TASK, _ATTEMPT, _SOFT_AT, _HARD_AT, _SPENT_TASK, _SPENT_ATTEMPT,
- _WITHDRAWN, _WIDTH) = range(12)
+ _WITHDRAWN, _PID, _WIDTH) = range(13)
+_GONE = -1
 NOBODY, COMES, RESTS, WORKS = range(4)
 CAPACITY = 16_000  # workers; pages that nobody touches cost nothing
 
@@ -49,6 +53,28 @@ class Board:
 
     def stop(self) -> None:
         self.cells[STOPPING] = 1
+
+    @property
+    def runner(self) -> int:
+        """The pid of the runner whose workers are told of here; 0 before there is one."""
+        return self.cells[RUNNER_PID]
+
+    def has_runner(self) -> None:
+        """This process is it."""
+        self.cells[RUNNER_PID] = os.getpid()
+
+    def leads(self, worker: int) -> None:
+        """This process is a worker, and the leader of a session."""
+        self.cells[self._at(worker, _PID)] = os.getpid()
+
+    def left_nothing(self, worker: int) -> None:
+        """Nothing of its session lives any more."""
+        self.cells[self._at(worker, _PID)] = _GONE
+
+    def sessions(self) -> list[int]:
+        """The workers, by their pids, of whose sessions something may live."""
+        pids = (self.cells[self._at(worker, _PID)] for worker in range(CAPACITY))
+        return [pid for pid in itertools.takewhile(bool, pids) if pid != _GONE]  # the lowest free number is given out
 
     def begin_with(self, counts: Mapping[str, int]) -> None:
         """Set the counts of the run: ``{state: number of tasks}``."""
@@ -194,20 +220,26 @@ class Address:
     def __init__(self, folder: Path, name: int | str) -> None:
         self._folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._name = str(name)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._folder_fd)
         with storage(folder):
+            self._folder = host.socket_folder(folder, self._folder_fd)
             self.socket.bind(self._path(name))
 
     def _path(self, name: int | str) -> str:
-        # Through the open directory: a socket's path may have 108 bytes only, a run's directory has any length.
-        return f"/proc/self/fd/{self._folder_fd}/{name}"
+        return f"{self._folder}/{name}"
 
     def send(self, name: int | str, message: bytes = b"") -> None:
         """Wake another; that it is dead, or has unread wake-ups, is no concern of ours."""
-        with contextlib.suppress(BlockingIOError, ConnectionRefusedError, FileNotFoundError):
+        try:
             self.socket.sendto(message, self._path(name))
+        except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:  # so a BSD says that there are too many
+                raise
 
     def wait(self, timeout_s: float) -> None:
         """Return when somebody woke us, at the latest after ``timeout_s``."""

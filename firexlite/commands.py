@@ -379,7 +379,7 @@ class _Process:
             if self._source in ready and not _read(self._source):
                 with contextlib.suppress(KeyError):
                     self._poll.unregister(self._source)
-            if self._ended in ready or (self._ended is None and _is_over(self._popen.pid)):
+            if self._ended in ready or (self._ended is None and host.has_ended(self._popen.pid)):
                 return
 
     def close(self) -> None:
@@ -396,7 +396,7 @@ class _Process:
         if self._usage is not None:
             used_s = self._usage.ru_utime + self._usage.ru_stime
             stats.cpu_percent_used = round(100 * used_s / (max(elapsed_s, 1e-6) * stats.num_cpu))
-            stats.mem_mb_used = stats.mem_mb_high_wm = self._usage.ru_maxrss >> 10
+            stats.mem_mb_used = stats.mem_mb_high_wm = self._usage.ru_maxrss * host.RSS_UNIT >> 20
 
 
 def _in_a_group(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -443,13 +443,6 @@ def _read(fd: int) -> bytes:
         return os.read(fd, CHUNK_BYTES)
     except BlockingIOError:
         return b""
-
-
-def _is_over(pid: int) -> bool:
-    """Whether a child has ended, which is not reaped by it."""
-    with contextlib.suppress(ChildProcessError):
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    return True
 
 
 def _write_to_log(data: bytes) -> None:

@@ -68,6 +68,7 @@ def bring_home(directory: RunDirectory) -> RunDirectory:
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder of files. What a link in its place leads to is none of ours."""
+    host.forget_socket_folder(folder)
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from . import host
+from . import guard, host
 from .board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
 from .configuration import IMPORT_TIMEOUT_S
 from .errors import BadInput, FirexliteError
@@ -63,7 +63,7 @@ class Front:
         self._has_said_stopping = False
         self._watch: Watch | None = None
         self._next_look = 0.0                  # monotonic
-        self._pid = 0
+        self._pid = self._last_job = 0
         self._not_ours: set[int] = set()       # children of the shell script that became this process by `exec`
 
     def run(self, job: Job) -> int:
@@ -79,7 +79,7 @@ class Front:
         while self._next_job is not None and self._signal is None:
             job, self._next_job = self._next_job, None
             status = self._run_one(job)
-        host.end_descendants(self._not_ours)
+        host.end_descendants(self._not_ours, [self._last_job, *self.board.sessions()])
         if self._alive is not None:
             os.close(self._alive)  # nothing of the run lives any more
         code = os.waitstatus_to_exitcode(status)
@@ -131,6 +131,7 @@ class Front:
         if not self._pid:
             ours.close()
             _be_the_job(job, self.board, theirs, front)
+        self._last_job = self._pid
         if self._signal is not None:  # it came before the job was there
             os.kill(self._pid, self._signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
@@ -312,6 +313,7 @@ def _be_the_job(job: Job, board: Board, channel: Channel, front: int) -> None:
         take_back_signals()  # else shell commands would inherit what we ignore
         os.setsid()  # the terminal's Ctrl-C reaches the front alone, which passes it on
         host.die_with_parent(front, signal.SIGTERM)
+        guard.stand(channel.fileno(), board)
         os.dup2(2, 1)
         code = job(board, channel)
     except FirexliteError as error:

@@ -12,6 +12,7 @@ import fcntl
 import os
 from pathlib import Path
 
+from . import host
 from .errors import StorageFailure
 
 # Cells that all processes of an incarnation share. Durable commits are counted: those that were begun, those that were made,
@@ -72,7 +73,7 @@ class GroupCommit:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         made = self._marks[MADE]
         try:
-            os.fdatasync(self._fd)
+            host.sync_data(self._fd)
         except OSError:
             self._marks[FAILED] = 1
             raise

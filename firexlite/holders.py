@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import host
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -38,6 +40,8 @@ def holders(paths: Iterable[Path]) -> list[Holder]:
 
 def _locks() -> Iterable[tuple[Holder, tuple[int, int, int]]]:
     """`1: POSIX  ADVISORY  WRITE 4711 fd:01:123456 0 EOF`; a lock that is waited for has an arrow before its kind."""
+    if host.IS_PORTABLE:
+        return
     with contextlib.suppress(OSError, ValueError), open("/proc/locks", encoding="ascii", errors="replace") as file:
         for line in file:
             fields = line.split()
@@ -50,6 +54,8 @@ def _locks() -> Iterable[tuple[Holder, tuple[int, int, int]]]:
 
 def have_open(path: Path) -> list[int]:
     """The other processes that have a file open, of those that this user may look into."""
+    if host.IS_PORTABLE:
+        return []
     with contextlib.suppress(OSError):
         wanted = os.stat(path)
         return sorted(pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
@@ -71,9 +77,5 @@ def _has_open(pid: int, wanted: os.stat_result) -> bool:
 
 def command_of(pid: int) -> str:
     """How a process was started, in one line; empty if it is gone."""
-    with contextlib.suppress(OSError):
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read(4096).decode("utf-8", "replace").split("\0")
-        line = " ".join(" ".join(words).split())
-        return line if len(line) <= 60 else line[:57] + "..."
-    return ""
+    line = " ".join(host.command_line(pid).split())
+    return line if len(line) <= 60 else line[:57] + "..."

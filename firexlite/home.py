@@ -316,7 +316,7 @@ class RunDirectory:
                 with os.fdopen(fd, "wb") as file:
                     file.write(data)
                     file.flush()
-                    os.fsync(file.fileno())
+                    host.sync(file.fileno())
                 faults.reach("blob drafted")
                 os.rename(draft, target)
                 faults.reach("blob renamed")

@@ -158,7 +158,7 @@ def _copy(fd: int, target: Path, room: _Room) -> None:
             file.write(chunk)
             size -= len(chunk)
         file.flush()
-        os.fsync(file.fileno())
+        host.sync(file.fileno())
 
 
 def _refuse_unsound(draft: RunDirectory) -> None:

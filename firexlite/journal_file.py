@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from peewee import SqliteDatabase
 
-from . import faults, schema
+from . import faults, host, schema
 from .claims import Bell
 from .errors import DiskFull, FirexliteError, StorageFailure, Superseded
 from .group_commit import GroupCommit
@@ -143,6 +143,9 @@ class JournalFile:
         self._sqlite = self._new_connection()
         self._is_read_only = False
         self.execute("PRAGMA synchronous = NORMAL")  # of what the log needs to be whole; the rest is up to `group_commit`
+        if host.IS_PORTABLE:  # on macOS other syncs leave what is written in the cache of the disk; elsewhere they are the same
+            self.execute("PRAGMA fullfsync = ON")
+            self.execute("PRAGMA checkpoint_fullfsync = ON")
         self.execute("PRAGMA trusted_schema = OFF")
         if self.of_epoch is None:
             self._look_at_file()

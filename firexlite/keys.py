@@ -70,7 +70,7 @@ class HeldKey:
         with storage(home() / "keys"):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{firex_id}\n".encode(), 0)
-            os.fsync(self._fd)
+            host.sync(self._fd)
             fsync_directory(home() / "keys")
             faults.reach("key noted")
 

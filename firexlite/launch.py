@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import sqlite3
 import sys
 import time
@@ -18,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from . import discovery, faults, host, lodging, missing, pickled
+from . import discovery, faults, host, lodging, missing, packets, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
 from .configuration import FULL_WAIT_S
@@ -49,13 +48,13 @@ LONGEST = 8000  # characters of a sentence; twelve bytes each at most
 class Channel:
     """What a forked job tells its front: short messages, sometimes with a file descriptor."""
 
-    def __init__(self, end: socket.socket) -> None:
-        self._socket = end
+    def __init__(self, end: packets.Packets) -> None:
+        self._end = end
         self.front = os.getpid()  # of the process that made it
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = packets.pair()
         return cls(ours), cls(theirs)
 
     def tell(self, what: str, fd: int | None = None, **details: object) -> None:
@@ -64,20 +63,20 @@ class Channel:
         message = json.dumps({"what": what, **{name: _cut(detail) for name, detail in details.items()}}).encode()
         terminal.settle()
         with suppress(BrokenPipeError):  # the front is dead, so we soon are
-            socket.send_fds(self._socket, [message], [] if fd is None else [fd])
+            packets.send(self._end, message, [] if fd is None else [fd])
 
     def hear(self) -> tuple[dict, list[int]] | None:
         """The next message with its file descriptors; None at the end."""
-        message, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 1)
+        message, fds = packets.receive(self._end, 1 << 18)
         for fd in fds:
             os.set_inheritable(fd, False)  # as received, every command of a service would inherit the run's lock
-        return (json.loads(message), list(fds)) if message else None
+        return (json.loads(message), fds) if message else None
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        return self._end.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        self._end.close()
 
 
 def _cut(detail: object) -> object:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from . import host
+from . import guard, host
 from .cli.printing import say
 from .cli.screen import Console, report
 from .compat import install
@@ -108,6 +108,7 @@ def main() -> None:
     end.set_inheritable(False)
     order = Order(**json.loads(end.makefile("rb").readline()))
     host.die_with_parent(order.caller, signal.SIGTERM)
+    guard.stand(end.fileno())
     sys.path[:] = order.sys_path
     os.environ.pop("PYTHONPATH", None)
     if order.python_path is not None:

@@ -52,7 +52,7 @@ from . import faults, host
 from .errors import BadInput, JournalUnusable, RunActive
 from .own_files import read_own_file, refuse_strange_parts
 
-MOUNTINFO = "/proc/self/mountinfo"
+MOUNTINFO = "" if host.IS_PORTABLE else "/proc/self/mountinfo"
 NETWORK = frozenset({
     "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs",
     "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "vboxsf", "wekafs",
@@ -90,6 +90,7 @@ def _mounts() -> Iterator[tuple[str, str]]:
         with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().split("\n")
     except OSError:
+        yield from host.mounts()
         return
     for line in lines:
         about, _, source = line.partition(" - ")
@@ -483,7 +484,7 @@ def _copy_file(source: Path, target: Path) -> None:
         shutil.copyfileobj(old, new, 1 << 20)
         new.flush()
         os.utime(new.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))  # the list of runs is sorted by one of them
-        os.fsync(new.fileno())
+        host.sync(new.fileno())
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -491,13 +492,13 @@ def _write_new(path: Path, text: str) -> None:
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        host.sync(file.fileno())
 
 
 def fsync_directory(path: Path) -> None:
     """Make the names in a directory durable; SQLite does not do it for the directory above its file."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        host.sync(fd)
     finally:
         os.close(fd)

@@ -16,7 +16,6 @@ import io
 import os
 import select
 import signal
-import socket
 import stat
 import sys
 import threading
@@ -26,7 +25,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from . import host
+from . import host, packets
 from .loggers import capture_records
 from .secrets import masked, vault
 from .trimming import close_holes, log_limit, note, parts, shorten
@@ -264,7 +263,7 @@ class _Filter:
 
     def __init__(self, log_fd: int) -> None:
         source, self.pipe = os.pipe()
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control, theirs = packets.pair()
         self.control.settimeout(ANSWER_S)
         self._number = 0
         self._lock = threading.RLock()
@@ -331,14 +330,8 @@ def _be_the_filter(source: int, control: int, log_fd: int) -> None:
             return
         for unheeded in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
             signal.signal(unheeded, signal.SIG_IGN)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(nowhere, standard)
-        for inherited in map(int, os.listdir("/dev/fd")):
-            if inherited not in (0, 1, 2, source, control, log_fd):
-                with suppress(OSError):  # the one by which they were listed
-                    os.close(inherited)
-        _Masking(source, socket.socket(fileno=control), log_fd).run()
+        host.keep_only({source, control, log_fd})
+        _Masking(source, packets.by_fd(control), log_fd).run()
     finally:
         os._exit(code)
 
@@ -346,7 +339,7 @@ def _be_the_filter(source: int, control: int, log_fd: int) -> None:
 class _Masking:
     """The filter at work: from a pipe to a log. It ends with its worker, whoever else may still hold the pipe."""
 
-    def __init__(self, source: int, control: socket.socket, log_fd: int) -> None:
+    def __init__(self, source: int, control: packets.Packets, log_fd: int) -> None:
         self._source, self._control = source, control
         self._log = _Lossy(log_fd, "w", closefd=False)
         self._held = b""  # the end of what came, if a value may begin there

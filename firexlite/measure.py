@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
-from contextlib import suppress
 from dataclasses import dataclass
 
-_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
-_FORGET_PEAK = b"5"
+from . import host
+
+_UNIT = host.RSS_UNIT
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Measurement:
         ours, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         peak = ours.ru_maxrss * _UNIT
         if not self.is_fresh and peak <= self.peak:
-            peak = _held_now() or peak
+            peak = host.memory_held() or peak
         if theirs.ru_maxrss > self.peak_of_children:
             peak = max(peak, theirs.ru_maxrss * _UNIT)
         return peak, max(0.0, _cpu_s(ours) + _cpu_s(theirs) - self.cpu_s)
@@ -45,7 +44,7 @@ def begin() -> Measurement:
     global _lowest
     ours, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     is_fresh = _lowest == (os.getpid(), ours.ru_maxrss)
-    if not is_fresh and (is_fresh := _forget_peak()):
+    if not is_fresh and (is_fresh := host.forget_peak()):
         ours = resource.getrusage(resource.RUSAGE_SELF)
         _lowest = os.getpid(), ours.ru_maxrss
     return Measurement(is_fresh, ours.ru_maxrss * _UNIT, theirs.ru_maxrss, _cpu_s(ours) + _cpu_s(theirs))
@@ -53,24 +52,3 @@ def begin() -> Measurement:
 
 def _cpu_s(usage: resource.struct_rusage) -> float:
     return usage.ru_utime + usage.ru_stime
-
-
-def _forget_peak() -> bool:
-    try:
-        fd = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        os.write(fd, _FORGET_PEAK)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-def _held_now() -> int:
-    """Bytes of memory that this process holds; 0 if the system does not tell."""
-    with suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
-    return 0

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import host
 from .codec_errors import class_name, text_of
 from .configuration import PICKLE
 from .errors import BadInput, NotReadable, SecretUnavailable
@@ -203,7 +204,7 @@ def _make_key(path: Path) -> None:
             with os.fdopen(fd, "wb") as file:
                 file.write(chance.token_bytes(KEY_BYTES))
                 file.flush()
-                os.fsync(file.fileno())
+                host.sync(file.fileno())
             with contextlib.suppress(FileExistsError):
                 os.link(draft, path)
         finally:

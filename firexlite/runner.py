@@ -71,6 +71,7 @@ class Runner:
     def supervise(self) -> int:
         """Run the incarnation to its end; returns the exit code of the run. Raises StorageFailure."""
         host.adopt_orphans()
+        self.board.has_runner()
         self._listen_to_signals()
         if os.getppid() != self._front:
             self._note_stop(signal.SIGTERM, None)  # that it died was told when services were imported, which may not heed it
@@ -173,6 +174,8 @@ class Runner:
 
     def _look(self) -> None:
         """See in the journal itself whether there is more to do; workers are called for what can start."""
+        if os.getppid() != self._front and self.stop_signal is None:
+            self._note_stop(signal.SIGTERM, None)  # whoever was to tell us that it died is dead too
         with self._journal() as journal:
             outlook = journal.look(list(self.workers.values()), come_due)
             self._mark_revoked_from_outside(journal)
@@ -263,6 +266,7 @@ class Runner:
             return
         try:
             os.setsid()
+            self.board.leads(number)
             signal.set_wakeup_fd(-1)
             for default in (signal.SIGCHLD, signal.SIGINT):
                 signal.signal(default, signal.SIG_DFL)
@@ -292,6 +296,7 @@ class Runner:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its group
             host.kill_session(pid)              # and those in groups of their own
+            self.board.left_nothing(number)
             how = host.how_it_died(status)
             if status:  # else it ended since its task waits without it
                 runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
@@ -357,7 +362,7 @@ class Runner:
             for pid, _ in host.ended_children():
                 self.workers.pop(pid, None)
         self._say_what_is_killed()
-        host.end_descendants()
+        host.end_descendants(sessions=self.board.sessions())
         self.workers.clear()
         faults.reach("workers ended")
 

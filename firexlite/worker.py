@@ -30,7 +30,8 @@ from .pickled import pickles
 from .secrets import vault
 from .waiting import suspend
 
-LOOK_AGAIN_S = 30.0  # of one at rest, a safety net: the runner looks more often, and calls it
+# Of one at rest, a safety net: the runner looks more often, and calls it; and by it a worker sees that its runner is dead.
+LOOK_AGAIN_S = 2.0 if host.IS_PORTABLE else 30.0
 
 
 class Worker:

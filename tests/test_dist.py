@@ -41,6 +41,7 @@ def call_click():
     import click
     click.command()("not a function")
 """
+pytestmark = pytest.mark.timeout(400)  # a build installs what it needs
 on_every_python = pytest.mark.parametrize("bare_python", pythons.supported(), indirect=True)
 
 

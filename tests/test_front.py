@@ -265,6 +265,7 @@ def forget():
 """
 
 
+@pytest.mark.skipif(host.IS_PORTABLE, reason="asks Linux for the signal that it sends; here the guard does it")
 def test_a_worker_ends_with_its_runner_again_after_a_body_that_changed_its_user(firexlite, plugin):
     plugin(FORGETS + """
 @app.task(returns=["before", "then"])

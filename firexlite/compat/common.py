@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from .. import host
+
 T = TypeVar("T")
 POLL_S = 0.1
 BIN_FOLDER = "firex_bin_dir"  # the environment variable that FireX keeps the folder of its programs in
@@ -136,7 +138,7 @@ def wait_until(predicate: Callable[..., T], timeout: float, sleep_for: float, *a
 
 def wait_until_pid_not_exist(pid: int, timeout: float = 7, sleep_for: float = 1) -> bool:
     """Whether a process is gone, which is waited for."""
-    return wait_until(lambda: not os.path.exists(f"/proc/{pid}"), timeout, sleep_for)
+    return wait_until(lambda: not host.exists(pid), timeout, sleep_for)
 
 
 def poll_until_path_exist(path: str, timeout: float = 10) -> None:

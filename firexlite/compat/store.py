@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from .. import host
 from ..home import RunDirectory, storage
 from ..lodging import fsync_directory
 from ..own_files import read_own_file
@@ -103,7 +104,7 @@ class RunStore:
             with os.fdopen(fd, "w") as file:
                 file.write(text)
                 file.flush()
-                os.fsync(file.fileno())
+                host.sync(file.fileno())
             os.replace(draft, self._file)
             fsync_directory(self._file.parent)
 
