@@ -232,7 +232,8 @@ def test_a_command_that_attaches_tells_its_own_ci_system_and_writes_its_own_repo
     first = firexlite.start(*SUBMIT, "one,two", "--key", "k", "--on-end", "echo ended >> ended")
     wait_until(lambda: effects()["two"] == 1)
     second = firexlite.start(*SUBMIT, "one,two", "--key", "k", "--flame", "flame.html", FIREXLITE_SUMMARY="summary.md")
-    said = [line for line in iter(lambda: second.stderr.readline(), "") if "attached to it" in line and go(firexlite.folder)]
+    said = [line for line in iter(lambda: second.stderr.readline(), "")
+            if "It goes on in other processes" in line and go(firexlite.folder)]
 
     assert (first.wait(20), second.wait(20)) == (0, 0)
     assert len(said) == 1
