@@ -510,7 +510,7 @@ def test_revoking_a_chain_revokes_all_that_is_open_below_it(new_run):
     assert journal.execute("SELECT * FROM awaited") == []
 
 
-@pytest.mark.parametrize("standing", [DONE, BROKEN])
+@pytest.mark.parametrize("outcome", [DONE, BROKEN])
 def test_children_that_are_open_when_their_parent_ends_are_revoked(new_run, outcome):
     journal = new_run("top", slots=3)
     top = claimed(journal, MAIN)

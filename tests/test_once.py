@@ -85,7 +85,7 @@ def test_a_shared_chain_goes_on_as_long_as_somebody_is_left_who_asked_for_it(ask
     assert states(journal)[3:] == ["revoked"]
 
 
-@pytest.mark.parametrize("standing", [None, BROKEN], ids=["success", "failure"])
+@pytest.mark.parametrize("outcome", [None, BROKEN], ids=["success", "failure"])
 def test_a_parent_whose_children_outlive_it_keeps_a_shared_chain_when_the_others_have_ended(outcome, askers):
     journal, left, right = askers(keeps_children=True)
     with journal.transaction(durable=True):
@@ -296,7 +296,7 @@ def test_who_owns_nothing_any_more_computes_nothing(askers):
 
 # --- children that outlive their parent ----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("standing", [Success("{}", "{}"), BROKEN, AGAIN], ids=["success", "failure", "retry"])
+@pytest.mark.parametrize("outcome", [Success("{}", "{}"), BROKEN, AGAIN], ids=["success", "failure", "retry"])
 def test_children_may_outlive_their_parent(outcome, new_run):
     journal = new_run("top", keeps_children=True)
     top = claimed(journal)
