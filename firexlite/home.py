@@ -206,7 +206,7 @@ class RunDirectory:
                 draft = cls(folder / f"{_DRAFT}{firex_id}")
                 draft.path.mkdir(mode=0o700)
             except OSError as error:
-                if error.errno in _OF_THE_DISK and error.errno != errno.EROFS:  # that one was read-only all along
+                if has_failed(error):
                     raise
                 what = "a link that leads nowhere is in its place" if os.path.islink(place) else error.strerror
                 raise BadInput(f"runs cannot be kept in {place}: {what}; "
@@ -434,6 +434,11 @@ def _remove_drafts(folder: Path) -> None:
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_DISK = (*_NO_SPACE, errno.EIO, errno.EROFS)
+
+
+def has_failed(error: OSError) -> bool:
+    """Whether a disk is full, or failed, at the beginning of a run: one that is read-only then was so all along."""
+    return error.errno in _OF_THE_DISK and error.errno != errno.EROFS
 
 
 @contextlib.contextmanager

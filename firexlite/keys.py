@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from . import faults, host
 from .errors import BadInput
-from .home import FIREX_ID, RunDirectory, all_runs, find_run, home, make_private_folders, storage
+from .home import FIREX_ID, RunDirectory, all_runs, find_run, has_failed, home, make_private_folders, storage
 from .lodging import fsync_directory
 from .own_files import read_own_file
 
@@ -47,14 +47,16 @@ class HeldKey:
         """Wait until it is free. Raises BadInput where it cannot be held."""
         self.key = key
         folder = home() / "keys"
-        try:
-            with storage(folder):
+        with storage(folder):
+            try:
                 make_private_folders(folder)
                 self._fd = os.open(folder / _file_name(key), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
                 host.flock(self._fd, waits=True)
-        except OSError as error:
-            raise BadInput(f"keys cannot be kept in {folder}: {error.strerror}; "
-                           "set FIREXLITE_HOME to a directory that you may write to") from error
+            except OSError as error:
+                if has_failed(error):
+                    raise
+                raise BadInput(f"keys cannot be kept in {folder}: {error.strerror}; "
+                               "set FIREXLITE_HOME to a directory that you may write to") from error
 
     def run(self) -> RunDirectory | None:
         """The run of this key; None if there is none, or one that was killed before it was durable."""
