@@ -83,7 +83,7 @@ def test_a_run_that_failed_is_resumed_with_corrected_code(firexlite: Command, pl
 def test_a_run_that_was_killed_is_resumed(firexlite: Command, plugin, effects) -> None:
     plugin(STEPS)
     process = firexlite.start(*SUBMIT, "--until", "now")
-    wait_until(lambda: is_running_two(firexlite), what="second step")
+    wait_until(lambda: effects()["two"] == 1, what="second step")
     kill_all(process)
     (firexlite.folder / "now").touch()
 
