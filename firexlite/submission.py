@@ -93,13 +93,17 @@ def split_arguments(argv: Sequence[str], own_options: Mapping[str, bool]) -> tup
     own_options: ``{option with its dashes: whether it takes a value}``; after one that takes none, a word such as
         `true` is left out (FireX's `--sync true`).
     `--name value`, `-name value` and `--name=value` are the same. A value may itself begin with a dash if an option,
-    or nothing, follows it. Raises BadInput for a value without option and an option without value.
+    or nothing, follows it. Behind a bare `--` all are arguments of services, whatever they are called. Raises BadInput for a
+    value without option and an option without value.
     """
     own: list[str] = []
     arguments: dict[str, str] = {}
     words = list(argv)
     while words:
         word = words.pop(0)
+        if word == "--":
+            own_options = {}
+            continue
         option, equals, value = word.partition("=")
         if own_option := _own_option(option, own_options):
             if own_options[own_option]:
@@ -183,7 +187,7 @@ def prepare(request: Request, firex_id: str, announce: Callable[[str], None] = l
         members, of_chain = new_tasks(chain)
         inputs = encode(arguments, "inputs")
     except InvalidChainArgsException as error:
-        raise BadInput(_one_sentence(error)) from error
+        raise BadInput(_one_sentence(error, request.own_options)) from error
     except NotStorable as error:
         raise BadInput(str(error)) from error
     return Prepared(inputs, members, of_chain, plugins, references, converted_by)
@@ -220,7 +224,7 @@ def prepare_composed(request: Request, announce: Callable[[str], None] = lambda 
         verify(Member(service.name, service.parameters, service.return_names, mine)
                for (service, _, _), mine in zip(found, own, strict=True))
     except InvalidChainArgsException as error:
-        raise BadInput(_one_sentence(error)) from error
+        raise BadInput(_one_sentence(error, request.own_options)) from error
     supplied = {name for mine in own for name in mine}
     references += [reference for reference in _secret_defaults([service for service, _, _ in found], supplied)
                    if reference not in references]
@@ -350,12 +354,14 @@ def _refuse_unused(arguments: Mapping[str, str], own_options: Sequence[str]) -> 
             raise BadInput(f"no service has an argument '{name}' (given as --{name}).{close}")
 
 
-def _one_sentence(error: InvalidChainArgsException) -> str:
+def _one_sentence(error: InvalidChainArgsException, own_options: Sequence[str]) -> str:
     text = str(error)
     if text.startswith("Missing"):
+        taken = sorted({name for names in error.wrong_args.values() for name in cast(set, names)} & {*own_options})
+        way_out = f"; what is called as an option of submit is given behind a --, as in: -- --{taken[0]} VALUE" if taken else ""
         parts = [f"{service} needs {', '.join('--' + name for name in sorted(cast(set, names)))}"
                  for service, names in error.wrong_args.items()]
-        return f"{'; '.join(parts)}, and nothing supplies it"
+        return f"{'; '.join(parts)}, and nothing supplies it{way_out}"
     if text.startswith("Service"):
         service = text.split()[1]
         parts = [f"'@{target}' for {name}" for name, target in error.wrong_args.items()]

@@ -309,6 +309,30 @@ def test_ctrl_c_while_a_plugin_is_imported_ends_at_once(command, told, firexlite
     assert not firexlite.home.exists()
 
 
+KEYHOLE = """
+from firexlite import app
+
+@app.task(returns="opened")
+def unlock(key, quiet="no"):
+    return f"{key}, {quiet}"
+"""
+
+
+def test_an_argument_that_is_called_as_an_option_of_submit_is_given_behind_two_dashes(firexlite: Command, plugin) -> None:
+    done = firexlite("submit", "--plugins", plugin(KEYHOLE), "--chain", "unlock", "--key", "of-the-run", "--",
+                     "--key", "7", "--quiet=yes")
+
+    assert done.code == 0, done.err
+    assert values(firexlite)["opened"] == "7, yes"
+    assert run_json(firexlite.only_run())["key"] == "of-the-run"
+
+
+def test_who_gives_such_an_argument_as_an_option_is_told_how(firexlite: Command, plugin) -> None:
+    assert firexlite("submit", "--plugins", plugin(KEYHOLE), "--chain", "unlock", "--key", "7") == Finished(
+        2, "", "firexlite: services.unlock needs --key, and nothing supplies it; what is called as an option of submit is given "
+               "behind a --, as in: -- --key VALUE\n")
+
+
 # --- run.json ------------------------------------------------------------------------------------------------------
 
 RUN_JSON_FIELDS = {

@@ -48,7 +48,7 @@ class ServiceArguments(click.Command):
         return super().parse_args(context, own)
 
     def format_usage(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write_usage(context.command_path, "--chain A,B [OPTIONS] [--ARGUMENT VALUE]...")
+        formatter.write_usage(context.command_path, "--chain A,B [OPTIONS] [--ARGUMENT VALUE]... [-- --ARGUMENT VALUE...]")
 
 
 def _with_those_of_a_file(args: list[str]) -> list[str]:
@@ -115,8 +115,9 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
                    detach: bool, dry_run: bool, as_json: bool, import_timeout: float) -> None:
     """Run a chain of services.
 
-    Every argument of any service is an option: `--guests Li,Mohamed`. One that must not be written down is given
-    as `--token 'Secret(env:TOKEN)'` or 'Secret(file:PATH)'.
+    Every argument of any service is an option: `--guests Li,Mohamed`. One that is called as an option of submit is given
+    behind a bare --, as `-- --key VALUE`. One that must not be written down is given as `--token 'Secret(env:TOKEN)'` or
+    'Secret(file:PATH)'.
 
     \b
     firexlite submit --plugins guests.py --chain greet_guests --guests Li,Mohamed

@@ -848,7 +848,7 @@ def test_bodies_are_asked_to_end_for_a_reason_only(asked, monkeypatch, why):
     runner._signals, other_end = socket.socketpair()
     runner._signals.setblocking(False)
     monkeypatch.setattr(runner_module, "GRACE_S", 0.1)
-    monkeypatch.setattr(host, "end_descendants", lambda: None)
+    monkeypatch.setattr(host, "end_descendants", lambda **_: None)
     if why == "a signal":
         runner.stop_signal, runner.stop_by = signal.SIGINT, time.monotonic() + 0.1
     elif why == "a disk that failed":

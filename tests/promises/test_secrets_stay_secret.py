@@ -158,7 +158,7 @@ def test_a_secret_is_found_nowhere_after_a_kill_and_a_resume_either(firexlite: C
     plugin(USE)
     (firexlite.folder / "key").write_text(KEY + "\n")
     process = firexlite.start("submit", "--plugins", "services.py", "--chain", "use,check", "--token", "Secret(env:CANARY)",
-                              "--key", "Secret('file:key')", "--plain", PLAIN, "--redact", "REDACTED", "--workers", "2",
+                              "--plain", PLAIN, "--redact", "REDACTED", "--workers", "2", "--", "--key", "Secret('file:key')",
                               **SECRETS)
     wait_until(lambda: firexlite.runs() and states(firexlite.only_run()).get("succeeded") == 2, what="child that is done")
     kill_all(process)
@@ -555,7 +555,7 @@ def tell(token, key):
     (firexlite.folder / "key").write_text(f"é{KEY}é", "utf-8")
 
     ended = firexlite("submit", "--plugins", "services.py", "--chain", "tell", "--token", "Secret(env:CANARY)",
-                      "--key", "Secret(file:key)", **SECRETS, PLAIN="é",
+                      "--", "--key", "Secret(file:key)", **SECRETS, PLAIN="é",
                       LC_ALL="POSIX", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0")
 
     assert ended.code == 0, ended.err
