@@ -329,8 +329,8 @@ def test_an_argument_that_is_called_as_an_option_of_submit_is_given_behind_two_d
 
 def test_who_gives_such_an_argument_as_an_option_is_told_how(firexlite: Command, plugin) -> None:
     assert firexlite("submit", "--plugins", plugin(KEYHOLE), "--chain", "unlock", "--key", "7") == Finished(
-        2, "", "firexlite: services.unlock needs --key, and nothing supplies it; what is called as an option of submit is given "
-               "behind a --, as in: -- --key VALUE\n")
+        2, "", "firexlite: services.unlock needs --key, and nothing supplies it; what is called as an option of submit is "
+               "given behind a --, as in: -- --key VALUE\n")
 
 
 # --- run.json ------------------------------------------------------------------------------------------------------
