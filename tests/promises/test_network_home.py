@@ -124,7 +124,7 @@ def killed(firexlite, services):
 
 def is_plain_and_whole(run, firexlite):
     """Whether a run is at home as one that never was elsewhere, which opens without another file beside its journal."""
-    names = {path.name for path in run.path.iterdir()}
+    names = {path.name for path in run.path.iterdir()} - {run.imported.name}
     assert names == {"alive.lock", "blobs", "journal.sqlite3", "logs", "run.json", "write.lock"}
     with open(run.journal, "rb") as file:
         assert file.read(20)[18:20] == b"\x01\x01"  # not in WAL mode
