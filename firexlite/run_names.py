@@ -30,7 +30,8 @@ def _guessed(name: str) -> str:
     if found := keys.run_of(name):
         return found.firex_id
     known = [run.firex_id for run in all_runs()] + [pointer.firex_id for pointer in runs_on_other_hosts()]
-    fitting = [firex_id for firex_id in known if firex_id.startswith(name) or firex_id.endswith(f"-{name}")]
+    beginning = name if name != "FireX-" else "-"  # with that all begin
+    fitting = [firex_id for firex_id in known if firex_id.startswith(beginning) or firex_id.endswith(f"-{name}")]
     if len(fitting) > 1:
         shown = ", ".join(fitting[:SHOWN]) + (f" and {len(fitting) - SHOWN} more" if len(fitting) > SHOWN else "")
         raise BadInput(f"'{name}' may mean any of {len(fitting)} runs ({shown}); give more of it")

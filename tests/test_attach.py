@@ -1,6 +1,7 @@
 """`firexlite attach` and `wait`: being with a run that goes on in other processes."""
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -115,6 +116,9 @@ def test_quiet_shows_only_the_id_and_the_end(firexlite: Command, held) -> None:
 
 def test_a_terminal_shows_what_runs_and_for_how_long(firexlite: Command, held, terminal) -> None:
     held()
+    (firexlite.folder / "hidden" / "rich").mkdir(parents=True)
+    (firexlite.folder / "hidden" / "rich" / "__init__.py").write_text("raise ImportError('it is not installed')")
+    firexlite.env["PYTHONPATH"] = os.pathsep.join([str(firexlite.folder / "hidden"), firexlite.env.get("PYTHONPATH", "")])
     screen = terminal("attach", "last")
     screen.read_until(r"\r\x1b\[K0 of 1 task ended, \d:\d\d  hold \d+ s")
     go_on(firexlite)

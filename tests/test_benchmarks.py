@@ -168,7 +168,7 @@ def test_workloads_can_be_chosen_by_how_their_names_begin(tmp_path):
     refused = bench("--quick", "--only", "fan in")
 
     assert refused.returncode == 1
-    assert "benchmarks: no workload begins with fan in; there are startup, fanout 20, 2 workers" in refused.stderr
+    assert "benchmarks: no workload begins with fan in; there are startup, commands, fanout 20, 2 workers" in refused.stderr
 
 
 def test_every_goal_is_for_a_workload_that_is_measured():

@@ -113,6 +113,10 @@ def shop() -> Iterator:
 
 
 every_platform = pytest.mark.parametrize("kind", PLATFORMS, ids=lambda kind: kind.__name__)
+# Those whose rhythm takes long: one platform each time, the others in `./dev large`.
+one_platform = pytest.mark.parametrize("kind", [
+    kind if kind is GitHub else pytest.param(kind, marks=pytest.mark.long) for kind in PLATFORMS],
+    ids=lambda kind: kind.__name__)
 
 
 @every_platform
@@ -127,7 +131,7 @@ def test_a_green_job_keeps_its_report_and_given_again_runs_nothing(shop, kind):
     assert at.effects() == {"nightly": 1, "build": 1, "check": 1}
 
 
-@every_platform
+@one_platform
 def test_a_red_job_keeps_a_report_that_names_the_line_and_goes_on_with_the_corrected_code(shop, kind):
     at = shop(kind)
     at.mode("fails")
@@ -141,7 +145,7 @@ def test_a_red_job_keeps_a_report_that_names_the_line_and_goes_on_with_the_corre
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
 
 
-@every_platform
+@one_platform
 def test_a_job_that_is_called_off_leaves_its_report_and_goes_on_with_the_next_attempt(shop, kind):
     at = shop(kind)
     at.mode("waits")
@@ -157,7 +161,7 @@ def test_a_job_that_is_called_off_leaves_its_report_and_goes_on_with_the_next_at
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
 
 
-@every_platform
+@one_platform
 def test_so_does_one_with_a_body_that_heeds_no_signal_before_its_platform_would_kill_it(shop, kind):
     at = shop(kind)
     at.mode("deaf")
@@ -173,7 +177,7 @@ def test_so_does_one_with_a_body_that_heeds_no_signal_before_its_platform_would_
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
 
 
-@every_platform
+@one_platform
 def test_a_platform_that_also_tells_the_commands_of_services_does_no_harm(shop, kind):
     at = shop(kind)
     at.mode("commands")
@@ -204,7 +208,7 @@ def test_where_only_the_command_itself_is_killed_the_rest_of_the_run_ends_before
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
 
 
-@every_platform
+@one_platform
 def test_a_job_of_which_all_is_killed_at_once_goes_on_and_its_report_is_made_by_what_follows(shop, kind):
     at = shop(kind)
     at.mode("waits")
@@ -306,7 +310,7 @@ as_another = pytest.mark.skipif(bool(no_other_user()), reason=no_other_user())
 
 
 @as_another
-@every_platform
+@one_platform
 def test_a_killed_job_goes_on_on_another_path_of_another_host_as_another_user(shop, kind):
     at = shop(kind)
     at.mode("waits")

@@ -42,7 +42,10 @@ def call_click():
     click.command()("not a function")
 """
 pytestmark = pytest.mark.timeout(400)  # a build installs what it needs
-on_every_python = pytest.mark.parametrize("bare_python", pythons.supported(), indirect=True)
+# The oldest each time, those between it and the one that runs the tests in `./dev large`.
+on_every_python = pytest.mark.parametrize(
+    "bare_python", [python if not n else pytest.param(python, marks=pytest.mark.long)
+                    for n, python in enumerate(pythons.supported())], indirect=True)
 
 
 def base_python() -> str:

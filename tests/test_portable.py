@@ -199,8 +199,8 @@ def test_a_socket_is_found_in_a_folder_whose_path_is_too_long_for_it(firexlite, 
     assert [link.name for link in links if os.readlink(link) == str(wake)] == []
 
 
-FLOWS = ["test_front", "test_processes", "test_children", "test_resume", "promises/test_p05_one_incarnation",
-         "promises/test_p08_no_orphans", "promises/test_p25_status_never_lies"]
+FLOWS = ["test_front", "test_processes", "test_children", "test_resume", "promises/test_p08_no_orphans",
+         "promises/test_p25_status_never_lies"]
 
 
 @pytest.mark.long
@@ -227,7 +227,7 @@ def test_ps_tells_of_processes_what_proc_does():
         assert table[sleep].parent == shell.pid and processes.process(shell.pid).parent == os.getpid()
         assert abs(table[shell.pid].start - time.time()) < 60
         assert set(processes.family([], [shell.pid])) == {shell.pid, sleep}
-        assert processes.family([os.getpid()], spared=[shell.pid]) == []
+        assert not {shell.pid, sleep} & set(processes.family([os.getpid()], spared=[shell.pid]))
         shell.kill()
         wait_until(lambda: processes.process(shell.pid) is None)  # a zombie, which is not reaped
         assert processes.family([], [shell.pid]) == [sleep]

@@ -49,7 +49,11 @@ def attend(firex_id: str, console: Console) -> int:
                 break
             except _Signal as found:
                 console.clear()
-                if found.number != signal.SIGINT or not _is_meant(firex_id):
+                try:
+                    is_cancelled = found.number == signal.SIGINT and _is_meant(firex_id)
+                except _Signal:  # in one of the moments in which nobody waits for it
+                    is_cancelled = False
+                if not is_cancelled:
                     say(f"Detached: the run goes on; `firexlite attach {firex_id}` comes back to it.", err=True)
                     return 128 + found.number
     return tell_end(firex_id)
@@ -77,8 +81,8 @@ def _watch(firex_id: str, console: Console) -> None:
 
 def _is_meant(firex_id: str) -> bool:
     """Whether a second Ctrl-C follows the first; then the run is cancelled, and its end is awaited."""
-    say(f"Detaching in {SECOND_THOUGHTS_S:g} s, and the run goes on; Ctrl-C once more cancels it.", err=True)
     try:
+        say(f"Detaching in {SECOND_THOUGHTS_S:g} s, and the run goes on; Ctrl-C once more cancels it.", err=True)
         time.sleep(SECOND_THOUGHTS_S)
     except _Signal as again:
         if again.number != signal.SIGINT:

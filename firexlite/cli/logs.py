@@ -37,11 +37,12 @@ def logs_command(context: click.Context, firex_id: str, task: str | None, follow
     if follow:
         context.exit(_follow(firex_id, task))
     with History(find_run(firex_id)) as history:
-        names = names_of(history)
         chosen = None if task is None else _chosen(history, task)
         if chosen is None:
             _print_run_log(history)
-        for attempt in _in_order(history):
+        attempts = _in_order(history)
+        names = names_of(history)  # after that: a run that goes on has more tasks at each look
+        for attempt in attempts:
             if chosen is None or attempt.task in chosen:
                 _print_attempt(history, names[attempt.task], attempt, says_nothing=chosen is not None)
 
@@ -62,7 +63,7 @@ def _follow(firex_id: str, task: str | None) -> int:
                             continue
                         text, places[key] = history.log_lines_from(attempt, places.get(key, attempt.log_start))
                         if text:
-                            names = names or names_of(history)
+                            names = names if attempt.task in names else names_of(history)
                             head = [] if key == spoke else [_head(names[attempt.task], attempt)]
                             _print([*head, text])
                             spoke = key

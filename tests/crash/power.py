@@ -24,7 +24,7 @@ from typing import Any
 import apsw
 from playhouse.apsw_ext import APSWDatabase
 
-from firexlite import group_commit, home, lodging
+from firexlite import home, host, lodging
 from firexlite.errors import FirexliteError
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
@@ -257,11 +257,11 @@ def record(seed: int = 1, is_full: bool = True, checkpoint_pages: int = 100, pro
 @contextlib.contextmanager
 def _recorded_os(recording: Recording) -> Iterator[None]:
     """Meanwhile the modules that write files of a run have an `os` that is recorded."""
-    home.os = lodging.os = group_commit.os = _RecordedOs(recording)  # type: ignore[assignment]
+    home.os = lodging.os = host.os = _RecordedOs(recording)  # type: ignore[assignment]
     try:
         yield
     finally:
-        home.os = lodging.os = group_commit.os = os
+        home.os = lodging.os = host.os = os
 
 
 @contextlib.contextmanager
