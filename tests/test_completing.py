@@ -306,7 +306,8 @@ def shell(firexlite: Command, folder: Path) -> Iterator[Callable[[str], Typed]]:
         if not shutil.which(name):
             pytest.skip(f"there is no {name} in PATH")
         env = {**firexlite.env, "PATH": f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}",
-               "HOME": str(folder), "ZDOTDIR": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+               "HOME": str(folder), "ZDOTDIR": str(folder), "XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder),
+               "XDG_RUNTIME_DIR": str(folder)}
         typed = Typed(name, folder, env)
         started.append(typed)
         typed.type(f"{BEFORE[name]}; echo ready to $((40 + 2))\n" if name != "fish"
