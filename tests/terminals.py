@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import contextlib
 import os
 import pty
 import re
@@ -38,6 +39,14 @@ class Terminal:
 
     def press(self, keys: bytes) -> None:
         os.write(self._ours, keys)
+
+    def press_until_it_ends(self, keys: bytes, limit_s: float = 20.0) -> None:
+        """As somebody does who sees that nothing happens."""
+        give_up = time.monotonic() + limit_s
+        while self.process.poll() is None and time.monotonic() < give_up:
+            self._read(0.3)
+            with contextlib.suppress(OSError):
+                self.press(keys)
 
     def press_ctrl_c(self) -> None:
         self.press(b"\x03")
