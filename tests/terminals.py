@@ -1,9 +1,9 @@
 """Commands with a real terminal before them: what it shows, and the keys that a person presses."""
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
-import contextlib
 import os
 import pty
 import re
@@ -41,12 +41,14 @@ class Terminal:
         os.write(self._ours, keys)
 
     def press_until_it_ends(self, keys: bytes, limit_s: float = 20.0) -> None:
-        """As somebody does who sees that nothing happens."""
-        give_up = time.monotonic() + limit_s
+        """As somebody does who sees for some seconds that nothing happens."""
+        pressed, give_up = time.monotonic(), time.monotonic() + limit_s
         while self.process.poll() is None and time.monotonic() < give_up:
-            self._read(0.3)
-            with contextlib.suppress(OSError):
-                self.press(keys)
+            self._read(0.1)
+            if time.monotonic() > pressed + 3:
+                pressed = time.monotonic()
+                with contextlib.suppress(OSError):
+                    self.press(keys)
 
     def press_ctrl_c(self) -> None:
         self.press(b"\x03")
