@@ -106,21 +106,21 @@ class Bog:
         self.extra: tuple = tuple(own.get(EXTRA, ()))  # type: ignore[arg-type]
         supplied = {**flow, **{name: value for name, value in own.items() if name != EXTRA}}
         for name, value in own.items():
-            if type(value) is str and _target(value) == name and name in flow:
+            if type(value) is str and target_of(value) == name and name in flow:
                 supplied[name] = flow[name]  # x='@x' asks for the x that flows
         self.given = supplied
         self.supplied = {name: self._resolve(name, value, supplied) if type(value) is str and parameters.accepts(name)
                          else value for name, value in supplied.items()}
         self.defaults: dict[str, object] = {name: value for name, value in parameters.defaults.items() if name not in supplied}
         for name, value in parameters.defaults.items():
-            if name in self.defaults and _target(value) in supplied:  # as in FireX it then counts as supplied
+            if name in self.defaults and target_of(value) in supplied:  # as in FireX it then counts as supplied
                 self.supplied[name] = self._resolve(name, self.defaults.pop(name), supplied)
 
     def _resolve(self, name: str, value: object, given: Mapping[str, object]) -> object:
         """Follow references to their end; one that leads nowhere stays the string it was."""
         path = [name]
-        while (target := _target(value)) is not None and target in given:
-            if _target(given[target]) == target:
+        while (target := target_of(value)) is not None and target in given:
+            if target_of(given[target]) == target:
                 break  # '@x' for x itself, with no x that flows: it leads nowhere
             if target in path:
                 raise InvalidChainArgsException(
@@ -171,7 +171,7 @@ class Bog:
         return [*args, *self.extra], values
 
 
-def _target(value: object) -> str | None:
+def target_of(value: object) -> str | None:
     """The name that a reference `'@name'` refers to, else None."""
     if type(value) is str and len(value) > 1 and value[0] == "@" and value[1] != "@":
         return value[1:]
@@ -233,7 +233,7 @@ def verify(members: Iterable[Member], flow: Iterable[str] = ()) -> None:
 def _verify_references(member: Member, flow: Mapping[str, object]) -> None:
     given = Bog(member.parameters, member.own, flow).given  # raises for a circle
     wrong = {name: target for name, value in given.items() if member.parameters.accepts(name)
-             and (target := _target(value)) and (target not in given or target == name)}
+             and (target := target_of(value)) and (target not in given or target == name)}
     if wrong:
         lines = "\n".join(f"{name}: {target}" for name, target in wrong.items())
         raise InvalidChainArgsException(

@@ -181,7 +181,7 @@ class _Builder:
         told = {
             "num": task.num, "uuid": task_uuid(self.firex_id, task.num),
             "parent": task.num - 1 if task.position else task.parent, "enqueued_by": task.parent,
-            "name": service.short_name if service else task.service.rpartition(".")[2], "long_name": task.service,
+            "name": self.history.short_name(task.service), "long_name": task.service,
             "state": task.state, "chain_depth": task.position, "plugin": bool(service and service.plugin),
             "host": self.host, "started": started,
             "runtime": None if started is None else _seconds(max(0.0, (self.now if ended is None else ended) - started)),

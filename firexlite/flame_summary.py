@@ -16,6 +16,7 @@ from .flame_words import (
     log_lines,
     moment,
     quoted_code,
+    seen_from,
     short,
     span,
     text,
@@ -191,10 +192,9 @@ class _Summary:
         under_way = self.failures.under_way
         count = self.failures.under_way_count
         tasks = "1 task was under way" if count == 1 else f"{count} tasks were under way"
-        lives = self.run.get("incarnations") or [{}]
         article = "".join(self._article(task, RUN_INTERRUPTED, f' <span class="tries">{_WAS[task["state"]]}</span>')
                           for task in under_way)
-        reason = why_it_ended(self.run.get("log") or (), lives[-1]).replace(f"/{self.firex_id}", "")
+        reason = why_it_ended(self.run)
         return ('<section class="failures cut-off" aria-label="Interruption">\n<h2>The run was interrupted</h2>\n'
                 f'<p class="exception interrupted">{text(reason)}</p>\n'
                 + ('<p class="exact">Nothing that was done is lost: make room there, and carry on.</p>\n'
@@ -221,7 +221,7 @@ class _Summary:
             return ""
         place, _, function = context.partition(" in ")
         path, _, line = place.rpartition(":")
-        where = f"<b>{text(self._seen(path))}:{text(line)}</b>" + (f" in {text(function)}" if function else "")
+        where = f"<b>{text(seen_from(self.run, path))}:{text(line)}</b>" + (f" in {text(function)}" if function else "")
         code = quoted_code(str(task.get("traceback") or ""), context)
         rows = [f'<span class="mark">{text(row)}</span>' if _only_marks(row) else
                 f'<span data-line="{"" if n else text(line)}">{text(row)}</span>' for n, row in enumerate(code)]
@@ -232,11 +232,6 @@ class _Summary:
                         for n, row in enumerate(service.get("head") or ())]
         return (f'<figure class="code{"" if code else " head"}"><figcaption class="where">{where}</figcaption>\n'
                 + (f"<pre>{''.join(rows)}</pre>" if rows else "") + "</figure>\n")
-
-    def _seen(self, path: str) -> str:
-        """A path as the person saw it who submitted the run."""
-        cwd = str((self.run.get("options") or {}).get("cwd") or "").rstrip("/")
-        return path.removeprefix(f"{cwd}/") if cwd else path
 
     def _path(self, task: Task) -> str:
         """Who enqueued whom, down to the task."""

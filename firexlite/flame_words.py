@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from html import escape
 from itertools import pairwise
@@ -70,15 +70,24 @@ def in_words(task: Mapping) -> tuple[str, str]:
     return exact, ""
 
 
-def why_it_ended(log: Sequence[object], life: Mapping) -> str:
-    """A sentence; the reason stands in the log of the run if there was still somebody to write it."""
-    lines = "\n".join(map(str, log))
+def why_it_ended(run: Mapping) -> str:
+    """A sentence about a run that was interrupted; the reason stands in its log if there was still somebody to write it."""
+    life = (run.get("incarnations") or [{}])[-1]
+    lines = "\n".join(map(str, run.get("log") or ()))
     if told := re.findall(rf"incarnation {life.get('n')} was stopped: (.+)", lines):
-        return told[-1][:1].upper() + told[-1][1:]
-    if life.get("end") == "crash":
-        return f"All its processes died or were killed, on {life.get('host') or 'its host'}"
-    ended = re.findall(rf"incarnation {life.get('n')} ends, .*(after signal \d+)", lines)
-    return f"It was stopped {ended[-1]}" if ended else "It was stopped before it had ended"
+        reason = told[-1][:1].upper() + told[-1][1:]
+    elif life.get("end") == "crash":
+        reason = f"All its processes died or were killed, on {life.get('host') or 'its host'}"
+    else:
+        ended = re.findall(rf"incarnation {life.get('n')} ends, .*(after signal \d+)", lines)
+        reason = f"It was stopped {ended[-1]}" if ended else "It was stopped before it had ended"
+    return reason.replace(f"/{run.get('firex_id') or run.get('id') or 'run'}", "")
+
+
+def seen_from(run: Mapping, path: str) -> str:
+    """A path as the person saw it who submitted the run."""
+    cwd = str((run.get("options") or {}).get("cwd") or "").rstrip("/")
+    return path.removeprefix(f"{cwd}/") if cwd else path
 
 
 def quoted_code(traceback: str, context: str) -> list[str]:

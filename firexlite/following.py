@@ -71,14 +71,9 @@ class Follower:
                 task = history.task(num)
                 if task is not None and task.error and task.state == "failed" and history.cause(task) is None:
                     error = innermost(display_error(task.error))
-                    failed.append((num, _name(history, task.service), f"{error['name']}: {error['text']}".rstrip(": ")))
+                    failed.append((num, history.short_name(task.service), f"{error['name']}: {error['text']}".rstrip(": ")))
         self._seen = last
         now = time.time()
-        running = [(_name(history, service), max(0.0, now - started))
+        running = [(history.short_name(service), max(0.0, now - started))
                    for service, started in history.execute(_RUNNING, RUNNING_SHOWN)]
         return Sight(tuple(running), tuple(failed[:FAILED_SHOWN]), max(0, len(failed) - FAILED_SHOWN))
-
-
-def _name(history: History, service: str) -> str:
-    known = history.services.get(service)
-    return known.short_name if known else service.rpartition(".")[2]

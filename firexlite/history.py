@@ -389,6 +389,11 @@ class History:
         """Whether there is a task of a service."""
         return any(service.short_name == short_name for service in self.services.values())
 
+    def short_name(self, service: str) -> str:
+        """What a service is called by people."""
+        known = self.services.get(service)
+        return known.short_name if known else service.rpartition(".")[2]
+
     # --- tasks -------------------------------------------------------------------------------------------------
 
     def tasks(self, *where: Any) -> Iterator[TaskRecord]:
@@ -428,11 +433,6 @@ class History:
 
     def task(self, num: int) -> TaskRecord | None:
         return next(self.tasks(Task.id == num), None)
-
-    def running(self) -> list[str]:
-        """The short names of services that run now."""
-        return [self.services[name].short_name if name in self.services else name
-                for (name,) in self._rows(Task.select(Task.service).where(Task.state == "running").order_by(Task.id))]
 
     def stopped_tasks(self) -> list[TaskRecord]:
         """Tasks whose replay asked for other children than recorded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from pathlib import Path
 from urllib.parse import quote
 
 from . import faults, host
@@ -50,8 +51,7 @@ class HeldKey:
         with storage(folder):
             try:
                 make_private_folders(folder)
-                self._fd = os.open(folder / _file_name(key), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-                host.flock(self._fd, waits=True)
+                self._fd = _locked(folder / _file_name(key))
             except OSError as error:
                 if has_failed(error):
                     raise
@@ -88,6 +88,17 @@ def forget(firex_id: str) -> None:
             with suppress(OSError, ValueError):
                 if read_own_file(home() / "keys" / file.name, _NOTE_BYTES).decode().strip() == firex_id:
                     os.unlink(file.path)
+
+
+def _locked(path: Path) -> int:
+    """Hold the lock of a file that others find by its name: while we waited, it may have been removed by `forget`."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        host.flock(fd, waits=True)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+                return fd
+        os.close(fd)
 
 
 def _file_name(key: str) -> str:

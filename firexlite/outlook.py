@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .application import Service
+from .binding import target_of
 from .codec import display
 from .converters import ConverterRegister
 from .home import batches, durability, new_firex_id
@@ -137,14 +138,9 @@ def _step(task: int, service: Service, reach: Mapping[str, Argument]) -> Step:
 def _resolved(argument: Argument, reach: Mapping[str, Argument]) -> Argument:
     """Where a parameter has its value from, by way of the references that lead there, as `binding.Bog` follows them."""
     name, through = argument.name, []
-    while (target := _target(argument)) is not None and target in reach and target not in through:
+    while (target := target_of(argument.value)) is not None and target in reach and target not in through:
         through.append(target)
         argument = reach[target]
     if isinstance(argument.value, str) and argument.value[:2] == "@@":
         argument = replace(argument, value=argument.value[1:])
     return replace(argument, name=name, through=tuple(through))
-
-
-def _target(argument: Argument) -> str | None:
-    value = argument.value
-    return value[1:] if isinstance(value, str) and len(value) > 1 and value[0] == "@" and value[1] != "@" else None

@@ -7,7 +7,7 @@ from typing import Any
 
 from .flame_failures import DECISIONS, SHOWN_IN_FULL, UNDER_WAY
 from .flame_graph import NOTHING, model_of_run, model_of_task
-from .flame_words import in_words, log_lines, quoted_code, why_it_ended
+from .flame_words import in_words, log_lines, quoted_code, seen_from, why_it_ended
 from .history import History
 from .redaction import Redaction
 from .states import RUN_INTERRUPTED
@@ -70,12 +70,12 @@ def story_of(history: History, redaction: Redaction = NOTHING) -> Story:
     with history.snapshot():
         run = model_of_run(history, redaction)
         numbers = run["root_causes"]
-        causes = [culprit_of(history, run, num, redaction) for num in numbers[:SHOWN_IN_FULL]]
+        causes = [_culprit(history, run, num, redaction) for num in numbers[:SHOWN_IN_FULL]]
         others = _others(history, set(numbers), redaction)
         cut_off, reason = [], ""
         if run["state"] == RUN_INTERRUPTED and not run["stopped"]:
-            reason = why_it_ended(run["log"], run["incarnations"][-1]).replace(f"/{run['firex_id']}", "")
-            cut_off = [culprit_of(history, run, num, redaction) for (num,) in history.execute(_UNDER_WAY, UNDER_WAY)]
+            reason = why_it_ended(run)
+            cut_off = [_culprit(history, run, num, redaction) for (num,) in history.execute(_UNDER_WAY, UNDER_WAY)]
         elif run["state"] == "revoked":
             [(told,)] = history.execute("SELECT min(reason) FROM task WHERE reason IS NOT NULL") or [(None,)]
             reason = told or ""
@@ -98,9 +98,12 @@ _UNDER_WAY = ("SELECT id FROM task WHERE (state IN ('running', 'blocked') OR (st
               "ORDER BY state = 'blocked', id LIMIT ?")
 
 
-def culprit_of(history: History, run: Mapping[str, Any], num: int, redaction: Redaction = NOTHING) -> Culprit:
-    """A task of a run, as the model of a report has that, as a person is to see it who looks for a fault."""
-    task = model_of_task(history, num, MOST_LOG_BYTES, redaction)
+def _culprit(history: History, run: Mapping[str, Any], num: int, redaction: Redaction) -> Culprit:
+    return culprit_of(history, run, model_of_task(history, num, MOST_LOG_BYTES, redaction), redaction)
+
+
+def culprit_of(history: History, run: Mapping[str, Any], task: Mapping[str, Any], redaction: Redaction = NOTHING) -> Culprit:
+    """A task of a run, both as the model of a report has them, as a person is to see it who looks for a fault."""
     told, exact = in_words(task) if task["exception"] else ("", "")
     service = run["services"].get(task["long_name"]) or {}
     context = task["error_context"] or service.get("place") or ""
@@ -109,12 +112,6 @@ def culprit_of(history: History, run: Mapping[str, Any], num: int, redaction: Re
         code = list(service["head"])
     return Culprit(task, told, exact, seen_from(run, context), tuple(code), tuple(_path(history, task, redaction)),
                    tuple(log_lines(task)))
-
-
-def seen_from(run: Mapping[str, Any], path: str) -> str:
-    """A path as the person saw it who submitted the run."""
-    cwd = str((run.get("options") or {}).get("cwd") or "").rstrip("/")
-    return path.removeprefix(f"{cwd}/") if cwd else path
 
 
 def _path(history: History, task: Mapping[str, Any], redaction: Redaction) -> list[Caller]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .binding import EXTRA
+from .binding import EXTRA, target_of
 from .codec import display
 from .history import History, TaskRecord
 
@@ -33,15 +33,15 @@ def suppliers_of(history: History, task: TaskRecord) -> dict[str, Supplier]:
             flow.update({name: (Supplier("returned", earlier.num), None) for name in display(earlier.result)})
     own = _own(task)
     supplied = {**flow, **{name: found for name, found in own.items()
-                           if not (_target(found[1]) == name and name in flow)}}  # x='@x' asks for the x that flows
+                           if not (target_of(found[1]) == name and name in flow)}}  # x='@x' asks for the x that flows
     found: dict[str, Supplier] = {}
     for name, default in service.parameters.defaults.items():
         if name not in supplied:
-            target = _target(default)
+            target = target_of(default)
             found[name] = _followed(target, supplied) if target in supplied else Supplier("default")
     for name, (supplier, value) in supplied.items():
         if service.parameters.accepts(name):
-            target = _target(value)
+            target = target_of(value)
             found[name] = _followed(target, supplied) if target in supplied else supplier
     found.update({name: supplier for name, (supplier, value) in _converted(task).items() if service.parameters.accepts(name)
                   and not _is_resolved(name, value, supplied)})
@@ -61,12 +61,8 @@ def _converted(task: TaskRecord) -> dict[str, tuple[Supplier, Any]]:
 
 def _is_resolved(name: str, value: object, supplied: Mapping[str, tuple[Supplier, Any]]) -> bool:
     """Whether a change is none of a converter's: in the place of a reference stands what it leads to."""
-    target = _target(supplied[name][1]) if name in supplied else None
+    target = target_of(supplied[name][1]) if name in supplied else None
     return target is not None and target in supplied and supplied[target][0].how == "given" and supplied[target][1] == value
-
-
-def _target(value: object) -> str | None:
-    return value[1:] if isinstance(value, str) and value[:1] == "@" and value[1:2] != "@" and len(value) > 1 else None
 
 
 def _followed(name: str | None, supplied: Mapping[str, tuple[Supplier, Any]]) -> Supplier:
@@ -75,7 +71,7 @@ def _followed(name: str | None, supplied: Mapping[str, tuple[Supplier, Any]]) ->
     while name is not None and name not in seen:
         seen.append(name)
         supplier, value = supplied[name]
-        following = _target(value)
+        following = target_of(value)
         if following is None or following not in supplied:
             return Supplier(supplier.how, supplier.task, name)
         name = following

@@ -123,6 +123,13 @@ def kill_all(process: subprocess.Popen) -> None:
     wait_until(lambda: all(host.start_time(pid) is None for pid in stopped), what="end of all killed processes")
 
 
+def without_rich(folder: Path) -> dict[str, str]:
+    """The environment of somebody who has not installed it."""
+    (folder / "hidden" / "rich").mkdir(parents=True)
+    (folder / "hidden" / "rich" / "__init__.py").write_text("raise ImportError('it is not installed')")
+    return {"PYTHONPATH": os.pathsep.join([str(folder / "hidden"), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 def wait_until(condition: Callable[[], object], limit_s: float = 20.0, what: str = "") -> object:
     """Return the condition's value as soon as it is true; fail after ``limit_s``."""
     give_up = time.monotonic() + limit_s

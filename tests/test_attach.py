@@ -1,14 +1,13 @@
 """`firexlite attach` and `wait`: being with a run that goes on in other processes."""
 from __future__ import annotations
 
-import os
 import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import NOTE, Command, Finished, states, wait_until
+from conftest import NOTE, Command, Finished, states, wait_until, without_rich
 
 pytest_plugins = ["terminals"]
 
@@ -116,9 +115,7 @@ def test_quiet_shows_only_the_id_and_the_end(firexlite: Command, held) -> None:
 
 def test_a_terminal_shows_what_runs_and_for_how_long(firexlite: Command, held, terminal) -> None:
     held()
-    (firexlite.folder / "hidden" / "rich").mkdir(parents=True)
-    (firexlite.folder / "hidden" / "rich" / "__init__.py").write_text("raise ImportError('it is not installed')")
-    firexlite.env["PYTHONPATH"] = os.pathsep.join([str(firexlite.folder / "hidden"), firexlite.env.get("PYTHONPATH", "")])
+    firexlite.env |= without_rich(firexlite.folder)
     screen = terminal("attach", "last")
     screen.read_until(r"\r\x1b\[K0 of 1 task ended, \d:\d\d  hold \d+ s")
     go_on(firexlite)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FIXTURES, Command, Finished, kill_all, query, states, wait_until
+from conftest import FIXTURES, Command, Finished, kill_all, query, states, wait_until, without_rich
 
 from firexlite.cli import COMMANDS
 from firexlite.home import RunDirectory
@@ -690,13 +690,6 @@ def read_terminal(fd: int) -> bytes:
     except OSError as error:  # nobody has the other end open any more
         assert error.errno == errno.EIO
         return b""
-
-
-def without_rich(folder: Path) -> dict[str, str]:
-    """The environment of somebody who has not installed it."""
-    (folder / "hidden" / "rich").mkdir(parents=True)
-    (folder / "hidden" / "rich" / "__init__.py").write_text("raise ImportError('it is not installed')")
-    return {"PYTHONPATH": os.pathsep.join([str(folder / "hidden"), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def test_a_terminal_shows_one_live_line_and_nothing_of_it_remains(terminal, tmp_path) -> None:

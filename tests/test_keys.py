@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -513,3 +514,20 @@ def test_a_run_like_another_is_said_to_differ_in_nothing(firexlite: Command, plu
     since = json.loads(firexlite("why", failed.firex_id, "--json").out)["since_last_good"]
 
     assert [one["what"] for one in since["differences"]] == ["code"]
+
+
+def test_who_waited_for_a_key_holds_the_file_that_others_find(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIREXLITE_HOME", str(tmp_path))
+    path, firex_id = tmp_path / "keys" / "nightly", "FireX-li-261123-101500-4711"
+    first, second = keys.HeldKey("nightly"), []
+    first.note(firex_id)
+    waiter = threading.Thread(target=lambda: second.append(keys.HeldKey("nightly")), daemon=True)
+    waiter.start()
+    wait_until(lambda: sum(os.path.realpath(fd) == str(path) for fd in Path("/proc/self/fd").iterdir()) == 2)
+
+    keys.forget(firex_id)
+    first.release()
+    waiter.join(20)
+
+    assert os.path.samestat(os.fstat(second[0]._fd), path.stat())
+    second[0].release()

@@ -4,13 +4,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 
 from ..errors import BadInput
 from ..following import in_journal
 from ..history import History
-from ..home import find_run, user_name
+from ..home import find_run
 from ..host import STOPPING
 from ..standing import exit_code
 from ..watcher import Watcher
@@ -87,13 +87,10 @@ def _is_meant(firex_id: str) -> bool:
     except _Signal as again:
         if again.number != signal.SIGINT:
             return False
-        from ..outside import cancel, write_to_run  # here: whoever only looks on writes no journal
+        from .cancel import call_off  # here: whoever only looks on writes no journal
 
-        try:
-            revoked = write_to_run(find_run(firex_id), lambda journal: cancel(journal, None, f"cancelled by {user_name()}"))
-            say(f"Cancelled: {len(revoked)} task{'s were' if len(revoked) != 1 else ' was'} revoked.", err=True)
-        except BadInput:  # it has ended meanwhile
-            pass
+        with suppress(BadInput):  # it has ended meanwhile
+            say(call_off(firex_id), err=True)
         return True
     return False
 

@@ -22,5 +22,10 @@ def cancel_command(firex_id: str, task: int | None) -> None:
     firexlite cancel FireX-li-261123-101500-4711
     firexlite cancel FireX-li-261123-101500-4711 7
     """
+    answer(call_off(firex_id, task))
+
+
+def call_off(firex_id: str, task: int | None = None) -> str:
+    """Cancel a run, or a task of it, by the user's own name; returns what there is to say. Raises as `write_to_run`."""
     revoked = write_to_run(find_run(firex_id), lambda journal: cancel(journal, task, f"cancelled by {user_name()}"))
-    answer(f"Cancelled: {len(revoked)} task{'s were' if len(revoked) != 1 else ' was'} revoked.")
+    return f"Cancelled: {len(revoked)} task{'s were' if len(revoked) != 1 else ' was'} revoked."

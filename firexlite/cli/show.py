@@ -88,9 +88,9 @@ def _watch(firex_id: str, everything: bool, states: tuple[str, ...], below: str 
 
 def _tree_text(history: History, root: int | None, everything: bool, states: tuple[str, ...]) -> str:
     paint = Paint()
-    story = story_of(history)
+    story = story_of(history) if root is None and not states else None
     lines, left_out = lines_of(history, root, everything, states)
-    rows = [*headline(story, paint), ""]
+    rows = [*headline(model_of_run(history) if story is None else story.run, paint), ""]
     names = [branches(line.is_last, sys.stdout) + ("| " if line.position else "")
              + (f"{line.name}" if line.count == 1 else f"... {line.count:,} more {line.name}") for line in lines]
     width = min(NAME_COLUMNS, max(map(len, names), default=0))
@@ -104,7 +104,7 @@ def _tree_text(history: History, root: int | None, everything: bool, states: tup
     if left_out or any(line.count > 1 for line in lines):
         rows += ["", "Of many that are alike the first are shown: --all shows each, --below TASK what is below one, "
                  "--state failed those that failed."]
-    if root is None and not states:
+    if story is not None:
         rows += more_lines(story, paint)
     return "\n".join(rows) + "\n"
 
@@ -159,7 +159,7 @@ def _task_text(history: History, num: int) -> str:
     rows = [f"{paint(task['name'], bold=True)} (task {num} of {paint(run['firex_id'])})  {paint.state(task['state'])}"
             + (f"  {duration(task['runtime'])}" if task["runtime"] is not None else "")]
     if task["state"] == "failed":
-        rows += ["", *culprit_lines(culprit_of(history, run, num), paint, with_more=False)]
+        rows += ["", *culprit_lines(culprit_of(history, run, task), paint, with_more=False)]
     values = {**task["args"], **task["defaults"]}
     if values:
         rows += ["", paint("arguments", bold=True)]

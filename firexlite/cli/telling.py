@@ -17,9 +17,8 @@ DIFFERENCES = 12
 ARGUMENT_CHARS = 200
 
 
-def headline(story: Story, paint: Paint) -> list[str]:
+def headline(run: Mapping, paint: Paint) -> list[str]:
     """What the run is, how it stands, and when it was: two lines."""
-    run = story.run
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["started"]))
     took = f", took {duration(run['ended'] - run['started'])}" if run["ended"] else ""
     counts = run["counts"]

@@ -31,7 +31,7 @@ def why_command(firex_id: str, as_json: bool) -> None:
 
 
 def _lines(story: Story, paint: Paint) -> Iterator[str]:
-    yield from headline(story, paint)
+    yield from headline(story.run, paint)
     for lines in story.decisions:
         yield ""
         yield from map(paint, lines)
