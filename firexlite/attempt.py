@@ -81,6 +81,7 @@ class Attempt:
         self._threads = threading.active_count()
         self.started = time.time()
         self.task: Task | None = None
+        self.raised: BaseException | None = None  # by the body
         self._options: dict[str, Any] = json.loads(claim.options) if claim.options else {}
 
     @property
@@ -119,7 +120,7 @@ class Attempt:
         except ReplayStopped as error:
             halted = error
         except BaseException as error:  # a stranger's code: SystemExit and KeyboardInterrupt fail the task too
-            raised = error
+            self.raised = raised = error
         if self._replay.must_stop():
             return Stop(self._mismatch(raised, halted))
         if self._cannot_go_on:

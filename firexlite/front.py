@@ -19,11 +19,11 @@ from .errors import BadInput, FirexliteError
 from .following import Progress, Screen
 from .history import History
 from .home import RunDirectory
-from .host import STOPPING
+from .host import GRACE_S, STOPPING
 from .interrupts import take_back_signals
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .logs import flush_output, terminal
-from .runner import GRACE_S, SAME_REQUEST_S
+from .runner import SAME_REQUEST_S
 from .trimming import Watch
 
 REFRESH_S = 0.2

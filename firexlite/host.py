@@ -20,6 +20,7 @@ from . import processes
 
 IS_PORTABLE = not sys.platform.startswith("linux") or os.environ.get("FIREXLITE_PORTABLE") == "1"
 STOPPING = (signal.SIGINT, signal.SIGTERM)  # those by which a person, or a container engine, stops a run
+GRACE_S = 8.0  # that bodies have to end after a request to stop; below the 10 s of container engines
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2
 OF_OTHERS_S = 0.5  # that processes which cannot be killed, as another user's, have to end when all around them has ended

@@ -43,13 +43,14 @@ class Interrupts:
         self._mask: set = set()                      # of signals that were blocked before
         self._held_back: BaseException | None = None
         self.attempt: tuple[int, int] | None = None  # the (task, attempt) whose body runs
+        self.told_by_others = False                  # that attempt got a SIGTERM that is none of the runner's
 
     def start(self, task: int, attempt: int) -> None:
         """A body begins: from now on it is interrupted, also for what was asked between its claim and now."""
-        self._depth, self._held_back, self.attempt = 0, None, (task, attempt)
+        self._depth, self._held_back, self.attempt, self.told_by_others = 0, None, (task, attempt), False
         if plain.getsignal(signal.SIGTERM) is not self._handler:  # a service before may have set its own
             signal.signal(signal.SIGTERM, self._handler)
-        self.on_signal(signal.SIGTERM, None)
+        self._tell()
 
     def end(self) -> None:
         """The body has ended, and with it what it may have left armed for the next one."""
@@ -61,8 +62,11 @@ class Interrupts:
         plain.pthread_sigmask(signal.SIG_UNBLOCK, _CATCHABLE)
 
     def on_signal(self, signal_number: int, frame: FrameType | None) -> None:
-        if self.attempt is None:
-            return
+        if self.attempt is not None and not self._tell():
+            self.told_by_others = True
+
+    def _tell(self) -> bool:
+        """Interrupt the body, as it is asked for on the board; False if nothing is."""
         if self._board.stopping:
             reason: BaseException = Interrupted("the run is being stopped")
         elif self._board.revoked(self._worker) == self.attempt:
@@ -71,11 +75,11 @@ class Interrupts:
             self._board.mark_spent(self._worker, 0, 0)  # it is told once
             reason = SoftTimeLimitExceeded()
         else:
-            return
-        if self._depth:  # it came by way of another thread, whose mask is open
-            self._held_back = reason
-        else:
+            return False
+        if not self._depth:
             raise reason
+        self._held_back = reason  # it came by way of another thread, whose mask is open
+        return True
 
     def __enter__(self) -> None:
         if threading.get_ident() != self._main:

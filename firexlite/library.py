@@ -26,13 +26,13 @@ from .application import Service, app, file_digest
 from .configuration import IMPORT_TIMEOUT_S, configure
 from .errors import BadInput, FirexliteError, JournalUnusable, ReplayMismatch, RunActive, RunWaits, StorageFailure
 from .home import find_run, new_firex_id, refuse_unwritable
+from .host import GRACE_S
 from .in_process import run_here
 from .last_acts import LastActs
 from .launch import ResumeRequest
 from .library_front import Order
 from .outcome import Result, as_of
 from .plugins import Plugin
-from .runner import GRACE_S
 from .signatures import Chain, Signature, as_chain
 from .submission import Prepared, Request, compose, prepare_composed
 

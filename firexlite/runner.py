@@ -25,6 +25,7 @@ from .ending import leave_tidy, remove_folder
 from .errors import BadInput, DiskFull, RunWaits, StorageFailure, Superseded, WorkerLost
 from .history import History
 from .home import storage
+from .host import GRACE_S
 from .incarnation import Incarnation
 from .journal import Journal
 from .journal_file import LogWatch, wait_for_space
@@ -35,7 +36,6 @@ from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
 from .waiting import come_due
 from .worker import work
 
-GRACE_S = 8.0          # that bodies have to end after a request to stop; below the 10 s of container engines
 ALONE_S = 1.0          # the same when the front was killed: nobody waits for us, and nothing is to be left behind
 TICK_S = 1.0           # a safety net behind the wake-ups: it looks again after so many seconds,
 MOST_TICK_S = 16.0     # and after more and more as long as nobody works and nothing is heard

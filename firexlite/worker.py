@@ -20,7 +20,7 @@ from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
 from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
 from .flow import ChainFlow
-from .host import STOPPING
+from .host import GRACE_S, STOPPING
 from .incarnation import Incarnation
 from .interrupts import Interrupts
 from .journal import Journal
@@ -32,6 +32,8 @@ from .waiting import suspend
 
 # Of one at rest, a safety net: the runner looks more often, and calls it; and by it a worker sees that its runner is dead.
 LOOK_AGAIN_S = 2.0 if host.IS_PORTABLE else 30.0
+_TOLD = [code for number in STOPPING for code in (-number, 128 + number)]  # exit codes of commands that were told to end
+TOLD_S = 1.0  # after a command of a service was told to end, for the worker to be told as well
 
 
 class Worker:
@@ -111,6 +113,8 @@ class Worker:
             recorded.running = attempt
             faults.reach("body begins")
             outcome = attempt.run()
+            if isinstance(outcome, (Failure, Retry)) and self._is_stopped_with(attempt.raised):
+                raise Interrupted("the run is being stopped")
             faults.reach("body returned")
             if faults.are_of_services and isinstance(outcome, Success):
                 faults.of_services("returned", [claim.service])
@@ -138,6 +142,19 @@ class Worker:
         if isinstance(outcome, Success):
             self._note_step(claim, outcome)
         return self.batch.end(claim, outcome, attempt.is_parent, Use(*measurement.end()), is_limited)
+
+    def _is_stopped_with(self, raised: BaseException | None) -> bool:
+        """Whether a body failed of the signal by which its run is stopped: then it was cut off, and nothing is settled.
+
+        Some tell all processes of a job at once, Slurm, Jenkins and systemd, and the commands of a service may be the first.
+        """
+        began = time.monotonic()
+        while not self.board.stopping:
+            patience_s = GRACE_S if self.interrupts.told_by_others else TOLD_S if _was_told(raised) else 0.0
+            if time.monotonic() >= began + patience_s:
+                return False
+            self.address.wait(began + patience_s - time.monotonic())
+        return True
 
     def _limit(self, attempt: Attempt) -> bool:
         """Have the runner keep the limits of an attempt; False if it has none."""
@@ -205,6 +222,15 @@ class Worker:
     @property
     def heard_so_far(self) -> int:
         return self._heard
+
+
+def _was_told(raised: BaseException | None) -> bool:
+    """Whether it is the end of a command by a signal that stops it, or came of one."""
+    while raised is not None:
+        if (code := getattr(raised, "returncode", None)) is not None:
+            return code in _TOLD
+        raised = raised.__cause__ or raised.__context__
+    return False
 
 
 def _may_have_children(service: str) -> bool:

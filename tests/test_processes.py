@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
-from conftest import query, states, wait_until
+from conftest import NOTE, query, states, wait_until
 
 from firexlite import host
 
@@ -455,6 +457,62 @@ def odd():
 
     assert failed.code == 1
     assert f"{name}: by myself" in failed.err
+
+
+WITH_COMMAND = NOTE + """
+import subprocess
+
+@app.task(returns="x")
+def wait():
+    note("wait")
+    if not os.path.exists("go"):
+        subprocess.run(["sleep", "60"], check=True)
+    return 1
+
+@app.task(bind=True, returns="y")
+def above(self):
+    return self.enqueue_child_and_get_results(wait.s())["x"] + 1
+"""
+
+
+def _the_command_below(front):
+    """The process of the command, its worker, and the runner."""
+    found = wait_until(lambda: [pid for pid in host.descendants(front.pid) if host.command_line(pid).startswith("sleep")])
+    worker = host.parent(found[0])
+    return found[0], worker, host.parent(worker)
+
+
+@pytest.mark.parametrize("has_ended", [True, False], ids=["ended-before-the-run-is-told", "told-a-moment-before"])
+def test_a_command_that_is_told_to_end_with_its_run_fails_no_task(firexlite, plugin, effects, has_ended):
+    plugin(WITH_COMMAND)
+    front = firexlite.start("submit", "--plugins", "services.py", "--chain", "above")
+    command, worker, runner = _the_command_below(front)
+
+    os.kill(command, signal.SIGTERM)
+    os.kill(worker, signal.SIGTERM)
+    if has_ended:
+        wait_until(lambda: host.start_time(command) is None)
+    for pid in (runner, front.pid):
+        os.kill(pid, signal.SIGTERM)
+
+    assert front.wait(20) == 143
+    assert states(firexlite.only_run()) == {"blocked": 1, "running": 1}
+    (firexlite.folder / "go").touch()
+    assert firexlite("resume", "last").code == 0
+    assert chain_results(firexlite.only_run()) == {"y": 2} and effects() == {"wait": 2}
+
+
+def test_a_command_that_alone_is_told_to_end_fails_its_task(firexlite, plugin, effects):
+    plugin(WITH_COMMAND)
+    front = firexlite.start("submit", "--plugins", "services.py", "--chain", "wait")
+    command, _, _ = _the_command_below(front)
+
+    os.kill(command, signal.SIGTERM)
+    _, err = front.communicate(timeout=20)
+
+    assert front.returncode == 1
+    assert "died with <Signals.SIGTERM: 15>" in err
+    assert states(firexlite.only_run()) == {"failed": 1}
 
 
 @pytest.mark.parametrize("code, expected", [(7, 7), (0, 1), (256, 1), ("'x'", 1)])

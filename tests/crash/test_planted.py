@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import NOTE, kill_all, query, states, wait_until
@@ -44,6 +45,7 @@ from firexlite import front as front_module
 from firexlite import home as home_module
 from firexlite import host, journal_file
 from firexlite import runner as runner_module
+from firexlite import worker as worker_module
 from firexlite.board import COMES, COMING, IDLE, NOBODY, RUNNER, WORKS, Address, Board, Counter, Doorbell
 from firexlite.claims import Failure, Recorded, Success
 from firexlite.errors import BadInput, ClaimLost, DiskFull, Interrupted, StorageFailure, Superseded, TaskRevoked
@@ -735,6 +737,31 @@ def test_what_is_held_back_in_a_transaction_comes_after_it(interrupts, by_anothe
 
     interrupt.end()
     assert reached == ["the end of the transaction"]
+
+
+@pytest.mark.parametrize("code, is_told, patience_s", [(-15, True, 8.0), (1, True, 8.0), (-15, False, 1.0), (143, False, 1.0),
+                                                       (130, False, 1.0), (1, False, 0.0)])
+def test_a_failure_waits_for_the_end_of_the_run_if_its_command_is_told_to_end_with_it(interrupts, monkeypatch, code, is_told,
+                                                                                       patience_s):
+    interrupt, board = interrupts
+    now, waited = [100.0], []
+    monkeypatch.setattr(worker_module.time, "monotonic", lambda: now[0])
+
+    def wait(timeout_s):
+        waited.append(timeout_s)
+        now[0] += timeout_s
+
+    worker = Worker.__new__(Worker)
+    worker.interrupts, worker.board, worker.address = interrupt, board, SimpleNamespace(wait=wait)
+    interrupt.start(7, 1)
+    if is_told:
+        os.kill(os.getpid(), signal.SIGTERM)
+    raised = RuntimeError("as a service words it")
+    raised.__cause__ = subprocess.CalledProcessError(code, "sleep")
+
+    assert not worker._is_stopped_with(raised)
+    assert waited == [patience_s] * bool(patience_s)
+    interrupt.end()
 
 
 def test_requests_to_stop_that_come_together_are_one_and_a_later_one_does_not_wait(tmp_path, monkeypatch):
