@@ -213,7 +213,7 @@ def test_the_published_document_has_all_tables_and_five_rounds():
     assert int(re.search(r"(\d+) rounds after one that does not count", figures)[1]) >= 5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_quick_run_measures_reports_and_writes_only_their_table(tmp_path):
     place = tmp_path / "scratch"

@@ -92,6 +92,7 @@ def test_a_release_is_a_wheel_a_source_archive_and_a_single_file(dist: Path) -> 
     assert sorted(path.name for path in dist.iterdir()) == sorted(NAMES)
 
 
+@pytest.mark.long
 def test_the_same_files_give_the_same_bytes(dist: Path, tmp_path: Path) -> None:
     build(tmp_path, filter(None, pythons.found().values()))
 

@@ -141,6 +141,10 @@ EVERY_STATE = {"succeeded": 7, "failed": 2, "skipped": 1, "revoked": 1, "running
 pytestmark = pytest.mark.timeout(400)  # with the half minute, or more, in which FireX is installed
 
 
+# With FireX's own page or server, whose installation takes half a minute.
+with_peer = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def peer() -> Peer:
     try:
@@ -238,6 +242,7 @@ def assert_looks(found: list[tuple]) -> None:
 
 # --- its page -------------------------------------------------------------------------------------------------------
 
+@with_peer
 def test_the_page_of_firex_draws_every_task_in_the_colour_of_its_state(opened, killed):
     page = opened("killed")
 
@@ -246,12 +251,14 @@ def test_the_page_of_firex_draws_every_task_in_the_colour_of_its_state(opened, k
     assert killed["run"]["firex_id"] in page.text() and "weigh,bakery,serve" in page.text()
 
 
+@with_peer
 def test_it_draws_who_called_whom(opened, dumps):
     oven = full_of(dumps["killed"], "oven")
 
     assert [look[1] for look in looks(opened("killed", f"root/{oven['uuid']}"), 3)] == ["oven", "serve", "heat"]
 
 
+@with_peer
 def test_its_time_chart_has_a_row_for_each_task_and_a_bar_for_each_of_its_states(opened, dumps):
     page = opened("killed", "time-chart")
     page.wait_for("document.querySelectorAll('.state-rect').length > 0")
@@ -267,6 +274,7 @@ def test_its_time_chart_has_a_row_for_each_task_and_a_bar_for_each_of_its_states
         task["task_num"]: len(full_of(dumps["killed"], task["uuid"])["states"]) for task in tasks}
 
 
+@with_peer
 def test_its_page_of_a_task_shows_what_it_was_given_gave_and_ran(opened, dumps):
     weigh = full_of(dumps["killed"], "weigh")
     page = opened("killed", f"tasks/{weigh['uuid']}")
@@ -279,6 +287,7 @@ def test_its_page_of_a_task_shows_what_it_was_given_gave_and_ran(opened, dumps):
     assert log.endswith("weighed on the old scale twice\n")
 
 
+@with_peer
 def test_its_page_of_a_failure_leads_to_the_cause(opened, dumps):
     oven, heat = full_of(dumps["killed"], "oven"), full_of(dumps["killed"], "heat")
     page = opened("killed", f"tasks/{oven['uuid']}")
@@ -291,6 +300,7 @@ def test_its_page_of_a_failure_leads_to_the_cause(opened, dumps):
     assert [name.strip() for name in page.each(".task-name")] == ["oven", "heat"]
 
 
+@with_peer
 def test_its_table_of_errors_names_the_cause_alone(opened):
     page = opened("killed", "errors-table")
     page.wait_for("document.body.innerText.includes('the fuse blew')")
@@ -298,6 +308,7 @@ def test_its_table_of_errors_names_the_cause_alone(opened):
     assert [row.split()[0] for row in page.each("tbody tr", "innerText")] == ["heat"]
 
 
+@with_peer
 def test_its_page_of_a_task_shows_who_else_asked_for_it(opened, dumps):
     wash = full_of(dumps["killed"], "wash")
     page = opened("killed", f"tasks/{wash['uuid']}")
@@ -306,6 +317,7 @@ def test_its_page_of_a_task_shows_who_else_asked_for_it(opened, dumps):
     assert sorted(name.strip() for name in page.each(".task-name")) == ["knead", "rise", "wash"]
 
 
+@with_peer
 def test_a_run_that_succeeded_is_green_and_collapsed_as_its_services_say(opened):
     page = opened("small")
 
@@ -313,6 +325,7 @@ def test_a_run_that_succeeded_is_green_and_collapsed_as_its_services_say(opened)
     assert page.text(".stacks-count").strip() == "2 Tasks"
 
 
+@with_peer
 def test_its_page_of_the_inputs_shows_those_of_the_run(opened, small):
     page = opened("small", "inputs")
     page.wait_for("document.body.innerText.includes('300000')")
@@ -321,6 +334,7 @@ def test_its_page_of_the_inputs_shows_those_of_the_run(opened, small):
     assert page.errors == []
 
 
+@with_peer
 def test_it_tells_why_a_run_was_revoked(opened):
     page = opened("revoked")
 
@@ -330,6 +344,7 @@ def test_it_tells_why_a_run_was_revoked(opened):
 
 # --- its server -----------------------------------------------------------------------------------------------------
 
+@with_peer
 def test_the_server_of_firex_replays_the_recording(peer, browser, dumps, tmp_path):
     copy = tmp_path / dumps["killed"].name
     shutil.copytree(dumps["killed"], copy)
@@ -342,6 +357,7 @@ def test_the_server_of_firex_replays_the_recording(peer, browser, dumps, tmp_pat
         page.wait_for("document.body.innerText.includes('the fuse blew')")
 
 
+@with_peer
 @pytest.mark.parametrize("run", ["killed", "small", "revoked"])
 def test_what_firex_makes_of_the_events_is_what_the_files_hold(peer, dumps, run):
     """Field by field, of every task: so the files have no field that FireX does not know, and lack none that it has."""

@@ -238,12 +238,12 @@ def test_a_run_that_is_not_there_is_refused_at_once(firexlite, words):
 # --- when a report is due --------------------------------------------------------------------------------------------------
 
 @pytest.fixture
-def moments(firexlite: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[RunDirectory], Iterator]]:
+def moments(firexlite: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Iterator]]:
     """The moments of a run at which a report is due, in this process."""
     monkeypatch.setenv("FIREXLITE_HOME", str(firexlite.home))
     threads = threading.enumerate()
     with contextlib.ExitStack() as opened:
-        yield lambda run: opened.enter_context(contextlib.closing(Watcher(run.firex_id).moments()))
+        yield lambda run, *options: opened.enter_context(contextlib.closing(Watcher(run.firex_id).moments(*options)))
     assert threading.enumerate() == threads, "an observer was left behind"
 
 
@@ -278,9 +278,8 @@ def test_a_run_is_followed_where_nothing_tells_of_its_moves(running, go, moments
     assert [has_ended for _, has_ended in following][-1] is True
 
 
-def test_where_nothing_moves_a_report_is_renewed_all_the_same_after_a_while(running, go, moments, monkeypatch):
-    monkeypatch.setattr(watcher, "OLDEST_S", 1.5)
-    following = moments(running("hold"))
+def test_where_nothing_moves_a_report_is_renewed_all_the_same_after_a_while(running, go, moments):
+    following = moments(running("hold"), 1.5)
 
     assert [next(following)[1] for _ in range(3)] == [False] * 3
 

@@ -304,10 +304,10 @@ VALUES = ["NULL", "''", "'x'", "-1", "0", "1", "2", "9223372036854775807", "-1.5
           "'{\"$type\": \"int\", \"value\": \"zz\"}'", "'{\"$type\": \"timezone\", \"value\": [[1e300], \"x\"]}'",
           "'{\"$type\": \"dict\", \"value\": [[[1], 2]]}'", "'blob:'", "'blob:/dev/zero'", "CAST(x'c328' AS TEXT)",
           "'{\"ask\": 1}'", "'{\"recorded\": [[{}]], \"new\": 3}'", "'succeeded'", "'running'", "'blocked'", "char(0)"]
-ROUNDS, AT_ONCE = 6, 20
+ROUNDS, QUICK, AT_ONCE = 6, 2, 20  # QUICK: rounds for `./dev test`; the others are for `./dev large`
 
 
-@pytest.mark.parametrize("seed", range(ROUNDS))
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.long] * (n >= QUICK)) for n in range(ROUNDS)])
 def test_whatever_stands_in_a_row_it_is_shown_or_refused_in_a_sentence(seed: int, sound_run: RunDirectory, tmp_path: Path,
                                                                       warm: Warm) -> None:
     chance = random.Random(seed)

@@ -15,9 +15,14 @@ from .interleavings import PROGRAMS, Explored, explore
 QUICK = ("a chain of two", "a chain of three whose second fails", "a child", "a child, in one slot", "a child that fails",
          "a sleep", "an event", "a retry after a while", "a batch", "a batch with a failure")
 IN_ORDER = [name for name in PROGRAMS if name not in ("two parents", *QUICK)]
+LONG = ("an event", "a batch", "a key for two parents", "a batch of which others help")  # five seconds and more each
 
 
-@pytest.mark.parametrize("name", QUICK)
+def each_of(names):
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in names])
+
+
+@each_of(QUICK)
 def test_a_small_run_ends_well_in_all_orders_with_a_death_at_each_step(name):
     found = explore(name, PROGRAMS[name])
 
@@ -25,7 +30,7 @@ def test_a_small_run_ends_well_in_all_orders_with_a_death_at_each_step(name):
     assert found.worlds > 100 and len(found.endings) == 1
 
 
-@pytest.mark.parametrize("name", IN_ORDER)
+@each_of(IN_ORDER)
 def test_a_run_in_which_nobody_dies_ends_well_in_all_orders_by_wake_ups_alone(name):
     found = explore(name, PROGRAMS[name], deaths=0)
 
