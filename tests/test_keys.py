@@ -169,7 +169,10 @@ def test_in_the_background_a_run_that_goes_on_is_only_named(firexlite: Command, 
     (firexlite.folder / "now").touch()
 
     assert (second.code, second.out) == (0, first.out)
+    assert second.err == "It goes on in the background; `firexlite attach` comes back to it.\n"
     assert firexlite("wait", KEY).code == 0
+    third = firexlite(*SUBMIT, "--until", "now", "--detach")
+    assert third == Finished(0, first.out, "It has succeeded; `firexlite wait` prints the results.\n")
     assert effects() == {"one": 1, "two": 1}
 
 

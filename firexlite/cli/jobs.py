@@ -10,10 +10,12 @@ from ..board import Board
 from ..errors import FirexliteError, RunActive
 from ..following import Screen
 from ..front import Front, run_detached
+from ..history import History
 from ..home import find_run
 from ..last_acts import LastActs
 from ..launch import Channel, Job
 from ..plugins import load
+from ..states import RUN_SUCCEEDED
 from .attendance import attend
 from .printing import say
 from .screen import Console, report
@@ -26,8 +28,12 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
     If the run goes on in other processes already, its end is awaited there; no_wait: or it is only said.
     """
     if detach:
-        say(f"FireX ID: {run_detached(job, import_timeout_s, last.do).firex_id}")
-        say("It goes on in the background; `firexlite attach` comes back to it.", err=True)
+        firex_id = run_detached(job, import_timeout_s, last.do).firex_id
+        say(f"FireX ID: {firex_id}")
+        with History(find_run(firex_id)) as history:
+            has_succeeded = history.run().state == RUN_SUCCEEDED
+        say("It has succeeded; `firexlite wait` prints the results." if has_succeeded else
+            "It goes on in the background; `firexlite attach` comes back to it.", err=True)
         return
     console = Console(quiet)
     front = Front(console, import_timeout_s, last.do)
