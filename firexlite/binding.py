@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import InvalidChainArgsException
 from .results import DYNAMIC_RETURN
@@ -198,8 +198,7 @@ def as_flow(result: Mapping[str, object]) -> dict[str, object]:
             for name, value in result.items()}
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One task of a chain to be verified: its service's name, parameters, return names and own arguments."""
 
     service: str

@@ -23,7 +23,6 @@ import enum
 import hashlib
 import json
 import math
-import re
 import reprlib
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +35,7 @@ from .codec_errors import class_attribute, class_name, loaded_class, text_of
 from .codec_standard import CODEC_OF, CODECS, Codec, make_bytes, make_timezone, type_name
 from .errors import BadInput, NotReadable, NotStorable, SecretUnavailable
 from .own_files import LARGEST_PAYLOAD
+from .patterns import pattern
 from .pickled import pickles, taken_apart
 from .secrets import MASK, Needles, Secret, mask_of, vault
 from .signatures import Literal
@@ -48,7 +48,7 @@ BUILTIN_BASES = (str, int, float, complex, bytes, bytearray, list, dict, tuple, 
 FACTORIES = {cls.__name__: cls for cls in (list, dict, set, int, str, float, tuple, bool, bytes, frozenset)}
 NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
-SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # in a str; as JSON it would become one character
+SURROGATE_PAIR = pattern("[\ud800-\udbff][\udc00-\udfff]")  # in a str; as JSON it would become one character
 
 LARGEST_VALUE = LARGEST_PAYLOAD // 2  # bytes: what is written must be read again
 

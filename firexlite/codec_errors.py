@@ -10,7 +10,6 @@ import builtins
 import functools
 import os
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -184,15 +183,20 @@ def _distance(file: str) -> int:
     """0 for the user's own code, 1 for installed packages (services may be one), 2 for the machinery."""
     path = os.path.abspath(file)
     installed = {"site-packages", "dist-packages"} & set(path.split(os.sep))
-    if file.startswith("<") or path.startswith(_FIREXLITE) or (path.startswith(_STDLIB) and not installed):
+    if file.startswith("<") or path.startswith(_FIREXLITE) or (path.startswith(_stdlib()) and not installed):
         return 2
     return 1 if installed else 0
 
 
 # In a zip file there is all that we need, and nothing else.
 _FIREXLITE = os.path.abspath(getattr(__spec__.loader, "archive", os.path.dirname(__file__))) + os.sep
-_STDLIB = tuple({os.path.join(directory, "") for directory in (
-    sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.path.abspath(os.__file__)))})
+
+
+@functools.cache
+def _stdlib() -> tuple[str, ...]:
+    import sysconfig  # here: it takes long, and few commands tell of an error
+    return tuple({os.path.join(directory, "") for directory in (
+        sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), os.path.dirname(os.path.abspath(os.__file__)))})
 
 
 def _attributes_of(exc: BaseException) -> Iterator[tuple[str, object]]:

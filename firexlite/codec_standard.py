@@ -9,10 +9,9 @@ import re
 import uuid
 import zoneinfo
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from .files import File
 from .signatures import InjectArgs, Literal
@@ -24,8 +23,7 @@ def type_name(value: object) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-@dataclass(frozen=True)
-class Codec:
+class Codec(NamedTuple):
     """How values of one class are written: as the plain data that `to_plain` gives, named `name`."""
 
     cls: type

@@ -10,8 +10,8 @@ import collections
 import difflib
 import json
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from .codec import display, display_error
 from .history import History, innermost, interrupted_by
@@ -31,8 +31,7 @@ _ARGUMENTS = "SELECT task.id, arguments FROM json_each(?) JOIN task ON task.id =
 _TIMES = "SELECT task, sum(ended - started) FROM attempt WHERE ended IS NOT NULL GROUP BY task"
 
 
-@dataclass(frozen=True)
-class Side:
+class Side(NamedTuple):
     """One of the two runs. seconds: from its begin to its end; None: it has not ended. tasks: those compared."""
 
     firex_id: str
@@ -43,8 +42,7 @@ class Side:
     tasks: int
 
 
-@dataclass(frozen=True)
-class Only:
+class Only(NamedTuple):
     """A task that is in one run alone. below: how many tasks are below it."""
 
     task: int
@@ -53,8 +51,7 @@ class Only:
     below: int
 
 
-@dataclass(frozen=True)
-class Changed:
+class Changed(NamedTuple):
     """What is other of a pair. name: of the argument or result. was, now: shortened texts, for times seconds; None: none."""
 
     a: int
@@ -89,7 +86,8 @@ class Comparison:
                         self.retries))
 
     def as_data(self) -> dict[str, Any]:
-        return {"alike": self.is_alike, **asdict(self)}
+        return {"alike": self.is_alike, "a": self.a._asdict(), "b": self.b._asdict(),
+                **{name: [one._asdict() for one in found] for name, found in vars(self).items() if name not in ("a", "b")}}
 
 
 def compare(one: History, other: History) -> Comparison:
@@ -112,8 +110,7 @@ def _side(tree: _Tree, tasks: int) -> Side:
 
 # --- which tasks are a pair --------------------------------------------------------------------------------------
 
-@dataclass(frozen=True, slots=True)
-class _Task:
+class _Task(NamedTuple):
     num: int
     parent: int | None
     parent_retry: int

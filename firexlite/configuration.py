@@ -7,9 +7,8 @@ import stat
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import BadInput, nearest
 
@@ -22,8 +21,7 @@ NAMES = ("firexlite.toml", "pyproject.toml")
 _TABLE = b"tool.firexlite"
 
 
-@dataclass(frozen=True)
-class _Kind:
+class _Kind(NamedTuple):
     """takes: in words. fits: a value that is one. read: from a variable of the environment."""
 
     takes: str

@@ -5,9 +5,10 @@ The command line turns a `FirexliteError` into one sentence on stderr and its `e
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from .patterns import pattern
 
 if TYPE_CHECKING:
     import datetime
@@ -83,7 +84,7 @@ class DiskFull(StorageFailure):
         return f"{self.path} could not be written: {self.reason}"
 
 
-_QUOTED = re.compile(r"(?<!\w)'([^']{200})[^']+'(?!\w)")
+_QUOTED = pattern(r"(?<!\w)'([^']{200})[^']+'(?!\w)")
 
 
 def with_short_words(sentence: str) -> str:

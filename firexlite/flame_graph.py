@@ -6,9 +6,8 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .bogs import Bogs
 from .codec import display_error
@@ -77,8 +76,7 @@ def model_of_task(history: History, num: int, log_bytes: int, redaction: Redacti
     return task
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Consecutive tasks of a run that is over, for a process of its own: it opens the journal for itself."""
 
     directory: Path

@@ -5,13 +5,14 @@ import re
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
-TAGS = frozenset({"a", "b", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li", "ol", "p",
-                  "pre", "small", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "u", "ul"})
+from .patterns import pattern
+from .showing import TAGS
+
 VOID = frozenset({"br", "hr"})
 STYLES = frozenset({"background-color", "color", "font-family", "font-size", "font-style", "font-weight",
                     "text-align", "text-decoration", "white-space"})
 # Words, numbers, #rgb, quotes, and the commas of lists and of rgb(): nothing that can name an address.
-STYLE_VALUE = re.compile(r"[\w\s#%.,'\"-]+|(rgb|hsl)a?\([\d\s.,%]+\)", re.ASCII)
+STYLE_VALUE = pattern(r"[\w\s#%.,'\"-]+|(rgb|hsl)a?\([\d\s.,%]+\)", re.ASCII)
 
 MAX_DEPTH = 40
 MAX_NODES = 20_000

@@ -5,17 +5,18 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from html import escape
 from itertools import pairwise
+
+from .patterns import pattern
 
 ARGUMENT_CHARS = 300
 EXCEPTION_LINES = 6
 
 # What would be invisible, or turn the text around it: shown as its code.
-HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-                    "\U000e0000-\U000e007f]")
-COLOURS = re.compile("\x1b\\[[0-9;]*m")  # of a terminal
-_MODULE = re.compile(r"\A(?:[^\W\d]\w*\.)+(?=[^\W\d]\w*(?::|\Z))")  # before the name of an exception's class
+HIDDEN = pattern("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+                 "\U000e0000-\U000e007f]")
+COLOURS = pattern("\x1b\\[[0-9;]*m")  # of a terminal
+_MODULE = pattern(r"\A(?:[^\W\d]\w*\.)+(?=[^\W\d]\w*(?::|\Z))")  # before the name of an exception's class
 
 # What the signals mean that end workers, beyond their names.
 SIGNALS = {
@@ -31,6 +32,7 @@ SIGNALS = {
 def text(value: object) -> str:
     """``value`` as HTML text in ASCII, with every character visible."""
     shown = HIDDEN.sub(lambda hidden: f"\\u{ord(hidden[0]):04x}", COLOURS.sub("", str(value)).replace("\r\n", "\n"))
+    from html import escape  # here: the terminal needs it not
     return escape(shown).encode("ascii", "xmlcharrefreplace").decode()
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .codec import display_error
 from .history import History, innermost
@@ -16,8 +16,7 @@ RUNNING_SHOWN = 4    # the longest of those that run
 FAILED_SHOWN = 5     # of those that failed since the last look
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Numbers of tasks."""
 
     ended: int
@@ -47,8 +46,7 @@ class Screen:
         """A first signal has come; bodies have some seconds to end."""
 
 
-@dataclass(frozen=True)
-class Sight:
+class Sight(NamedTuple):
     """What a look showed. running: ``(name, seconds)`` of the longest; failed: ``(task, name, what)``; more: failed beyond."""
 
     running: tuple[tuple[str, float], ...]

@@ -8,7 +8,6 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -44,8 +43,7 @@ from .schema import (
 from .states import FINAL, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """One run. state: as a person sees it. Times in seconds since the epoch."""
 
     firex_id: str
@@ -58,8 +56,7 @@ class RunRecord:
     epoch: int
 
 
-@dataclass(frozen=True)
-class IncarnationRecord:
+class IncarnationRecord(NamedTuple):
     """One life of the run's processes. how: the state it left the run in; None: it was killed, or goes on.
 
     changed: the services whose code was other than before. files: those in which it was, as far as that is known.
@@ -75,8 +72,7 @@ class IncarnationRecord:
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class AttemptRecord:
+class AttemptRecord(NamedTuple):
     """One attempt at a task; its output is a stretch of its worker's log. error: JSON text."""
 
     task: int
@@ -133,8 +129,7 @@ class TaskRecord(NamedTuple):
         return self.num - self.chain
 
 
-@dataclass(frozen=True)
-class TaskOutline:
+class TaskOutline(NamedTuple):
     """One task, with its payloads as they lie in the row: JSON texts, or what stands for a blob file."""
 
     num: int
@@ -152,8 +147,7 @@ class TaskOutline:
     result: str | None
 
 
-@dataclass(frozen=True)
-class ServiceRecord:
+class ServiceRecord(NamedTuple):
     """A service as the journal knows it."""
 
     name: str
@@ -166,8 +160,7 @@ class ServiceRecord:
     head: tuple[str, ...] = ()  # the lines with which it begins, to its `def`
 
 
-@dataclass(frozen=True)
-class WaitRecord:
+class WaitRecord(NamedTuple):
     """A wait for a time, in seconds since the epoch, or for an event, or what comes first. is_retry: for its next try."""
 
     task: int
@@ -177,8 +170,7 @@ class WaitRecord:
     is_retry: int
 
 
-@dataclass(frozen=True)
-class RootCause:
+class RootCause(NamedTuple):
     """A failure that led to the end of the run: where a person should look. arguments, log: as shown to people."""
 
     task: TaskRecord

@@ -7,9 +7,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import lodging
 from .errors import FirexliteError
@@ -25,8 +24,7 @@ SHOWN_CHARS = 80            # of a value
 BEFORE_CHARS = 20           # of a long one, left standing before the place from which it differs
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One thing that is other now. what: code, input, command, python, firexlite, host or user.
 
     name: of the file or the input; else the same as ``what``. was, now: digests of code, and values as JSON, cut to what
@@ -39,8 +37,7 @@ class Difference:
     now: str | None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """The last good run, and what is other now. created: seconds since the epoch."""
 
     firex_id: str
@@ -48,7 +45,7 @@ class Change:
     differences: tuple[Difference, ...]
 
     def as_data(self) -> dict[str, Any]:
-        return {"firex_id": self.firex_id, "created": self.created, "differences": [asdict(one) for one in self.differences]}
+        return {"firex_id": self.firex_id, "created": self.created, "differences": [one._asdict() for one in self.differences]}
 
 
 def since_last_good(history: History) -> Change | None:
@@ -92,8 +89,7 @@ def _may_be_good(directory: RunDirectory, chain: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class _Facts:
+class _Facts(NamedTuple):
     """What a run went with. files: ``{path: digest}`` of plugins and of what they import, paths as seen from where it was
     submitted. services: ``{name: (file, digest)}``. versions: of python and firexlite, when it last went on."""
 

@@ -44,8 +44,8 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from . import faults, host
@@ -136,8 +136,7 @@ def local_folder(home: Path) -> Path:
 
 # --- pointers ----------------------------------------------------------------------------------------------------
 
-@dataclass(frozen=True)
-class Pointer:
+class Pointer(NamedTuple):
     """Says where a run lies that is not in its home. host: a name to tell people. token: as in the directory there."""
 
     firex_id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from .patterns import pattern
 from .secret_names import is_count
 
 LONGEST = 8 * 1024      # characters of one value
@@ -13,39 +14,39 @@ LONGEST_LINE = 1024     # of source
 Span = tuple[int, int]  # from, to
 IsName = Callable[[str], bool]
 
-STEM = re.compile("pass(?!ed|ing|age|ive)|pw|secret|token|key|auth|cred|cookie|private|kennwort|jwt|psk|bearer")
+STEM = pattern("pass(?!ed|ing|age|ive)|pw|secret|token|key|auth|cred|cookie|private|kennwort|jwt|psk|bearer")
 CELL, ROW = "\x00", "\x02"  # stand at both ends of a cell of a table, and of a line of it
 _CAPITALS = {65 + n: 97 + n for n in range(26)}
-_NAME = re.compile(rf"[\w.-]{{0,{LONGEST_NAME}}}")
+_NAME = pattern(rf"[\w.-]{{0,{LONGEST_NAME}}}")
 
 # What may stand between a name and its value. A quote may have been escaped by those who wrote one text into another.
 _BREAK = r"(?:\r?\n|\\r\\n|\\n)"
 _QUOTE = r"(?:\\*[\"'`])"
 _TYPE = r"(?:str|bytes|string|SecretStr|Any|Optional\[\w{1,20}\]|\w{1,20} \| None)"
-_EQUALS = re.compile(rf"{_QUOTE}?\]?[ \t]{{0,40}}(?::[ \t]{{0,4}}{_TYPE}[ \t]{{0,4}}=|=>|:=|!?={{1,3}}|:(?![:/]))[ \t]{{0,40}}"
-                     rf"(?:[|>][+-]?[ \t]{{0,40}}{_BREAK}\s{{0,40}})?")
+_EQUALS = pattern(rf"{_QUOTE}?\]?[ \t]{{0,40}}(?::[ \t]{{0,4}}{_TYPE}[ \t]{{0,4}}=|=>|:=|!?={{1,3}}|:(?![:/]))[ \t]{{0,40}}"
+                  rf"(?:[|>][+-]?[ \t]{{0,40}}{_BREAK}\s{{0,40}})?")
 # name: ..., value: ...
-_VALUE_BESIDE = re.compile(rf"{_QUOTE}?,?[ \t]{{0,40}}{_BREAK}?\s{{0,40}}{_QUOTE}?[Vv]alue{_QUOTE}?\s{{0,8}}[:=]\s{{0,8}}")
-_NEXT_WORD = re.compile(rf"{_QUOTE},\s{{0,40}}(?={_QUOTE})|[ \t]{{1,8}}(?!-)")
-_NEXT_CELL = re.compile(rf"\s{{0,40}}{CELL}[\s{CELL}]{{0,80}}")
-_END_OF_TAG = re.compile(r"[^<>\"']{0,80}>")
+_VALUE_BESIDE = pattern(rf"{_QUOTE}?,?[ \t]{{0,40}}{_BREAK}?\s{{0,40}}{_QUOTE}?[Vv]alue{_QUOTE}?\s{{0,8}}[:=]\s{{0,8}}")
+_NEXT_WORD = pattern(rf"{_QUOTE},\s{{0,40}}(?={_QUOTE})|[ \t]{{1,8}}(?!-)")
+_NEXT_CELL = pattern(rf"\s{{0,40}}{CELL}[\s{CELL}]{{0,80}}")
+_END_OF_TAG = pattern(r"[^<>\"']{0,80}>")
 
 # The values.
-_OPENING = re.compile(r"[bBuUrRfF]{0,2}(?P<slashes>\\*)(?P<quote>\"{3}|'{3}|[\"'`])")
-_BRACKET = re.compile(r"(?:[A-Z]\w{0,60})?[\[({](?![{%])")
-_BRACKETS = re.compile(r"[\[({]|[\])}]|\n")
-_BARE = re.compile(r"""(?: [^\s"'`&;,|)\]}\x00\x02]+ | ["'`](?=\w)
+_OPENING = pattern(r"[bBuUrRfF]{0,2}(?P<slashes>\\*)(?P<quote>\"{3}|'{3}|[\"'`])")
+_BRACKET = pattern(r"(?:[A-Z]\w{0,60})?[\[({](?![{%])")
+_BRACKETS = pattern(r"[\[({]|[\])}]|\n")
+_BARE = pattern(r"""(?: [^\s"'`&;,|)\]}\x00\x02]+ | ["'`](?=\w)
     | [&;,|](?! \s | $ | [\w.\- ]{1,40}[=:])
     | [)\]}](?! [\s,;:.)\]}"'] | $ ) )+""", re.VERBOSE)
-_CELL_TEXT = re.compile(rf"[^{CELL}{ROW}]{{1,{LONGEST}}}")
-_UP_TO_A_TAG = re.compile(r"[^<\n]+")
-_REST_OF_LINE = re.compile(r"[^\n\r]{1,4096}")
-_SCHEME = re.compile(r"(?:basic|bearer|digest|token|negotiate|ntlm|apikey|oauth|hawk|ssws|splunk|key|signature"
-                     r"|aws4-hmac-sha256)\s+", re.IGNORECASE)
+_CELL_TEXT = pattern(rf"[^{CELL}{ROW}]{{1,{LONGEST}}}")
+_UP_TO_A_TAG = pattern(r"[^<\n]+")
+_REST_OF_LINE = pattern(r"[^\n\r]{1,4096}")
+_SCHEME = pattern(r"(?:basic|bearer|digest|token|negotiate|ntlm|apikey|oauth|hawk|ssws|splunk|key|signature"
+                  r"|aws4-hmac-sha256)\s+", re.IGNORECASE)
 _HEADERS = ("authorization", "cookie")
 
 # Values that stand for a secret, or for none.
-_NOTHING = re.compile(r"""
+_NOTHING = pattern(r"""
     (?: none | null | nil | undefined | true | false | yes | no | on | off | default | empty | unset | unknown | missing
       | required | optional | invalid | valid | expired | incorrect | wrong | hidden | redacted | masked | removed | enabled
       | disabled | basic | digest | oauth2? | ldap | kerberos | saml | sso | ntlm | negotiate
@@ -53,10 +54,10 @@ _NOTHING = re.compile(r"""
   | [*x\u2022.]{3,} | \*+ | [-_]+
   | \$\{[^{}]*\} | \{\{.*\}\} | \$\([^()]*\)? | %s | %\(\w+\)s | %[A-Z_]+% | <[a-z][a-z _-]*>
   | ["']* \[(?:redacted|secret\ [^\]]*)\]? ["']* | Secret\(.*""", re.VERBOSE | re.IGNORECASE)
-_VARIABLE = re.compile(r"\$[A-Z_][A-Z0-9_]*|\{[a-z_][\w.\[\]]*\}")
-_HOLE = re.compile(r"(?:\$?\{[\w.\[\]:-]{1,80}\}|\$?\{\{[^{}\n]{0,200}\}\}"
-                   r"|\[(?:redacted|secret [^\]\n]{0,200})\]|Secret\([^()\n]{0,200}\))(?!\w)")
-_PLACE = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w .-]+){2,}")
+_VARIABLE = pattern(r"\$[A-Z_][A-Z0-9_]*|\{[a-z_][\w.\[\]]*\}")
+_HOLE = pattern(r"(?:\$?\{[\w.\[\]:-]{1,80}\}|\$?\{\{[^{}\n]{0,200}\}\}"
+                r"|\[(?:redacted|secret [^\]\n]{0,200})\]|Secret\([^()\n]{0,200}\))(?!\w)")
+_PLACE = pattern(r"(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w .-]+){2,}")
 
 
 def says_nothing(value: str, name: str = "") -> bool:
@@ -216,7 +217,7 @@ def _rest_of_header(text: str, at: int, quote: str) -> Span:
     return scheme.end() if scheme else at, end
 
 
-_FRAME = re.compile(r"[ |+]*File \"[^\"\n]+\", line \d+")
+_FRAME = pattern(r"[ |+]*File \"[^\"\n]+\", line \d+")
 
 
 def _is_code(text: str, at: int) -> bool:

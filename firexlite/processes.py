@@ -10,14 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Each by itself: a BSD would take `,ppid=` for the header of the first.
 _COLUMNS = ("-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "lstart=")
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """One that lives. began: as `ps` writes it, `Thu Nov 26 17:56:58 2026`, in UTC."""
 
     pid: int

@@ -6,8 +6,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from . import faults, host, keys, lodging
 from .errors import FirexliteError, RunActive
@@ -19,8 +19,7 @@ from .states import RUN_RUNNING, RUN_SUCCEEDED
 _PRUNED = ".pruned-"  # before the name of a directory that was a run
 
 
-@dataclass(frozen=True)
-class Old:
+class Old(NamedTuple):
     """A run that may be removed. state: as `standing.brief` has it. ended: when it last did anything, in seconds since the
     epoch. size: bytes on the disk."""
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 import base64
 import bisect
 import functools
-import html
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import BadInput
-from .flame_markup import TAGS
 from .named_secrets import CELL, ROW, Span, in_small_letters, says_nothing
+from .patterns import pattern
 from .secret_names import is_count, is_secret_name
 from .secret_shapes import is_suspicious, of_programs, spans
+from .showing import TAGS
 
 MASK = "[redacted]"
 
@@ -34,21 +33,20 @@ OF_RUN_LEFT_ALONE = frozenset({"id", "firex_id", "state", "started", "ended", "r
 OF_THE_NAME_BESIDE = ("value", "Value", "was", "now")  # keys of what a dict has under the name that it says itself
 
 _BETWEEN_WORDS = "\x1f"  # white space that stands in no word
-_PLAIN_NAME = re.compile(r"[\w.-]+")
+_PLAIN_NAME = pattern(r"[\w.-]+")
 _COLOUR = r"\x1b\[[0-9;?]*[A-Za-z]|\\(?:x1b|u001b|033)\[[0-9;?]*[A-Za-z]"  # as it is, and as JSON and `repr` write it
 _SHELL_QUOTE = r"""'"'"'|'\\''"""  # a quote within quotes, as `shlex` writes it, and `sh -x`
-_MARKED = re.compile(f"{_COLOUR}|{_SHELL_QUOTE}")
-_TAG = re.compile(rf"</?(?:{'|'.join(sorted(TAGS | {'dl', 'dt', 'dd', 'tfoot', 'caption'}))})\b[^<>]*>", re.IGNORECASE)
-_MARKUP = re.compile(rf"{_COLOUR}|{_SHELL_QUOTE}|{_TAG.pattern}"
-                     r"|&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});", re.IGNORECASE)
-_CELL_TAG = re.compile(r"</?(?:td|th|dt|dd)\b", re.IGNORECASE)
-_LINE_TAG = re.compile(r"</?(?:br|div|h\d|hr|li|ol|p|pre|table|tbody|thead|tr|ul|dl)\b", re.IGNORECASE)
+_MARKED = pattern(f"{_COLOUR}|{_SHELL_QUOTE}")
+_TAG = pattern(rf"</?(?:{'|'.join(sorted(TAGS | {'dl', 'dt', 'dd', 'tfoot', 'caption'}))})\b[^<>]*>", re.IGNORECASE)
+_MARKUP = pattern(rf"{_COLOUR}|{_SHELL_QUOTE}|{_TAG.pattern}"
+                  r"|&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});", re.IGNORECASE)
+_CELL_TAG = pattern(r"</?(?:td|th|dt|dd)\b", re.IGNORECASE)
+_LINE_TAG = pattern(r"</?(?:br|div|h\d|hr|li|ol|p|pre|table|tbody|thead|tr|ul|dl)\b", re.IGNORECASE)
 _LINE = f"{ROW}\n"
 _NO_CHARACTER = ("", CELL, _LINE)
 
 
-@dataclass(frozen=True)
-class Redaction:
+class Redaction(NamedTuple):
     """What is taken out of a report, as `Redactor` has it; each process that works at it makes one of its own."""
 
     patterns: tuple[str, ...] = ()
@@ -103,8 +101,8 @@ class Redactor:
 
     def _spans(self, text: str) -> Iterator[Span]:
         yield from (span for span in spans(text, self._is_name, self._own_stem) if text[slice(*span)] != MASK)
-        for pattern in self._patterns:
-            for found in pattern.finditer(text):
+        for own in self._patterns:
+            for found in own.finditer(text):
                 yield found.span(found.lastindex or 0)
 
     def _masked(self, text: str, found: Iterable[Span]) -> str:
@@ -300,6 +298,7 @@ def _is_pair(value: Any) -> bool:
 def _as_read(mark: str) -> str:
     """What a reader sees of a tag, an entity, a colour, a quote."""
     if mark[0] == "&":
+        import html  # here: few texts have an entity
         return html.unescape(mark)
     if mark[0] != "<":
         return "'" if mark[0] == "'" else ""

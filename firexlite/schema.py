@@ -4,7 +4,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import sqlite3
 import stat
 from collections import Counter
@@ -16,6 +15,7 @@ import peewee
 from peewee import SQL, CompositeKey, FloatField, IntegerField, Model, SqliteDatabase, TextField
 
 from .errors import DiskFull, FirexliteError, JournalUnusable, StorageFailure
+from .patterns import pattern
 from .states import MOVES, OPEN
 
 APPLICATION_ID = 0x46586C74  # "FXlt"
@@ -304,7 +304,7 @@ def refuse_foreign(db: SqliteDatabase, path: Path) -> None:
 # Words of which peewee, whatever its version, makes our tables: nothing among them runs code, or has a file grow columns.
 _TABLE_WORDS = frozenset(("create", "table", "if", "not", "exists", "integer", "text", "real", "null", "primary", "key",
                           "check", "without", "rowid", "default", "retry", "0", "1"))
-_WORD = re.compile(r"[^\W\d]\w*|\d+")
+_WORD = pattern(r"[^\W\d]\w*|\d+")
 # What later schemas added: ``{schema: {table: columns, or none if the whole table is new}}``.
 _ADDED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
     2: {"incarnation": ("about",), "task": ("on_interrupt", "unsure", "redoes"), "noted": ()},

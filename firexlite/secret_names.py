@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import functools
-import re
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+from .patterns import pattern
+
+_WORDS = pattern(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 # Wherever it stands in a name, unless what follows tells something about the secret only, as in `token_count`.
 STRONG = frozenset({"password", "passwords", "passwd", "passphrase", "passcode", "passwort", "kennwort", "pwd", "secret",
@@ -13,9 +14,9 @@ STRONG = frozenset({"password", "passwords", "passwd", "passphrase", "passcode",
 # At the end of a name: `smtp_auth`, but not `auth_method`.
 WEAK = frozenset({"auth", "pass", "pw", "private", "cookie", "cookies", "cred", "creds"})
 # A word in small letters may be two: `dbpassword`, `clientsecret`; but not `bypass` or `encompass`.
-_GLUED = re.compile(r".*(?:passwords?|passwd|passphrase|passcode|passwort|secrets?|tokens?|credentials?"
-                    r"|(?:api|auth|access|account|admin|encryption|master|private|secret|shared|signing|ssh)keys?)"
-                    r"|(?:db|ftp|git|http|ldap|login|mail|my|pg|proxy|root|smtp|ssh|sudo|user)pass|my(?:sql)?pwd|xauth|.*basicauth")
+_GLUED = pattern(r".*(?:passwords?|passwd|passphrase|passcode|passwort|secrets?|tokens?|credentials?"
+                 r"|(?:api|auth|access|account|admin|encryption|master|private|secret|shared|signing|ssh)keys?)"
+                 r"|(?:db|ftp|git|http|ldap|login|mail|my|pg|proxy|root|smtp|ssh|sudo|user)pass|my(?:sql)?pwd|xauth|.*basicauth")
 # A key is a secret if it is one of these.
 KEYS = frozenset({
     "access", "account", "admin", "api", "app", "auth", "client", "consumer", "decryption", "deploy", "encryption", "hmac",

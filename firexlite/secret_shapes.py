@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from .named_secrets import STEM, IsName, Span, in_small_letters, says_nothing, values_of_names
+from .patterns import pattern
 from .secret_names import is_secret_name
 
 PIECE = 16 * 1024       # characters of a long text, looked at together
@@ -25,7 +26,7 @@ def in_either_case(pattern: str) -> str:
 
 # A text in which none of these stands holds no secret. `re` is fast where all alternatives begin with a character of their
 # own, and the rarer these are, the faster: hence the looks behind.
-_SUSPICIOUS = re.compile("|".join([
+_SUSPICIOUS = pattern("|".join([
     *(letter + in_either_case(f"(?:{rest})") for lower, rest in (
         ("p", r"ass(?!e[dns]|ing|age|ive)|w|sk|rivate|ypi-|(?<=ldap)"),
         ("k", r"ey(?<=[^\"'{(]key)|(?<=tok)en|(?<=cook)ie|(?<=\bsk)[-_]|(?<=rk)_|(?<=hook)s?[./]|(?<=dock)er\W{1,6}login"),
@@ -71,13 +72,13 @@ def _pieces(text: str) -> Iterator[Span]:
 
 # --- by their shape ----------------------------------------------------------------------------------
 
-_EDGE = re.compile(r"-{4,5} ?(BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}")
+_EDGE = pattern(r"-{4,5} ?(BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}")
 _BREAK = r"(?:\r?\n|\\r\\n|\\n)"                      # also as JSON and `repr` write it
-_LINE = re.compile(r"[ \t\"'|]*(?:[A-Za-z0-9+/]*={0,2}|=[A-Za-z0-9+/]{4}"
-                   rf"|(?:Proc-Type|DEK-Info|Comment|Version|Hash): [^\n]{{0,200}}?)[ \t,\"']*{_BREAK}")
-_LAST_LINE = re.compile(r"[ \t\"'|]*[A-Za-z0-9+/]*={0,2}")
-_END_OF_BASE64 = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{16,99}$")
-_BASE64_LINE = re.compile(r"=?[A-Za-z0-9+/]+={0,2}")
+_LINE = pattern(r"[ \t\"'|]*(?:[A-Za-z0-9+/]*={0,2}|=[A-Za-z0-9+/]{4}"
+                rf"|(?:Proc-Type|DEK-Info|Comment|Version|Hash): [^\n]{{0,200}}?)[ \t,\"']*{_BREAK}")
+_LAST_LINE = pattern(r"[ \t\"'|]*[A-Za-z0-9+/]*={0,2}")
+_END_OF_BASE64 = pattern(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{16,99}$")
+_BASE64_LINE = pattern(r"=?[A-Za-z0-9+/]+={0,2}")
 LONGEST_LINE = 4 * 1024
 LONGEST_COMMAND = 200
 
@@ -133,7 +134,7 @@ def _trimmed(text: str, start: int, end: int) -> Span:
     return start, end
 
 
-_USERINFO = re.compile(r"""://(?:(?P<user>[^\s/?#"'<>@:\\]{0,128}):(?:
+_USERINFO = pattern(r"""://(?:(?P<user>[^\s/?#"'<>@:\\]{0,128}):(?:
       (?P<password>[^\s/?#"'<>]{1,256})
     | (?!\d{1,5}[/?#])(?P<odd>[^\s"'<>@]{1,256})          # a slash in a password is not correct, and happens
     ) | (?P<only>[\w.~%-]{20,256}) )@(?=[\w\[])""", re.VERBOSE)
@@ -149,7 +150,7 @@ def _in_addresses(text: str) -> Iterator[Span]:
 
 # Each begins with a letter, so that `re` is fast; what may stand before it is looked at then. A group is the secret, if any.
 _ALONE = r"(?:(?<![A-Za-z0-9].)|(?<=\\[nrt].))"  # no word goes on here; an escaped line may end
-_SHAPES = re.compile("|".join([
+_SHAPES = pattern("|".join([
     r"A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Za-z0-9])",                                             # AWS
     r"gh[pousr]_[A-Za-z0-9]{30,255}", r"github_pat_\w{22,255}",                             # GitHub
     r"gl(?:pat|ptt|dt|rt|cbt|ft|soat)-[\w.-]{20,255}",                                     # GitLab
@@ -165,7 +166,7 @@ _SHAPES = re.compile("|".join([
     r"e(?:(?<![\w-].)|(?<=\\[nrt].))yJ[\w-]{8,4096}\.eyJ[\w-]{4,8192}(?:\.[\w-]{0,2048})?",  # JWT
     r"s(?<=[?&]s)ig=([\w%+/=-]{16,255})", r"Signature=([0-9a-f]{40,1024})",                 # signed addresses
 ]))
-_PEM_AGAIN_ENCODED = re.compile(r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{20,}={0,2}")
+_PEM_AGAIN_ENCODED = pattern(r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{20,}={0,2}")
 
 
 def _keys_of_services(text: str) -> Iterator[Span]:
@@ -177,8 +178,8 @@ def _keys_of_services(text: str) -> Iterator[Span]:
             yield found.span()
 
 
-_AUTHORIZATION = re.compile(r"[Bb](?:earer|EARER)(?:\s{1,4}|%20)(?=[^\s\"']{0,99}\d|[\w.~+/=-]{24})([\w.~+/=-]{6,4096})"
-                            r"|[Bb](?:asic|ASIC)(?:\s{1,4}|%20)([A-Za-z0-9+/]{6,1024}={0,2})")
+_AUTHORIZATION = pattern(r"[Bb](?:earer|EARER)(?:\s{1,4}|%20)(?=[^\s\"']{0,99}\d|[\w.~+/=-]{24})([\w.~+/=-]{6,4096})"
+                         r"|[Bb](?:asic|ASIC)(?:\s{1,4}|%20)([A-Za-z0-9+/]{6,1024}={0,2})")
 
 
 def _in_authorizations(text: str) -> Iterator[Span]:
@@ -198,10 +199,10 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
-_OPTION = re.compile(r"-(?<=[\s\"']-)(p|w|u|U|-user|-proxy-user)[\s=\"',]{0,8}([^\s\"',-][^\s\"',]*)")
-_TAKES = {"p": re.compile(r"sshpass[\s\"',]{1,8}$|mysql|(?:docker|podman|registry)\W{1,6}login"), "w": re.compile("ldap")}
-_TAKES_USER = re.compile("curl")
-_NETRC = re.compile(r"login\s{1,4}\S{1,80}\s{1,4}password\s{1,4}(\S{1,256})")
+_OPTION = pattern(r"-(?<=[\s\"']-)(p|w|u|U|-user|-proxy-user)[\s=\"',]{0,8}([^\s\"',-][^\s\"',]*)")
+_TAKES = {"p": pattern(r"sshpass[\s\"',]{1,8}$|mysql|(?:docker|podman|registry)\W{1,6}login"), "w": pattern("ldap")}
+_TAKES_USER = pattern("curl")
+_NETRC = pattern(r"login\s{1,4}\S{1,80}\s{1,4}password\s{1,4}(\S{1,256})")
 
 
 def of_programs(text: str) -> Iterator[Span]:

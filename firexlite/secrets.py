@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from typing import Any, AnyStr, Generic
 
 from .errors import BadInput, SecretUnavailable
+from .patterns import pattern
 
 SHORTEST = 6            # characters; what is shorter stands in texts that have nothing to do with it
 LONGEST = 32 * 1024     # bytes
 MASK = "[secret "       # how every mask begins
 
-_ON_THE_COMMAND_LINE = re.compile(r"""Secret\(\s*(["']?)(.*)\1\s*\)""", re.DOTALL)
+_ON_THE_COMMAND_LINE = pattern(r"""Secret\(\s*(["']?)(.*)\1\s*\)""", re.DOTALL)
 
 
 @dataclass(frozen=True)

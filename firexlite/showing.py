@@ -6,8 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .secrets import masked, masked_data
 
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
 COLLAPSE_KEY = "_default_display"
 COMMANDS_KEY = "_external_commands"  # of the shell commands of a task, a row each: with a dot and its number behind
 OBJECT = "object"                    # the type of data that is no text for people
+# What data of type html may be made of.
+TAGS = frozenset({"a", "b", "br", "code", "div", "em", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "i", "li", "ol", "p",
+                  "pre", "small", "span", "strong", "table", "tbody", "td", "th", "thead", "tr", "u", "ul"})
 _TARGETS = ("self", "ancestors", "descendants", "unchained-descendants", "grandchildren")
 
 Row = tuple[str, str, str, int]      # key, type, JSON text, position
@@ -26,8 +28,7 @@ F = TypeVar("F", bound=Callable)
 logger = logging.getLogger("firexlite")
 
 
-@dataclass(frozen=True)
-class Flame:
+class Flame(NamedTuple):
     """One value that a service shows. key None: the formatter gets all arguments and results at once.
 
     on_next: it is shown once, whatever there is to be shown next, made of ``on_next_args``.

@@ -2,8 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .flame_failures import DECISIONS, SHOWN_IN_FULL, UNDER_WAY
 from .flame_graph import NOTHING, model_of_run, model_of_task
@@ -17,8 +16,7 @@ OTHERS = 5         # failures beyond those that ended the run, in a line each
 LOOKED_AT = 1000   # tasks that failed, to find these
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """A task above another. what: its own words, if it failed and said more than that a child had."""
 
     num: int
@@ -26,8 +24,7 @@ class Caller:
     what: str
 
 
-@dataclass(frozen=True)
-class Culprit:
+class Culprit(NamedTuple):
     """A task where a person should look. task: as in the model of a report. told: what happened, in words; exact: what it was
     exactly, or means. place: `file:line in function`, as seen from where the run was submitted. code: the line, and what marks
     the part of it that failed. path: those above it, the outermost first. log: its last output.
@@ -42,8 +39,7 @@ class Culprit:
     log: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Story:
+class Story(NamedTuple):
     """run: as in the model of a report. causes: the failures that ended it; more: how many beyond these. others: further
     failures, which had no child's for a cause, some of them; others_more: whether there are still more. cut_off: what was under
     way when it was interrupted. reason: why it was interrupted or revoked, if it was.

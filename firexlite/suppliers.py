@@ -2,16 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .binding import EXTRA, target_of
 from .codec import display
 from .history import History, TaskRecord
 
 
-@dataclass(frozen=True)
-class Supplier:
+class Supplier(NamedTuple):
     """Where a value comes from. how: given, returned, converted, default. task: whose signature gave it, or which returned
     or converted it; None for what was given to the run. name: under which it was there, if a reference led to it."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 import os
 import re
 
+from .patterns import pattern
+
 # Control characters (C0 but for \n and \t, DEL, C1), which a terminal obeys; what turns the direction of the text
 # around it; what takes no space; and the line breaks that are none to a shell.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-                     "\U000e0000-\U000e007f]")
+_OBEYED = pattern("[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+                  "\U000e0000-\U000e007f]")
 
 
 def visible(text: str) -> str:
@@ -16,7 +18,7 @@ def visible(text: str) -> str:
 
 
 # GitHub obeys a line of a log that begins so, or has the older form anywhere.
-_COMMAND = re.compile(r"^(\s*:)(?=:)|(##)(?=\[)", re.MULTILINE)
+_COMMAND = pattern(r"^(\s*:)(?=:)|(##)(?=\[)", re.MULTILINE)
 
 
 def harmless(text: str) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .history import History
 from .states import BLOCKED, FAILED, FINAL, READY, REVOKED, RUNNING
@@ -14,10 +14,9 @@ STANDING_OUT = 20  # children of one task that are shown since something in or b
 LINES = 400      # of a tree, as long as nobody asks for all
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """A task, or several alike. num: of the first. depth: 0 for the submitted chain. is_last: among its parent's children, for
-    each depth from 1 on. position: in its chain. started, ended: seconds since the epoch. error: JSON text. count: of tasks
+    each depth from 1 on. position: in its chain. started, ended: seconds since the epoch. error: JSON text. size: of tasks
     alike, 1 for a single one.
     """
 
@@ -31,7 +30,7 @@ class Line:
     ended: float | None = None
     attempt: int = 0
     error: str | None = None
-    count: int = 1
+    size: int = 1
     is_aside: bool = False
 
 
@@ -44,14 +43,14 @@ def lines_of(history: History, root: int | None = None, everything: bool = False
     tree = _Tree(history, states)
     chosen = list(tree.lines([root] if root is not None else tree.children[None], everything or bool(states)))
     shown = chosen if everything else chosen[:LINES]
-    about = _about(history, [line.num for line in shown if line.count == 1])
+    about = _about(history, [line.num for line in shown if line.size == 1])
     unspill = history.directory.unspill
     told = []
     for line in shown:
-        if line.count == 1:
+        if line.size == 1:
             started, moved, attempt, error, state = about[line.num]
             ended = moved if state in FINAL and started is not None else None
-            line = replace(line, state=state, started=started, ended=ended, attempt=attempt, error=error and unspill(error))
+            line = line._replace(state=state, started=started, ended=ended, attempt=attempt, error=error and unspill(error))
         told.append(line)
     return told, len(chosen) - len(shown)
 
@@ -86,7 +85,7 @@ class _Tree:
                 stack.pop()
                 continue
             yield line
-            if line.count == 1 and (below := self.children.get(line.num)):
+            if line.size == 1 and (below := self.children.get(line.num)):
                 stack.append(iter(self._siblings(below, line.depth + 1, line.is_last, everything)))
 
     def _siblings(self, nums: list[int], depth: int, above: tuple[bool, ...], everything: bool) -> list[Line]:
@@ -98,7 +97,7 @@ class _Tree:
             service, state, position, is_aside = self.tasks[group[0]]
             is_last = (*above, n == len(groups) - 1) if depth else ()
             found.append(Line(group[0], self.names.get(service, service.rpartition(".")[2]), state, depth, is_last, position,
-                              count=len(group), is_aside=is_aside))
+                              size=len(group), is_aside=is_aside))
         return found
 
     def _grouped(self, nums: list[int]) -> Iterator[list[int]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from .home import FIREX_ID, home, new_firex_id
+from .patterns import pattern
 
 STAMP = "%y%m%d-%H%M%S"
 FIREX_ID_REGEX = re.compile(r"^FireX-(?P<user>.*?)-(?P<datetime_str>\d{6}-\d{6})-(?P<random_int>\d+)$")
-_IN_A_TEXT = re.compile(r"FireX-\w+?-\d{6}-\d{6}-\d+")
+_IN_A_TEXT = pattern(r"FireX-\w+?-\d{6}-\d{6}-\d+")
 
 _present: Path | None = None  # the directory of the run whose processes we are, wherever that lies
 

@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import FirexliteError
 from .history import History
@@ -37,8 +37,7 @@ def await_end(firex_id: str, timeout_s: float | None = None) -> bool:
             alarm.cancel()
 
 
-@dataclass(frozen=True)
-class _Sight:
+class _Sight(NamedTuple):
     """How a run stands. moves: differs as soon as anything has happened that a report shows."""
 
     moves: tuple

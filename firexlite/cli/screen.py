@@ -166,10 +166,10 @@ def _report_success(history: History) -> None:
     say("All tasks succeeded")
     values = history.named_values()
     if values:
-        from tabulate import tabulate  # here: it takes longer to import than a short run takes to run
-
-        rows = [(name, text_of(value)) for name, value in sorted(values.items())]
-        say("\nReturned values:\n" + _indented(tabulate(rows, tablefmt="plain", disable_numparse=True)))
+        # No `tabulate` for two columns: it takes longer to import than a short run takes to run.
+        width = max(map(len, values))
+        rows = [f"{name:<{width}}  {_indented(text_of(value), width + 2).strip()}" for name, value in sorted(values.items())]
+        say("\nReturned values:\n" + _indented("\n".join(rows)))
 
 
 def _failure_lines(history: History, waits: bool = False) -> list[str]:
@@ -267,8 +267,8 @@ def _elapsed(seconds: float) -> str:
     return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
-def _indented(text: str) -> str:
-    return "\n".join("  " + line for line in text.split("\n"))
+def _indented(text: str, by: int = 2) -> str:
+    return "\n".join(" " * by + line for line in text.split("\n"))
 
 
 def _wrapped(text: str) -> list[str]:

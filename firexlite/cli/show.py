@@ -92,16 +92,16 @@ def _tree_text(history: History, root: int | None, everything: bool, states: tup
     lines, left_out = lines_of(history, root, everything, states)
     rows = [*headline(model_of_run(history) if story is None else story.run, paint), ""]
     names = [branches(line.is_last, sys.stdout) + ("| " if line.position else "")
-             + (f"{line.name}" if line.count == 1 else f"... {line.count:,} more {line.name}") for line in lines]
+             + (f"{line.name}" if line.size == 1 else f"... {line.size:,} more {line.name}") for line in lines]
     width = min(NAME_COLUMNS, max(map(len, names), default=0))
     digits = max((len(str(line.num)) for line in lines), default=1)
     for line, name in zip(lines, names, strict=True):
-        num = f"{line.num:>{digits}}" if line.count == 1 else " " * digits
+        num = f"{line.num:>{digits}}" if line.size == 1 else " " * digits
         rows.append(f"{paint(num, dim=True)}  {paint(name.ljust(width))}  {paint.state(line.state, 9)}"
                     f"{_times(line)}{paint(_note(line), 'red' if line.state == 'failed' else None)}".rstrip())
     if left_out:
         rows.append(f"... {left_out:,} more lines")
-    if left_out or any(line.count > 1 for line in lines):
+    if left_out or any(line.size > 1 for line in lines):
         rows += ["", "Of many that are alike the first are shown: --all shows each, --below TASK what is below one, "
                  "--state failed those that failed."]
     if story is not None:
@@ -142,7 +142,7 @@ def _tree_as_json(history: History, root: int | None, everything: bool, states: 
     lines, left_out = lines_of(history, root, everything, states)
     return json.dumps({**brief(history), "tasks": [
         {"num": line.num, "name": line.name, "state": line.state, "depth": line.depth, "position": line.position,
-         "started": line.started, "ended": line.ended, "attempt": line.attempt, "count": line.count, "aside": line.is_aside,
+         "started": line.started, "ended": line.ended, "attempt": line.attempt, "count": line.size, "aside": line.is_aside,
          "exception": None if line.error is None else innermost(display_error(line.error))["text"]}
         for line in lines], "left_out": left_out}, indent=1) + "\n"
 
