@@ -121,9 +121,9 @@ def _value_after(text: str, start: int, end: int) -> Span | None:
         return None  # so programs that test begin a line: `PASS: test_login`
     at, is_in_code = sign.end(), _is_code(text, start)
     opening, bracket = _OPENING.match(text, at), _BRACKET.match(text, at)
-    if sign.re is _NEXT_CELL:
+    if sign.re.pattern == _NEXT_CELL.pattern:
         stop = _end(_CELL_TEXT, text, at)
-    elif sign.re is _END_OF_TAG:
+    elif sign.re.pattern == _END_OF_TAG.pattern:
         stop = _end(_UP_TO_A_TAG, text, at)
     elif opening:
         at = opening.end()
