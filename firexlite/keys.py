@@ -19,7 +19,7 @@ LARGEST_RUN_JSON = 1 << 20   # bytes
 _NOTE_BYTES = 200
 
 
-def refuse_unfit(key: str) -> None:
+def refuse_unfit(key: str, option: str = "--key ") -> None:
     """Raise BadInput for a key that could be taken for something else, or makes no name of a file."""
     why = None
     if not key or not key.isprintable() or key != key.strip():
@@ -29,7 +29,8 @@ def refuse_unfit(key: str) -> None:
     elif len(_file_name(key)) > LONGEST:
         why = f"is no longer than some {LONGEST} letters"
     if why:
-        raise BadInput(f"--key takes a name of your own for the run, which {why}, as in --key nightly-2026-11-23; not {key!r}")
+        raise BadInput(f"{option.strip()} takes a name of your own for the run, which {why}, as in {option}nightly-2026-11-23; "
+                       f"not {key!r}")
 
 
 def run_of(key: str) -> RunDirectory | None:

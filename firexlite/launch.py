@@ -202,6 +202,7 @@ def journal_run(request: Request, prepared: Prepared, board: Board, held: HeldKe
     options = {
         "plugins": _recorded(prepared.plugins), "helpers": _recorded(helpers()),
         "arguments": request.arguments if request.composed is None else None, "key": request.key,
+        "asked": None if request.composed is None else request.composed.asked,
         "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
         "full_wait_s": full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
         "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end,

@@ -28,6 +28,7 @@ from .errors import BadInput, FirexliteError, JournalUnusable, ReplayMismatch, R
 from .home import find_run, new_firex_id, refuse_unwritable
 from .host import GRACE_S
 from .in_process import run_here
+from .keys import refuse_unfit
 from .last_acts import LastActs
 from .launch import ResumeRequest
 from .library_front import Order
@@ -62,16 +63,19 @@ class Attendant(Protocol):
 
 
 def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | Sequence[str | Path] = (),
-        queues: Mapping[str, int] | None = None, soft_time_limit: float | None = None, exit_when_waiting: bool = False,
-        pickle: bool = False, redact: Sequence[str] = (), json_file: str | Path | None = None, flame: str | Path | None = None,
-        on_end: str | None = None, full_wait: float | None = None, import_timeout: float = IMPORT_TIMEOUT_S,
+        key: str | None = None, queues: Mapping[str, int] | None = None, soft_time_limit: float | None = None,
+        exit_when_waiting: bool = False, pickle: bool = False, redact: Sequence[str] = (), json_file: str | Path | None = None,
+        flame: str | Path | None = None, on_end: str | None = None, full_wait: float | None = None,
+        import_timeout: float = IMPORT_TIMEOUT_S,
         timeout: float | None = None, quiet: bool = True, check: bool = True, in_process: bool = False,
         attendant: Attendant | None = None) -> Result:
     """Run a chain to its end, in processes of its own; returns what became of it.
 
     workers: how many tasks run at once; the number of cores, if not given. plugins: more files with services, beside those
-    in which the services of the chain are defined; later ones override earlier ones. queues, soft_time_limit, pickle, redact,
-    exit_when_waiting, json_file, flame, on_end, full_wait, import_timeout: as the options of `firexlite submit`.
+    in which the services of the chain are defined; later ones override earlier ones. key: a name of your own, under which the
+    same call does what is left to do: it begins the run, resumes it, waits for it while it goes on elsewhere, or gives what
+    became of it. queues, soft_time_limit, pickle, redact, exit_when_waiting, json_file, flame, on_end, full_wait,
+    import_timeout: as the options of `firexlite submit`.
     timeout: seconds, after which the run is stopped, to be resumed. quiet: False has progress shown on stderr. check: False
     returns the result of a run that did not succeed, too. in_process: everything is done in the calling thread instead, one
     task after the other, so that a debugger stops in each; there are no time limits then. attendant: see `rehearsal`.
@@ -81,6 +85,8 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
     KeyboardInterrupt stops the run, as Ctrl-C stops `firexlite submit`, and is raised when it has ended.
     """
     _refuse_strange(workers, queues, soft_time_limit, timeout, full_wait, import_timeout)
+    if key is not None:
+        refuse_unfit(key, "key=")
     work = as_chain(chain)
     firex_id = new_firex_id(time.time())
     services = [level for signature in work for level in _with_overridden(app.service(signature.service))]
@@ -91,10 +97,10 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
         plugins=_each_once([*files, *_as_list(plugins)]), workers=1 if in_process else workers,
         argv=list(sys.argv), json_file=_path(json_file, "json_file"), full_wait_s=full_wait, redact=list(redact),
         queues=dict(queues or {}), soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle,
-        flame=_path(flame, "flame"), on_end=on_end, firex_id=firex_id)
+        flame=_path(flame, "flame"), on_end=on_end, key=key, firex_id=firex_id)
     of_run = firex_id if pickle or pickled.is_set() else None
     if in_process:
-        _refuse_limits(timeout, soft_time_limit)
+        _refuse_in_process(key, timeout, soft_time_limit)
         with as_of(of_run):
             code, raised = run_here(request, lambda: _prepared_here(work, request, files))
         LastActs(request.flame, on_end, tells_ci=not quiet).do(find_run(firex_id), code)
@@ -220,7 +226,9 @@ def _is_in_a_file(service: Service) -> bool:
 
 # --- in this process -----------------------------------------------------------------------------------------------------
 
-def _refuse_limits(*limits: float | None) -> None:
+def _refuse_in_process(key: str | None, *limits: float | None) -> None:
+    if key is not None:
+        raise BadInput("with in_process=True each call begins a run, so it goes without key=")
     if any(limit is not None for limit in limits):
         raise BadInput("with in_process=True nobody keeps time, so it goes with neither timeout= nor soft_time_limit=")
 
@@ -255,7 +263,7 @@ def _conducted(firex_id: str, order: Order, timeout: float | None, check: bool, 
     def again(firex_id: str, **options: Any) -> Result:
         return resume(firex_id, **{"attendant": attendant, **options})
 
-    return _checked(Result(firex_id, code, again), check, may_wait)
+    return _checked(Result(process.firex_id, code, again), check, may_wait)
 
 
 def _checked(result: Result, check: bool, may_wait: bool) -> Result:
@@ -335,6 +343,8 @@ class _Process:
     def _where_it_stands(self, what: str) -> str:
         if "started" not in self._told:
             return f"the run {what} before it began"
+        if self._told["started"]["elsewhere"]:
+            return f"{self.firex_id} goes on in other processes; the same call comes back to it"
         return f"{self.firex_id} {what}; firexlite.resume('{self.firex_id}') goes on"
 
     def _stop(self, number: int) -> None:
@@ -410,6 +420,7 @@ class _Process:
             for line in lines:
                 message = json.loads(line)
                 self._told[message.pop("what")] = message
+                self.firex_id = message.get("firex_id", self.firex_id)  # another one, if there was a run of this key
 
     def _relay(self) -> None:
         if self._relayed is not None:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from . import guard, host
+from .cli.attendance import attend
 from .cli.printing import say
 from .cli.screen import Console, report
 from .compat import install
@@ -23,7 +24,7 @@ from .following import Screen
 from .front import Front
 from .home import RunDirectory, find_run
 from .last_acts import LastActs
-from .launch import Job, ResumeRequest, begin, resume
+from .launch import Job, ResumeRequest, resume, submit
 from .submission import Composed, Request
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
@@ -53,7 +54,7 @@ class Order:
             return lambda board, channel: resume(to_resume, board, channel)
         composed = Composed(**self.request["composed"])
         to_submit = Request(**{**self.request, "composed": composed})
-        return lambda board, channel: begin(to_submit, board, channel)
+        return lambda board, channel: submit(to_submit, board, channel)
 
 
 class _Teller:
@@ -77,7 +78,7 @@ class _Told(Screen):
         self._shows_start = screen.started
 
     def started(self, directory: RunDirectory) -> None:
-        self._tell("started")
+        self._tell("started", firex_id=directory.firex_id, elsewhere=False)
         self._shows_start(directory)
 
 
@@ -86,18 +87,31 @@ def carry_out(order: Order, tell: Callable[..., None]) -> None:
     console = None if order.is_quiet else Console()
     last = LastActs(order.flame, order.on_end, tells_ci=not order.is_quiet)
     try:
-        code = Front(_Told(console or Screen(), tell), order.import_timeout_s, last.do).run(order.job())
+        front = Front(_Told(console or Screen(), tell), order.import_timeout_s, last.do)
+        code = front.run(order.job())
     except FirexliteError as error:
         tell("refused", sentence=str(error), code=error.exit_code)
         return
     finally:
         if console is not None:
             console.clear()
-    if console is not None and console.directory is not None:
+    if front.active is not None:
+        code = _end_elsewhere(front.active, console, last, tell)
+    elif console is not None and console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
     for sentence in last.told if console is not None else ():
         say(sentence, err=True)
     tell("ended", code=code)
+
+
+def _end_elsewhere(directory: RunDirectory, console: Console | None, last: LastActs, tell: Callable[..., None]) -> int:
+    """Wait for the end of a run that goes on in other processes; returns its exit code."""
+    firex_id = directory.firex_id
+    tell("started", firex_id=firex_id, elsewhere=True)
+    code = attend(firex_id, console or Console(quiet=True))  # what it says lands where nobody looks, then
+    if not (directory := find_run(firex_id)).is_alive():
+        last.do(directory, code, as_guest=True)
+    return code
 
 
 def main() -> None:

@@ -66,13 +66,15 @@ class Composed:
     """A chain that Python code composed, verified there, on its way to the process that runs it.
 
     members: ``(service, JSON text of its arguments, JSON text of its options or None)`` of each task. inputs: JSON text.
-    secrets: references to those among the arguments.
+    secrets: references to those among the arguments. asked: digest of its services and arguments, without what firexlite
+    itself supplies; the same whenever the same is composed.
     """
 
     members: list[tuple[str, str, str | None]]
     inputs: str
     digest: str
     secrets: list[str]
+    asked: str
 
 
 @dataclass
@@ -204,7 +206,8 @@ def compose(chain: Chain, request: Request, rename: Callable[[str], str] = lambd
     secrets = [value.reference for value in own.values() if isinstance(value, Secret)]
     members, of_chain = new_tasks(as_chain(InjectArgs(**_own_values(request, request.firex_id)) | chain))  # type: ignore[arg-type]
     inputs = encode({name: as_argument(value) for name, value in own.items() if name != EXTRA}, "inputs")
-    return Composed([(rename(one.service), one.arguments, one.options) for one in members], inputs, of_chain, secrets)
+    asked = _digest(_call_of(app.service(one.service), _by_name(one))[1] for one in chain.signatures)
+    return Composed([(rename(one.service), one.arguments, one.options) for one in members], inputs, of_chain, secrets, asked)
 
 
 def _by_name(signature: Signature) -> dict[str, object]:
@@ -235,19 +238,39 @@ def prepare_composed(request: Request, announce: Callable[[str], None] = lambda 
 def refuse_other_inputs(history: History, request: Request) -> None:
     """Raise BadInput, with the difference, unless a run has the inputs that are asked for: its chain, and the arguments."""
     run = history.run()
-    was, now = run.options.get("arguments"), masked_data(request.arguments)
-    if was is None or _names_in(run.chain) != _names_in(request.chain):
-        differences = [f"--chain {run.chain} before, --chain {request.chain} now"]
-    else:
-        differences = [f"{_given(was, name)} before, {_given(now, name)} now"
-                       for name in sorted({*was, *now}) if was.get(name) != now.get(name)]
-    if differences:
+    if differences := list(_differences(run, request)):
         raise BadInput(f"the key '{request.key}' is that of {run.firex_id}, which has other inputs: {'; '.join(differences)}; "
                        "give the same again, or another key")
 
 
+def _differences(run: RunRecord, request: Request) -> Iterator[str]:
+    """What is asked for otherwise than a run has it, in the words of a command or of Python."""
+    given, asked, composed = run.options.get("arguments"), run.options.get("asked"), request.composed
+    if _names_in(run.chain) != _names_in(request.chain):
+        option = "--chain " if composed is None else "the chain "
+        yield f"{option}{run.chain} before, {option}{request.chain} now"
+    elif composed is None and given is not None:
+        yield from _in_pairs(_given, given, masked_data(request.arguments))
+    elif composed is None:
+        yield "begun by Python code before, by a command now"
+    elif asked is None:
+        yield "begun by a command before, by Python code now"
+    elif asked != composed.asked:
+        yield from list(_in_pairs(_as_keyword, run.inputs, display(composed.inputs))) or ["other arguments of its tasks"]
+
+
+def _in_pairs(word: Callable[[Mapping[str, Any], str], str], was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for before, after in ((word(was, name), word(now, name)) for name in sorted({*was, *now})):
+        if before != after:
+            yield f"{before} before, {after} now"
+
+
 def _given(arguments: Mapping[str, str], name: str) -> str:
     return f"--{name} {shlex.quote(arguments[name])}" if name in arguments else f"no --{name}"
+
+
+def _as_keyword(arguments: Mapping[str, Any], name: str) -> str:
+    return f"{name}={arguments[name]!r}" if name in arguments else f"no {name}="
 
 
 def like_run(firex_id: str, request: Request) -> None:
@@ -383,13 +406,23 @@ def new_tasks(chain: Chain) -> tuple[list[NewTask], str]:
         for value in mine.values():
             if isinstance(value, Secret):
                 value.reveal()  # first of all: its value may stand in other arguments too
-    members, canonicals = [], []
+    members, calls = [], []
     for (service, signature), mine in zip(found, own, strict=True):
-        written = {name: as_argument(value) for name, value in mine.items()}
-        text = encode_named(written, f"arguments of {service.short_name}: ")
+        text, call = _call_of(service, mine)
         members.append(_new_task(service, text, of_signature(signature.options)))
-        canonicals.append(f"[{canonical(service.short_name)},{canonical_of_named(written, text)}]")
-    return members, digest(f"[{','.join(canonicals)}]")
+        calls.append(call)
+    return members, _digest(calls)
+
+
+def _call_of(service: Service, own: Mapping[str, object]) -> tuple[str, str]:
+    """JSON text of what is given to a service, and the call in the form in which two that are the same are the same."""
+    written = {name: as_argument(value) for name, value in own.items()}
+    text = encode_named(written, f"arguments of {service.short_name}: ")
+    return text, f"[{canonical(service.short_name)},{canonical_of_named(written, text)}]"
+
+
+def _digest(calls: Iterable[str]) -> str:
+    return digest(f"[{','.join(calls)}]")
 
 
 def _new_task(service: Service, arguments: str, own: Mapping[str, Any]) -> NewTask:

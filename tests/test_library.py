@@ -1,6 +1,7 @@
 """`firexlite.run` and `firexlite.resume`, from scripts and from this very process."""
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from conftest import NOTE, kill_all, query, states, wait_until
 
 import firexlite as fx
 from firexlite import host
+from firexlite.errors import BadInput
 
 SERVICES = '''
 import dataclasses
@@ -479,6 +481,128 @@ def test_a_command_cannot_repeat_what_python_code_gave(services, firexlite):
     assert refused.err == (f"firexlite: {result.firex_id} was not begun by a command, or by one of an older firexlite, so what "
                            "was given then is not recorded; give the inputs themselves\n")
 
+
+# --- the same call again -----------------------------------------------------------------------------------------------
+
+CLOSES_UNDER_A_KEY = """
+import firexlite, sys
+from shop import close
+
+if __name__ == "__main__":
+    result = firexlite.run(close.s(), key="today")
+    print(result.firex_id, result["shop"])
+"""
+SHOP = NOTE + """
+@app.task(returns="shop")
+def close():
+    note("begun")
+    wait_for_file("open")
+    note("closed")
+    return "closed"
+"""
+
+
+def test_the_same_call_goes_on_after_a_kill_and_then_gives_what_is_there(script, firexlite, effects):
+    (firexlite.folder / "shop.py").write_text(SHOP)
+    process = script(CLOSES_UNDER_A_KEY)
+    wait_until(lambda: effects()["begun"], what="body that began")
+    kill_all(process)
+    ended(process)
+    run = firexlite.only_run()
+    wait_until(lambda: not run.is_alive())
+    (firexlite.folder / "open").touch()
+
+    calls = [ended(script(CLOSES_UNDER_A_KEY)) for _ in range(2)]
+
+    assert [(code, out) for code, out, _ in calls] == [(0, f"{run.firex_id} closed\n")] * 2, calls
+    assert effects() == {"begun": 2, "closed": 1}
+
+
+def test_the_same_call_waits_for_a_run_that_goes_on_elsewhere(script, firexlite, effects):
+    (firexlite.folder / "shop.py").write_text(SHOP)
+    first = script(CLOSES_UNDER_A_KEY)
+    wait_until(lambda: effects()["begun"], what="body that began")
+    second = script(CLOSES_UNDER_A_KEY, "other.py")
+    wait_until_watched_by(second, firexlite.only_run())
+    (firexlite.folder / "open").touch()
+
+    assert ended(first)[:2] == ended(second)[:2] == (0, f"{firexlite.only_run().firex_id} closed\n")
+    assert effects() == {"begun": 1, "closed": 1}
+
+
+def wait_until_watched_by(process, run) -> None:
+    [front] = wait_until(lambda: [pid for pid in host.descendants(process.pid) if "library_front" in host.command_line(pid)])
+    wait_until(lambda: is_watching(front, run), what="look at the run that goes on")
+
+
+def is_watching(pid: int, run) -> bool:
+    """Whether a process has inotify watch the directory of a run."""
+    inode, about = f"ino:{os.stat(run.path).st_ino:x} ", ""
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is closed again
+            about += info.read_text()
+    return inode in about
+
+
+def test_who_only_waits_leaves_a_run_alone(script, firexlite, effects):
+    (firexlite.folder / "shop.py").write_text(SHOP)
+    first = script(CLOSES_UNDER_A_KEY)
+    wait_until(lambda: effects()["begun"], what="body that began")
+
+    second = script(CLOSES_UNDER_A_KEY, "other.py")
+    wait_until_watched_by(second, firexlite.only_run())
+    second.send_signal(signal.SIGINT)
+
+    told = f"{firexlite.only_run().firex_id} goes on in other processes; the same call comes back to it"
+    assert ended(second)[2].splitlines()[-1] == f"KeyboardInterrupt: {told}"
+    (firexlite.folder / "open").touch()
+    assert ended(first)[0] == 0
+    assert effects() == {"begun": 1, "closed": 1}
+
+
+@pytest.mark.parametrize("other, told", [
+    (lambda services: services.greet.s(name="Bo"), "name='Li' before, name='Bo' now"),
+    (lambda services: services.greet.s(name="Li", word="Hi"), "no word= before, word='Hi' now"),
+    (lambda services: services.greet.s(name="Li") | services.amplify.s(),
+     "the chain greet before, the chain greet,amplify now"),
+], ids=["another value", "one more", "another chain"])
+def test_other_inputs_under_a_key_are_refused_with_the_difference(services, other, told):
+    first = fx.run(services.greet.s(name="Li"), key="greeting")
+
+    with pytest.raises(BadInput) as refused:
+        fx.run(other(services), key="greeting")
+
+    assert str(refused.value) == (f"the key 'greeting' is that of {first.firex_id}, which has other inputs: {told}; "
+                                  "give the same again, or another key")
+
+
+def test_what_is_given_to_a_later_task_of_the_same_name_counts_too(services):
+    fx.run(services.greet.s(name="Li") | services.greet.s(name="Bo"), key="two")
+
+    with pytest.raises(BadInput, match="other inputs: other arguments of its tasks;"):
+        fx.run(services.greet.s(name="Li") | services.greet.s(name="Wu"), key="two")
+
+
+def test_a_key_of_python_code_is_none_of_a_command_and_the_other_way_round(services, firexlite):
+    file = services.__file__
+    fx.run(services.greet.s(name="Li"), key="python")
+    assert firexlite("submit", "--plugins", file, "--chain", "greet", "--name", "Li", "--key", "command").code == 0
+
+    refused = firexlite("submit", "--plugins", file, "--chain", "greet", "--name", "Li", "--key", "python")
+    assert refused.code == 2 and "other inputs: begun by Python code before, by a command now;" in refused.err
+    with pytest.raises(BadInput, match="other inputs: begun by a command before, by Python code now;"):
+        fx.run(services.greet.s(name="Li"), key="command")
+
+
+def test_a_key_that_cannot_be_one_or_goes_with_nothing_that_is_kept_is_refused(services, firexlite):
+    with pytest.raises(BadInput, match=r"^key= takes a name of your own for the run, which is not 'last'"):
+        fx.run(services.greet.s(name="Li"), key="last")
+    with pytest.raises(BadInput, match=r"^with in_process=True each call begins a run, so it goes without key="):
+        fx.run(services.greet.s(name="Li"), key="mine", in_process=True)
+    assert firexlite.runs() == []
+
+
+# --- how it ends ---------------------------------------------------------------------------------------------------------
 
 def test_ctrl_c_stops_the_run_which_can_be_resumed(script, firexlite, effects):
     process = script(CLOSES)
