@@ -118,7 +118,7 @@ def top(self):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_large_fan_out_that_is_killed_again_and_again_does_each_child_and_repeats_only_short_ones(
         seed, firexlite, plugin, effects):
     dice, workers, kills = random.Random(seed), 2, 5

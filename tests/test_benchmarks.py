@@ -40,7 +40,7 @@ def document(tmp_path):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_quick_run_measures_everything_and_leaves_nothing_behind(document, tmp_path):
     place = tmp_path / "scratch"
     place.mkdir()

@@ -161,7 +161,8 @@ def test_a_job_that_is_called_off_leaves_its_report_and_goes_on_with_the_next_at
     assert at.effects() == {"nightly": 2, "build": 1, "check": 2}
 
 
-@one_platform
+@pytest.mark.long
+@every_platform
 def test_so_does_one_with_a_body_that_heeds_no_signal_before_its_platform_would_kill_it(shop, kind):
     at = shop(kind)
     at.mode("deaf")

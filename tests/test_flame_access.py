@@ -268,7 +268,7 @@ def axe_core() -> str:
     return npm
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", [False, pytest.param(True, marks=pytest.mark.long)], ids=["light", "dark"])
 def test_a_checker_of_pages_finds_nothing_serious(opened, tmp_path, dark):
     npm = axe_core()
     try:

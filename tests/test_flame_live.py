@@ -687,7 +687,7 @@ def test_a_run_that_is_stopped_leaves_a_report_of_the_interruption(firexlite, se
     assert err.splitlines()[-1] == "Report: out.html"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_report_is_there_before_a_ci_system_loses_its_patience_with_a_body_that_heeds_nothing(firexlite, services):
     submit = firexlite.start("submit", "--plugins", services, "--chain", "quick,heeds_nothing", "--flame", "out.html")
     wait_until((firexlite.folder / "begun").exists)

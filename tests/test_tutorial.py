@@ -142,7 +142,7 @@ def shown(lines: list[str], ids: dict[str, str]) -> list[str]:
     return normal([line for i, line in enumerate(lines) if not (line.startswith("FAILED: ") and lines[i + 1:i + 2] == [line])])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)  # a bare Debian is downloaded, and the single file built
 def test_what_the_tutorial_has_one_type_shows_what_it_says(machine, terminal):
     began = time.monotonic()

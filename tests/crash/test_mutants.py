@@ -32,6 +32,7 @@ def copy():
         yield copy
 
 
+@pytest.mark.long
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize("name", QUICK)
 def test_a_planted_bug_is_caught(name, copy):

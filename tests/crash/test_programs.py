@@ -24,6 +24,7 @@ def job(told: str, wanted: int, seed: int) -> Tally:
     return Tally.from_json(json.loads(done.stdout.splitlines()[-1])["tally"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_random_programs_that_are_killed_one_to_five_times_end_as_if_undisturbed():
     tally = job("programs", wanted=24, seed=1)
@@ -65,9 +66,9 @@ def test_small_programs_that_are_killed_at_any_moment_end_as_if_undisturbed():
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("of_each", [1, pytest.param(5, marks=pytest.mark.long)])
-def test_programs_that_wait_try_again_and_share_end_as_if_undisturbed_though_killed_at_any_moment(of_each):
-    wanted = of_each * len(list(programs.patient_programs()))
+@pytest.mark.long
+def test_programs_that_wait_try_again_and_share_end_as_if_undisturbed_though_killed_at_any_moment():
+    wanted = 5 * len(list(programs.patient_programs()))
 
     tally = job("patient programs", wanted, seed=1)
 
