@@ -1,14 +1,17 @@
 """How a run stands, for people and programs: the exit code that says it, and what a program may ask about it."""
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
 
 from .codec import decode_error
-from .errors import ReplayMismatch, ReturnCodeError, RunActive, RunWaits
+from .errors import JournalUnusable, ReplayMismatch, ReturnCodeError, RunActive, RunWaits
 from .history import History
+from .home import all_runs, runs_on_other_hosts
 from .states import REDO, RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 
 WAITING = "waiting"  # of a run whose processes ended since all that was left waits
+UNREADABLE, ELSEWHERE = "unreadable", "elsewhere"  # of runs of which nobody here can say how they stand
 STATES_OF_RUNS = (RUN_RUNNING, RUN_SUCCEEDED, RUN_FAILED, RUN_REVOKED, RUN_INTERRUPTED, WAITING)
 
 
@@ -55,3 +58,40 @@ def brief(history: History) -> dict[str, Any]:
             "key": run.options.get("key"), "chain": run.chain, "created": run.created, "ended": run.ended if is_over else None,
             "counts": history.counts(), "user": run.options.get("user"), "host": run.options.get("host"),
             "path": str(history.directory.path)}
+
+
+class Wanted(NamedTuple):
+    """Which runs are asked for. service: one that has a task in the run. newer_than_s, older_than_s: seconds since it began."""
+
+    states: Collection[str] = ()
+    service: str | None = None
+    newer_than_s: float | None = None
+    older_than_s: float | None = None
+
+    def fits(self, about: dict[str, Any], now: float) -> bool:
+        age_s = now - about["created"]
+        return ((not self.states or about["state"] in self.states) and (self.newer_than_s is None or age_s <= self.newer_than_s)
+                and (self.older_than_s is None or age_s > self.older_than_s))
+
+
+ALL = Wanted()
+
+
+def runs_that_are(wanted: Wanted, now: float) -> Iterator[dict[str, Any]]:
+    """Runs of this home, as `brief` has them, the newest first; of `ALL` also those that cannot be read, with an ``error``."""
+    for directory in all_runs():
+        try:
+            with History(directory) as history:
+                if wanted.service is None or history.has_service(wanted.service):
+                    about = brief(history)
+                    if wanted.fits(about, now):
+                        yield about
+        except JournalUnusable as error:
+            if wanted == ALL:
+                yield {"firex_id": directory.firex_id, "state": UNREADABLE, "error": str(error)}
+
+
+def runs_elsewhere() -> Iterator[dict[str, Any]]:
+    """Those of a home on a network file system that have not come home: only their host knows how they stand."""
+    for pointer in runs_on_other_hosts():
+        yield {"firex_id": pointer.firex_id, "state": ELSEWHERE, "host": pointer.host, "path": str(pointer.path)}

@@ -4,16 +4,12 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from ..errors import JournalUnusable
-from ..history import History
-from ..home import RunDirectory, all_runs, home, runs_on_other_hosts
-from ..lodging import Pointer
-from ..standing import STATES_OF_RUNS, brief
+from ..home import home
+from ..standing import ALL, ELSEWHERE, STATES_OF_RUNS, UNREADABLE, Wanted, runs_elsewhere, runs_that_are
 from ..terminal import visible
 from .options import Number, span_option
 from .printing import answer
@@ -37,45 +33,26 @@ def runs_command(limit: int, states: tuple[str, ...], service: str | None, newer
     firexlite runs --state failed --newer-than 7d
     """
     now = time.time()
-
-    def is_wanted(about: dict[str, Any]) -> bool:
-        return ((not states or about["state"] in states) and (newer_than is None or now - about["created"] <= newer_than)
-                and (older_than is None or now - about["created"] > older_than))
-
-    is_filtered = bool(states or service or newer_than is not None or older_than is not None)
-    found = itertools.islice(filter(is_wanted, _briefs(service, is_filtered)) if is_filtered else _briefs(None, False), limit)
+    wanted = Wanted(states, service, newer_than, older_than)
+    found = list(itertools.islice(runs_that_are(wanted, now), limit))
+    if wanted == ALL:
+        found += itertools.islice(runs_elsewhere(), limit)
     if as_json:
-        answer(json.dumps([*found], indent=1))
-        return
-    rows = [_row(about, now) for about in found]
-    if not is_filtered:
-        rows += [_row_elsewhere(pointer) for pointer in runs_on_other_hosts()[:limit]]
-    if not rows:
-        answer(f"There are no such runs in {home()}." if is_filtered else f"There are no runs in {home()} yet.")
-        return
-    from tabulate import tabulate  # here: for a program that wants JSON it takes too long to import
+        answer(json.dumps(found, indent=1))
+    elif not found:
+        answer(f"There are no runs in {home()} yet." if wanted == ALL else f"There are no such runs in {home()}.")
+    else:
+        from tabulate import tabulate  # here: for a program that wants JSON it takes too long to import
 
-    answer(tabulate(rows, headers=["FireX ID", "state", "age", "chain", "tasks"], tablefmt="simple", disable_numparse=True))
-
-
-def _briefs(service: str | None, only_readable: bool) -> Iterator[dict[str, Any]]:
-    for directory in all_runs():
-        try:
-            with History(directory) as history:
-                if service is None or history.has_service(service):
-                    yield brief(history)
-        except JournalUnusable as error:
-            if not only_readable:
-                yield _unreadable(directory, error)
-
-
-def _unreadable(directory: RunDirectory, error: JournalUnusable) -> dict[str, Any]:
-    return {"firex_id": directory.firex_id, "state": "unreadable", "error": str(error)}
+        answer(tabulate([_row(about, now) for about in found], headers=["FireX ID", "state", "age", "chain", "tasks"],
+                        tablefmt="simple", disable_numparse=True))
 
 
 def _row(about: dict[str, Any], now: float) -> tuple[str, str, str, str, str]:
-    if about["state"] == "unreadable":
+    if about["state"] == UNREADABLE:
         return about["firex_id"], "UNREADABLE", "", "", f"`firexlite doctor {about['firex_id']}` says why"
+    if about["state"] == ELSEWHERE:
+        return about["firex_id"], one_line(f"ON {about['host']}"), "", "", one_line(f"in {about['path']}")
     counts = about["counts"]
     chain = about["chain"] + (f" ({about['key']})" if about["key"] else "")
     return (about["firex_id"], one_line(about["state"].upper()), age(now - about["created"]), one_line(chain),
@@ -85,11 +62,6 @@ def _row(about: dict[str, Any], now: float) -> tuple[str, str, str, str, str]:
 def one_line(text: str) -> str:
     """What a journal says in a row of the table: it must not begin a row of its own."""
     return visible(text).replace("\n", "\\x0a").replace("\t", "\\x09")
-
-
-def _row_elsewhere(pointer: Pointer) -> tuple[str, str, str, str, str]:
-    """A run of a home on a network file system that has not come home: only its host knows how it stands."""
-    return pointer.firex_id, one_line(f"ON {pointer.host}"), "", "", one_line(f"in {pointer.path}")
 
 
 def age(seconds: float) -> str:

@@ -299,6 +299,8 @@ def test_another_host_lists_a_run_with_its_host(firexlite, on_another_host):
 
     [line] = [line for line in listed.out.splitlines() if on_another_host.firex_id in line]
     assert "ON build7" in line and str(on_another_host.path) in line
+    assert json.loads(firexlite("runs", "--json").out) == [
+        {"firex_id": on_another_host.firex_id, "state": "elsewhere", "host": "build7", "path": str(on_another_host.path)}]
 
 
 def test_a_copy_that_stayed_behind_is_not_taken_for_the_run(firexlite, killed):
