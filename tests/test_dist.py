@@ -194,6 +194,7 @@ def test_the_single_file_brings_the_licences_of_what_it_holds(dist: Path) -> Non
         assert any(name.startswith(f"{package}-") and "LICENSE" in name for name in names), package
 
 
+@pytest.mark.long
 def test_the_wheel_is_installed_and_runs_the_sample(dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)  # what lies there would be taken for installed
     run(base_python(), "-m", "venv", tmp_path / "venv")

@@ -116,6 +116,7 @@ def test_there_are_payloads_of_every_kind():
     assert len(PAYLOADS) == len(set(PAYLOADS)) >= 150
 
 
+@pytest.mark.long
 def test_every_task_shows_its_texts_as_they_are(opened):
     page = opened()
     tasks = [[num, wanted_of(payload)] for num, payload in enumerate(PAYLOADS, 1)]

@@ -341,7 +341,7 @@ print(next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name, most_mib", [("trace", 150), ("junit", 50)])
 def test_100_000_tasks_need_little_memory(name, most_mib, tmp_path):
     ended = subprocess.run([sys.executable, "-c", LARGE, name, str(tmp_path / "out")], cwd=ROOT / "tests", text=True,

@@ -5,9 +5,12 @@ file of tests takes these ways too, the looks of the tests included; docs/reliab
 """
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -254,6 +257,24 @@ def test_messages_come_whole_and_the_end_is_seen(monkeypatch):
     theirs.close()
     for fd in (sent, came):
         os.close(fd)
+
+
+def test_a_message_that_arrives_in_parts_is_taken_as_a_whole(monkeypatch):
+    monkeypatch.setattr(host, "IS_PORTABLE", True)
+    one, other = socket.socketpair()
+    reader = packets.by_fd(other.detach())
+    data = struct.pack("!I", 6) + b"abcdef"
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        one.send(data[:2])
+        whole = pool.submit(reader.recv, 64)
+        for part in (data[2:7], data[7:]):
+            assert not whole.done()
+            one.send(part)
+        assert whole.result(10) == b"abcdef"
+    one.send(data[:7])
+    one.close()
+    assert reader.recv(64) == b""  # whoever was to send the rest has ended
+    reader.close()
 
 
 def test_only_what_is_wanted_stays_open():

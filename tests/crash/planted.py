@@ -1142,6 +1142,34 @@ _in("application.py",
     ("whoever imports a plugin decides which overrides", "*overridden, last = sorted(services, key=self._rank)",
      "*overridden, last = services", only("tests/test_plugins.py", "order_of_the_list")))
 
+# --- the ways of hosts without a subreaper and /proc ---------------------------------------------------------------------
+PORTABLE = "tests/test_portable.py"
+_in("guard.py",
+    ("nobody tells a job that its front has died", "                os.kill(job, signal.SIGTERM)\n", "                pass\n",
+     only(PORTABLE, "import_ends_with")),
+    ("nobody ends what a runner that died has left", "host.end_sessions([job, *sessions] if board.runner == job else [job])",
+     "host.end_sessions([])", only(PORTABLE, "lives_on_after and both")),
+    ("a guard ends only the session of the runner", "[job, *sessions] if board.runner == job else [job]", "[job]",
+     only(PORTABLE, "lives_on_after and both")),
+    ("what a job forks keeps its guard waiting", "    os.register_at_fork(after_in_child=_let_go)\n", "",
+     only(PORTABLE, "lives_on_after and both")),
+    )
+_in("packets.py",
+    ("part of a message is taken for all of it", "        if not self._peek(size):\n            return b\"\"\n", "",
+     only(PORTABLE, "in_parts")),
+    ("a message is taken as far as it has come", "< size:\n            if not data or", "< 1:\n            if not data or",
+     only(PORTABLE, "in_parts")),
+    ("files that come with a message are lost", "            fds += more\n", "", only(PORTABLE, "come_whole")),
+    )
+_in("processes.py",
+    ("a zombie lives", 'if len(words) == 8 and not words[2].startswith(("Z", "X")):', "if len(words) == 8:",
+     only(PORTABLE, "what_proc_does")),
+    ("processes of a session whose leader has ended are not found", "    led = list(sessions)\n", "    led = []\n",
+     only(PORTABLE, "what_proc_does")),
+    ("who is spared is killed", "kept = {os.getpid(), *spared, *below(spared, table)}", "kept = {os.getpid()}",
+     only(PORTABLE, "what_proc_does")),
+    )
+
 # --- waiting, trying again, sharing, limits, and the environment of a run, and what a worker has in hand --------------------
 
 BUGS += BUGS_OF_WAITS + BUGS_OF_BATCHES

@@ -15,7 +15,8 @@ from .interleavings import PROGRAMS, Explored, explore
 QUICK = ("a chain of two", "a chain of three whose second fails", "a child", "a child, in one slot", "a child that fails",
          "a sleep", "an event", "a retry after a while", "a batch", "a batch with a failure")
 IN_ORDER = [name for name in PROGRAMS if name not in ("two parents", *QUICK)]
-LONG = ("an event", "a batch", "a key for two parents", "a batch of which others help")  # five seconds and more each
+LONG = ("an event", "a batch", "a key for two parents", "a batch of which others help",
+        "a batch of which one is cancelled")  # five seconds and more each
 
 
 def each_of(names):

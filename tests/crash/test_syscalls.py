@@ -15,7 +15,8 @@ def scene(request):
     return Scene(*request.param)
 
 
-@pytest.mark.parametrize("fault, every", [(KILL, 75), (FULL_A_WHILE, 80), (FULL, 120), (BROKEN, 80)])
+@pytest.mark.parametrize("fault, every", [(KILL, 75), *(
+    pytest.param(*one, marks=pytest.mark.long) for one in ((FULL_A_WHILE, 80), (FULL, 120), (BROKEN, 80)))])
 def test_a_run_ends_as_if_undisturbed_whatever_call_fails_or_is_its_last(scene, fault, every):
     points = scene.points_for(fault)[every // 2::every]
     with ThreadPoolExecutor(2) as tries:  # most of a trial is waiting for the processes of it

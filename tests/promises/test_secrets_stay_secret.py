@@ -258,8 +258,14 @@ FAMILY = COMMON + """
 import signal
 from firexlite import host
 
+def session(pid):
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:  # it has ended since it was seen
+        return pid
+
 def filters():  # none leads its session, as a worker does, of which another may come at any time
-    return [pid for pid in host.descendants(os.getppid()) if os.getsid(pid) not in (pid, os.getsid(os.getppid()))]
+    return [pid for pid in host.descendants(os.getppid()) if session(pid) not in (pid, os.getsid(os.getppid()))]
 
 @app.task(returns="count")
 def family(token="none"):
