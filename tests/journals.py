@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from firexlite import faults
+from firexlite import faults, host
 from firexlite.claims import Bell, Claim, Failure, NewTask, Retry, Success
 from firexlite.home import RunDirectory
 from firexlite.journal import Journal
@@ -154,7 +154,8 @@ def is_locked(run: RunDirectory) -> bool:
 def moments_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Each moment of a transaction from now on, as "settle committed", and "sync" when the disk was told to have it all."""
     moments: list[str] = []
-    fdatasync = os.fdatasync
+    name = "fsync" if host.IS_PORTABLE else "fdatasync"
+    sync = getattr(os, name)
     monkeypatch.setattr(faults, "reach", lambda *moment: moments.append(" ".join(moment)))
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (fdatasync(fd), moments.append("sync")))
+    monkeypatch.setattr(os, name, lambda fd: (sync(fd), moments.append("sync")))
     return moments

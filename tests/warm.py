@@ -64,6 +64,8 @@ class Warm:
 
 def _import_all() -> None:
     """Whatever a command may import later."""
+    import _strptime
+    import calendar
     import encodings.idna
     import fractions
     import getpass
@@ -87,7 +89,7 @@ def _import_all() -> None:
     render_html({})
     _libc()
     "".encode("idna")
-    del encodings, fractions, getpass, pwd, shutil, tempfile, traceback, zoneinfo, tabulate
+    del _strptime, calendar, encodings, fractions, getpass, pwd, shutil, tempfile, traceback, zoneinfo, tabulate
 
 
 def _serve(limit_s: float) -> None:

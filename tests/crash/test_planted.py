@@ -1247,6 +1247,7 @@ def dies():
         "own_session": True, "adopted": True, "gone": True}
 
 
+@pytest.mark.skipif(host.IS_PORTABLE, reason="orphans go to process 1 there")
 def test_a_daemon_of_a_session_of_its_own_ends_with_the_run_and_its_parent_is_the_runner(firexlite, plugin):
     plugin("""
 import os, subprocess, time
@@ -1294,6 +1295,7 @@ def runner_of_existing(run: RunDirectory) -> Runner:
     return runner
 
 
+@pytest.mark.skipif(host.IS_PORTABLE, reason="a worker looks by itself there whether its runner lives")
 def test_a_worker_dies_with_its_runner_from_its_first_moment_on(new_run, monkeypatch):
     directory = new_run("one").directory
     said, says = os.pipe()

@@ -15,7 +15,7 @@ from conftest import NOTE, Command, kill_all, query, states, wait_until
 from journals import opened, run_directory, submit
 from spoilt import leave_rollback_journal
 
-from firexlite import lodging
+from firexlite import host, lodging
 from firexlite.errors import JournalUnusable, RunActive
 from firexlite.home import RunDirectory
 
@@ -683,6 +683,7 @@ def test_a_link_leads_to_the_file_system_of_its_target(tmp_path, monkeypatch):
     assert lodging.is_network(tmp_path / "home" / "firexlite")
 
 
+@pytest.mark.skipif(host.IS_PORTABLE, reason="`mount` tells it there")
 def test_where_the_system_does_not_tell_a_path_is_taken_for_local(tmp_path, monkeypatch):
     monkeypatch.setattr(lodging, "MOUNTINFO", str(tmp_path / "missing"))
 

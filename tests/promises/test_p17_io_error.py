@@ -4,6 +4,8 @@ from __future__ import annotations
 import pytest
 from crash.syscalls import BROKEN, Scene, account, strace_is_missing
 
+from firexlite import host
+
 pytestmark = pytest.mark.skipif(bool(strace_is_missing()), reason=str(strace_is_missing()))
 
 
@@ -12,6 +14,7 @@ def scene():
     return Scene(workers=1)
 
 
+@pytest.mark.skipif(host.IS_PORTABLE, reason="the record does not tell a worker from its runner there")
 @pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
 def test_after_the_first_error_nothing_is_written_and_a_resume_goes_on(call, scene):
     points = [point for point in scene.points_for(BROKEN) if point.process == "worker 1" and point.call == call]

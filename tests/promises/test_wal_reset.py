@@ -50,7 +50,7 @@ while run.poll() is None:
 sys.exit(run.returncode)
 """
 CHANGES = {"pwrite64", "write", "ftruncate", "fdatasync", "fsync", "unlink"}
-SYNCS_LOG = r"fdatasync\(.*-wal>"  # which `group_commit` does without the lock; it changes nothing
+SYNCS_LOG = r"f(data)?sync\(.*-wal>"  # which `group_commit` does without the lock; it changes nothing
 
 
 def recorded(folder: Path, package: Path) -> list[str]:
