@@ -33,6 +33,7 @@ from .waiting import suspend
 # Of one at rest, a safety net: the runner looks more often, and calls it; and by it a worker sees that its runner is dead.
 LOOK_AGAIN_S = 2.0 if host.IS_PORTABLE else 30.0
 _TOLD = [code for number in STOPPING for code in (-number, 128 + number)]  # exit codes of commands that were told to end
+CAUSES = 20   # of an exception, one of another, that are looked through: they may go round in a circle
 TOLD_S = 1.0  # after a command of a service was told to end, for the worker to be told as well
 
 
@@ -226,10 +227,11 @@ class Worker:
 
 def _was_told(raised: BaseException | None) -> bool:
     """Whether it is the end of a command by a signal that stops it, or came of one."""
-    while raised is not None:
-        if (code := getattr(raised, "returncode", None)) is not None:
-            return code in _TOLD
-        raised = raised.__cause__ or raised.__context__
+    with suppress(Exception):  # a stranger's exception may have anything under these names
+        for _ in range(CAUSES):
+            if raised is None or (code := getattr(raised, "returncode", None)) is not None:
+                return raised is not None and code in _TOLD
+            raised = raised.__cause__ or raised.__context__
     return False
 
 

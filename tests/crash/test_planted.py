@@ -764,6 +764,18 @@ def test_a_failure_waits_for_the_end_of_the_run_if_its_command_is_told_to_end_wi
     interrupt.end()
 
 
+def test_an_exception_that_says_nothing_sensible_was_not_told_to_end():
+    class Odd(Exception):
+        @property
+        def returncode(self):
+            raise RuntimeError("not now")
+
+    in_a_circle, beside = ValueError("one"), ValueError("another")
+    in_a_circle.__cause__, beside.__cause__ = beside, in_a_circle
+
+    assert not any(map(worker_module._was_told, (None, Odd(), in_a_circle, ValueError("plain"))))
+
+
 def test_requests_to_stop_that_come_together_are_one_and_a_later_one_does_not_wait(tmp_path, monkeypatch):
     runner = runner_of(tmp_path, Board())
     runner._front = os.getppid()
