@@ -16,7 +16,6 @@ from .flame_why import place_of, why
 from .history import AttemptRecord, History, IncarnationRecord, ServiceRecord, TaskRecord, where_of
 from .home import task_uuid
 from .redaction import Redaction
-from .schema import gone
 from .showing import COMMANDS_KEY
 from .states import BLOCKED, FINAL, READY, RUN_INTERRUPTED, RUN_RUNNING, RUN_SUCCEEDED, RUNNING, SUCCEEDED, WAITING
 from .task_names import no_such_task
@@ -126,7 +125,6 @@ class _Builder:
         self.down = [(a["ended"], b["started"]) for a, b in itertools.pairwise(self.incarnations)]
         if self.record.state == RUN_INTERRUPTED:
             self.down.append((self.incarnations[-1]["ended"], now))
-        self.gone = gone(history.execute)
 
     def _incarnations(self) -> list[dict[str, Any]]:
         """Each life of the run; of one that was killed the end is the last thing it journaled."""
@@ -189,7 +187,7 @@ class _Builder:
             "args": arguments, "defaults": defaults, "result": result,
             "exception": None, "traceback": None, "cause": None, "error_context": None, "flame_data": {},
             "external_commands": {}, "extra_parents": [], "cached_from": task.cached_from, "queue_name": task.queue,
-            "due": task.due, "revoke_reason": task.reason, "aside": task.num in self.gone, "log": self._log(attempts),
+            "due": task.due, "revoke_reason": task.reason, "aside": task.num in self.history.gone, "log": self._log(attempts),
         }
         if len(attempts) > 1:
             told["replayed_in"] = sorted({after[2] for before, after in itertools.pairwise(attempts) if before[6] == "lost"})

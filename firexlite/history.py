@@ -35,6 +35,7 @@ from .schema import (
     Service,
     Task,
     counts_by_state,
+    gone,
     migrate,
     refuse_foreign,
     version,
@@ -181,6 +182,15 @@ class RootCause(NamedTuple):
     through: tuple[int, ...]     # the tasks above it that failed because of it, outermost first
 
 
+class _Odd(NamedTuple):
+    """Whether there is a task that was set aside, that makes lost files again, that stopped, that was cut off for good."""
+
+    aside: bool
+    redoes: bool
+    stopped: bool
+    unsure: bool
+
+
 class ByTask:
     """Rows that come in the order of tasks, their first column; asked for in the same order."""
 
@@ -221,6 +231,7 @@ class History:
         self.directory = directory
         self.is_of_an_older_schema = False
         self._db = SqliteDatabase(None)
+        self._causes: dict[tuple[int, str], int] = {}  # of a task and what its error names, which remain what they are
 
     def __enter__(self) -> History:
         """Connect. Raises JournalUnusable for what is no journal of ours, is damaged, locked, or not to be read."""
@@ -370,7 +381,18 @@ class History:
 
     def counts(self) -> dict[str, int]:
         """``{state: number of tasks}``, without states that no task is in, and tasks that were set aside."""
-        return counts_by_state(self.execute)
+        return counts_by_state(self.execute, self.gone)
+
+    @functools.cached_property
+    def gone(self) -> set[int]:
+        """The tasks that were set aside, and all below them."""
+        return gone(self.execute) if self._odd.aside else set()
+
+    @functools.cached_property
+    def _odd(self) -> _Odd:
+        """What hardly any task is, asked of all of them at once: each question by itself would take as long."""
+        [found] = self.execute("SELECT max(aside), max(redoes IS NOT NULL), max(stopped IS NOT NULL), max(unsure) FROM task")
+        return _Odd(*map(bool, found))
 
     @functools.cached_property
     def services(self) -> dict[str, ServiceRecord]:
@@ -421,18 +443,18 @@ class History:
 
     def failed_again(self) -> list[TaskRecord]:
         """Tasks that were to make lost files again, and failed."""
-        return list(self.tasks(Task.redoes.is_null(False) & (Task.state == "failed") & ~Task.aside))
+        return list(self.tasks(Task.redoes.is_null(False) & (Task.state == "failed") & ~Task.aside)) if self._odd.redoes else []
 
     def task(self, num: int) -> TaskRecord | None:
         return next(self.tasks(Task.id == num), None)
 
     def stopped_tasks(self) -> list[TaskRecord]:
         """Tasks whose replay asked for other children than recorded."""
-        return list(self.tasks(Task.stopped.is_null(False)))
+        return list(self.tasks(Task.stopped.is_null(False))) if self._odd.stopped else []
 
     def cut_off_tasks(self) -> list[TaskRecord]:
         """Tasks that were revoked in their body and are not to run again by themselves."""
-        return list(self.tasks((Task.state == "revoked") & (Task.unsure == 1) & ~Task.aside))
+        return list(self.tasks((Task.state == "revoked") & (Task.unsure == 1) & ~Task.aside)) if self._odd.unsure else []
 
     def waits(self) -> list[WaitRecord]:
         """What waits for a time or an event, the nearest time first."""
@@ -545,11 +567,14 @@ class History:
         uuid = interrupted_by(task.error)
         if uuid is None:
             return None
+        if (known := self._causes.get((task.num, uuid))) is not None:
+            return known
         # First among those that may be meant, since the uuids of 100,000 children take a second to compute.
         below = "SELECT id FROM task WHERE parent = ?1 AND id > ?1 AND state {} ('failed', 'revoked')"
         for those in ("IN", "NOT IN"):
             for (num,) in self.execute(below.format(those), task.num):
                 if task_uuid(self.directory.firex_id, num) == uuid:
+                    self._causes[task.num, uuid] = num
                     return num
         return None
 

@@ -279,9 +279,9 @@ def gone(execute: Callable[[str], Iterable[Any]]) -> set[int]:
     return found
 
 
-def counts_by_state(execute: Callable[[str], Iterable[Any]]) -> dict[str, int]:
-    """``{state: number of tasks}``, without states that no task is in. What is `gone` counts no more."""
-    if not (left_out := gone(execute)):
+def counts_by_state(execute: Callable[[str], Iterable[Any]], left_out: set[int] | None = None) -> dict[str, int]:
+    """``{state: number of tasks}``, without states that no task is in. What is `gone` counts no more; left_out: if known."""
+    if not (left_out := gone(execute) if left_out is None else left_out):
         return dict(execute("SELECT state, count(*) FROM task GROUP BY state"))
     return dict(Counter(state for task, state in execute("SELECT id, state FROM task ORDER BY id") if task not in left_out))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .codec import display_error
 from .flame_failures import DECISIONS, SHOWN_IN_FULL, UNDER_WAY
 from .flame_graph import NOTHING, model_of_run, model_of_task
 from .flame_words import in_words, log_lines, quoted_code, seen_from, why_it_ended
@@ -120,9 +121,13 @@ def _path(history: History, task: Mapping[str, Any], redaction: Redaction) -> li
 
 
 def _caller(history: History, num: int, redaction: Redaction) -> Caller:
-    task = model_of_task(history, num, 0, redaction)
-    is_own = task["exception"] and not str(task["exception"]).startswith(_OF_A_CHILD)
-    return Caller(num, task["name"], in_words(task)[0].partition("\n")[0] if is_own else "")
+    record = history.task(num)
+    assert record is not None
+    what = ""
+    if record.error is not None and not display_error(record.error)["name"].startswith(_OF_A_CHILD):
+        task = model_of_task(history, num, 0, redaction)
+        what = in_words(task)[0].partition("\n")[0] if task["exception"] else ""
+    return Caller(num, history.short_name(record.service), what)
 
 
 _OF_A_CHILD = ("ChainInterruptedException", "MultipleFailuresException", "ChainRevoked")

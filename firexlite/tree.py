@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from .history import History
@@ -58,24 +58,30 @@ def lines_of(history: History, root: int | None = None, everything: bool = False
 class _Tree:
     def __init__(self, history: History, states: Collection[str]) -> None:
         self.names = {name: service.short_name for name, service in history.services.items()}
-        self.tasks: dict[int, tuple[str, str, int, bool]] = {}   # service, state, position, is_aside
-        self.children: dict[int | None, list[int]] = {None: []}
         rows = history.execute("SELECT id, parent, chain, service, state, aside FROM task ORDER BY id")
+        self.tasks: dict[int, tuple] = {row[0]: row for row in rows}
+        self.children: dict[int | None, list[int]] = {None: []}
         children = self.children
-        for num, parent, chain, service, state, aside in rows:
-            self.tasks[num] = service, state, num - chain, bool(aside)
-            if parent in children:
-                children[parent].append(num)
+        for row in rows:
+            if row[1] in children:
+                children[row[1]].append(row[0])
             else:
-                children[parent] = [num]
+                children[row[1]] = [row[0]]
         self.stands_out: set[int] = set()
-        self.wanted: set[int | None] | None = set() if states else None
-        for num, parent, _, _, state, aside in reversed(rows):  # children come after their parents
-            if self.wanted is not None:
-                if state in states or num in self.wanted:
-                    self.wanted |= {num, parent}
-            elif (state in _STANDS_OUT and not aside) or num in self.stands_out:
-                self.stands_out |= {num} if parent is None else {num, parent}
+        self.wanted: set[int] | None = None
+        if states:
+            self.wanted = self._with_those_above(row[0] for row in rows if row[4] in states)
+        else:
+            self.stands_out = self._with_those_above(row[0] for row in rows if row[4] in _STANDS_OUT and not row[5])
+
+    def _with_those_above(self, nums: Iterable[int]) -> set[int]:
+        found: set[int] = set()
+        for num in nums:
+            above: int | None = num
+            while above is not None and above not in found:
+                found.add(above)
+                above = self.tasks[above][1] if above in self.tasks else None
+        return found
 
     def lines(self, nums: list[int], everything: bool) -> Iterator[Line]:
         stack = [iter(self._siblings(nums, 0, (), everything))]
@@ -94,24 +100,26 @@ class _Tree:
         groups = [[num] for num in nums] if everything or len(nums) <= FEW else list(self._grouped(nums))
         found = []
         for n, group in enumerate(groups):
-            service, state, position, is_aside = self.tasks[group[0]]
+            num, _, chain, service, state, aside = self.tasks[group[0]]
             is_last = (*above, n == len(groups) - 1) if depth else ()
-            found.append(Line(group[0], self.names.get(service, service.rpartition(".")[2]), state, depth, is_last, position,
-                              size=len(group), is_aside=is_aside))
+            found.append(Line(num, self.names.get(service, service.rpartition(".")[2]), state, depth, is_last, num - chain,
+                              size=len(group), is_aside=bool(aside)))
         return found
 
     def _grouped(self, nums: list[int]) -> Iterator[list[int]]:
         """The first few of each kind by themselves, and what is left of each kind, at the end."""
         shown: Counter[tuple] = Counter()
         left: dict[tuple, list[int]] = {}
+        tasks, stands_out = self.tasks, self.stands_out
         for num in nums:
-            service, state, _, is_aside = self.tasks[num]
-            kind = service, state, is_aside, num in self.stands_out
-            if shown[kind] < (STANDING_OUT if kind[-1] else ALIKE_SHOWN):
+            kind = tasks[num][3:], num in stands_out  # its service, its state, and whether it was set aside
+            if kind in left:
+                left[kind].append(num)
+            elif shown[kind] < (STANDING_OUT if kind[1] else ALIKE_SHOWN):
                 shown[kind] += 1
                 yield [num]
             else:
-                left.setdefault(kind, []).append(num)
+                left[kind] = [num]
         yield from left.values()
 
 
