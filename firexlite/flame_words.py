@@ -31,8 +31,8 @@ SIGNALS = {
 
 def text(value: object) -> str:
     """``value`` as HTML text in ASCII, with every character visible."""
-    shown = HIDDEN.sub(lambda hidden: f"\\u{ord(hidden[0]):04x}", COLOURS.sub("", str(value)).replace("\r\n", "\n"))
     from html import escape  # here: the terminal needs it not
+    shown = HIDDEN.sub(lambda hidden: f"\\u{ord(hidden[0]):04x}", COLOURS.sub("", str(value)).replace("\r\n", "\n"))
     return escape(shown).encode("ascii", "xmlcharrefreplace").decode()
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from . import guard, host
-from .cli.attendance import attend
+from .cli.attendance import attend_as_guest
 from .cli.printing import say
 from .cli.screen import Console, report
 from .compat import install
@@ -96,22 +96,14 @@ def carry_out(order: Order, tell: Callable[..., None]) -> None:
         if console is not None:
             console.clear()
     if front.active is not None:
-        code = _end_elsewhere(front.active, console, last, tell)
+        tell("started", firex_id=front.active.firex_id, elsewhere=True)
+        guest = console or Console(quiet=True)  # what it says lands where nobody looks, then
+        code = attend_as_guest(front.active.firex_id, guest, last)
     elif console is not None and console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
     for sentence in last.told if console is not None else ():
         say(sentence, err=True)
     tell("ended", code=code)
-
-
-def _end_elsewhere(directory: RunDirectory, console: Console | None, last: LastActs, tell: Callable[..., None]) -> int:
-    """Wait for the end of a run that goes on in other processes; returns its exit code."""
-    firex_id = directory.firex_id
-    tell("started", firex_id=firex_id, elsewhere=True)
-    code = attend(firex_id, console or Console(quiet=True))  # what it says lands where nobody looks, then
-    if not (directory := find_run(firex_id)).is_alive():
-        last.do(directory, code, as_guest=True)
-    return code
 
 
 def main() -> None:

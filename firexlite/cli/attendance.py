@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from ..errors import BadInput
 from ..following import in_journal
@@ -16,6 +17,9 @@ from ..standing import exit_code
 from ..watcher import Watcher
 from .printing import say
 from .screen import Console, report
+
+if TYPE_CHECKING:
+    from ..last_acts import LastActs  # who only looks on does none
 
 SECOND_THOUGHTS_S = 2.0  # in which another Ctrl-C cancels the run
 TICK_S = 1.0             # after which the progress is shown anew though nothing has moved: time goes on
@@ -57,6 +61,14 @@ def attend(firex_id: str, console: Console) -> int:
                     say(f"Detached: the run goes on; `firexlite attach {firex_id}` comes back to it.", err=True)
                     return 128 + found.number
     return tell_end(firex_id)
+
+
+def attend_as_guest(firex_id: str, console: Console, last: LastActs) -> int:
+    """As `attend`; when the run has ended, what of the last acts is a guest's part is done, too."""
+    code = attend(firex_id, console)
+    if not (directory := find_run(firex_id)).is_alive():
+        last.do(directory, code, as_guest=True)
+    return code
 
 
 def tell_end(firex_id: str) -> int:

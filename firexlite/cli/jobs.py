@@ -16,7 +16,7 @@ from ..last_acts import LastActs
 from ..launch import Channel, Job
 from ..plugins import load
 from ..states import RUN_SUCCEEDED
-from .attendance import attend
+from .attendance import attend_as_guest
 from .printing import say
 from .screen import Console, report
 
@@ -50,9 +50,7 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
         if no_wait:
             console.started(front.active)
             raise RunActive(f"{firex_id} is running in other processes; `firexlite attach {firex_id}` follows it")
-        code = attend(firex_id, console)
-        if not (directory := find_run(firex_id)).is_alive():
-            last.do(directory, code, as_guest=True)
+        code = attend_as_guest(firex_id, console, last)
     elif console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
     _tell(last)
