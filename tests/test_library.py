@@ -519,20 +519,22 @@ def test_the_same_call_goes_on_after_a_kill_and_then_gives_what_is_there(script,
 
 
 def test_the_same_call_waits_for_a_run_that_goes_on_elsewhere(script, firexlite, effects):
-    (firexlite.folder / "shop.py").write_text(SHOP)
-    first = script(CLOSES_UNDER_A_KEY)
-    wait_until(lambda: effects()["begun"], what="body that began")
-    second = script(CLOSES_UNDER_A_KEY, "other.py")
-    wait_until_watched_by(second, firexlite.only_run())
+    first, second = one_that_runs_and_one_that_waits(script, firexlite, effects)
     (firexlite.folder / "open").touch()
 
     assert ended(first)[:2] == ended(second)[:2] == (0, f"{firexlite.only_run().firex_id} closed\n")
     assert effects() == {"begun": 1, "closed": 1}
 
 
-def wait_until_watched_by(process, run) -> None:
-    [front] = wait_until(lambda: [pid for pid in host.descendants(process.pid) if "library_front" in host.command_line(pid)])
-    wait_until(lambda: is_watching(front, run), what="look at the run that goes on")
+def one_that_runs_and_one_that_waits(script, firexlite, effects) -> tuple[subprocess.Popen, subprocess.Popen]:
+    """Two scripts with the same call: a run goes on below the first, and the second has begun to wait for its end."""
+    (firexlite.folder / "shop.py").write_text(SHOP)
+    first = script(CLOSES_UNDER_A_KEY)
+    wait_until(lambda: effects()["begun"], what="body that began")
+    second = script(CLOSES_UNDER_A_KEY, "other.py")
+    [front] = wait_until(lambda: [pid for pid in host.descendants(second.pid) if "library_front" in host.command_line(pid)])
+    wait_until(lambda: is_watching(front, firexlite.only_run()), what="look at the run that goes on")
+    return first, second
 
 
 def is_watching(pid: int, run) -> bool:
@@ -545,12 +547,7 @@ def is_watching(pid: int, run) -> bool:
 
 
 def test_who_only_waits_leaves_a_run_alone(script, firexlite, effects):
-    (firexlite.folder / "shop.py").write_text(SHOP)
-    first = script(CLOSES_UNDER_A_KEY)
-    wait_until(lambda: effects()["begun"], what="body that began")
-
-    second = script(CLOSES_UNDER_A_KEY, "other.py")
-    wait_until_watched_by(second, firexlite.only_run())
+    first, second = one_that_runs_and_one_that_waits(script, firexlite, effects)
     second.send_signal(signal.SIGINT)
 
     told = f"{firexlite.only_run().firex_id} goes on in other processes; the same call comes back to it"

@@ -55,8 +55,8 @@ def test_programs_that_hypothesis_thinks_out_end_as_if_undisturbed():
 
 
 @pytest.mark.timeout(300)
-def test_small_programs_that_are_killed_at_any_moment_end_as_if_undisturbed():
-    of_each = 3
+@pytest.mark.parametrize("of_each", [3, pytest.param(6, marks=pytest.mark.long)])
+def test_small_programs_that_are_killed_at_any_moment_end_as_if_undisturbed(of_each):
     wanted = of_each * len(list(programs.small_programs(2)))
 
     tally = job("small programs", wanted, seed=1)
