@@ -98,7 +98,6 @@ def test_run_leaves_no_half_written_flame(environment):
 def test_check_submits_the_checks_as_a_workflow_with_the_files_it_was_given(environment, files, options):
     stand_in(environment, "chromium", "")
     stand_in(environment, "strace", "")
-    stand_in(environment, "tmux", "")
     stand_in(environment, "firexlite", "exit 1")
 
     ended = dev(environment, "check", *files)
