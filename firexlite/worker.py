@@ -145,7 +145,8 @@ class Worker:
         return self.batch.end(claim, outcome, attempt.is_parent, Use(*measurement.end()), is_limited)
 
     def _is_stopped_with(self, raised: BaseException | None) -> bool:
-        """Whether a body failed of the signal by which its run is stopped: then it was cut off, and nothing is settled.
+        """Whether a body failed while its run is being stopped, or of the signal that is about to stop it: then it was cut off,
+        and nothing is settled.
 
         Some tell all processes of a job at once, Slurm, Jenkins and systemd, and the commands of a service may be the first.
         """
