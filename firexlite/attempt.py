@@ -199,8 +199,8 @@ class Attempt:
         If one is at it, its end is waited for; if that fails, the first that notices computes it.
         """
         key = once.CACHE + _digest_of_arguments(service, bog)
-        while (computes := self._own(lambda: once.compute_or_wait(self.journal, self.claim, key))) != self.claim.task:
-            if (result := once.result_of(self.journal, computes)) is not None:
+        while (computes := self._own(lambda: self.journal.do(once.compute_or_wait, self.claim, key))) != self.claim.task:
+            if (result := self.journal.do(once.result_of, computes)) is not None:
                 return Success(result, _changes(service, bog, bog.supplied), cached_from=computes)
             try:
                 self.wait([computes], any_is_enough=False, max_wait_s=None)
@@ -309,11 +309,11 @@ class Attempt:
         if (waiting.GAVE_UP + name, number) in self._noted:
             raise _no_event(name, timeout_s)  # as in the attempt before, which took its way from there
         event = (name, self._received[name] + 1)
-        value = waiting.value_of(self.journal, event)
+        value = self.journal.do(waiting.value_of, event)
         if value is None:
             due = None if timeout_s is None else self._noted_as(waiting.UNTIL + name, number, lambda: time.time() + timeout_s)
             self._wait_outside(due, event)
-            value = waiting.value_of(self.journal, event)
+            value = self.journal.do(waiting.value_of, event)
         if value is None:
             self._own(lambda: self.journal.note(self.claim, waiting.GAVE_UP + name, number, "true"))
             raise _no_event(name, timeout_s)
@@ -323,7 +323,7 @@ class Attempt:
     def _wait_outside(self, due: float | None, event: tuple[str, int] | None) -> None:
         """Wait for a time or an event without a slot, and if it takes longer without a process."""
         wait = next(self._waits)
-        if not self._own(lambda: waiting.begin_wait(self.journal, self.claim, wait, due, event)):
+        if not self._own(lambda: self.journal.do(waiting.begin_wait, self.claim, wait, due, event)):
             return
         # Only if nothing else of the body goes on, in another of its threads say, may its process end; nor may that of one
         # that is not to begin again by itself.
@@ -365,7 +365,7 @@ class Attempt:
                 for num, service, state, error, attempts in self.journal.chain_members(head, last)]
 
     def is_for_others_too(self, head: int, last: int) -> bool:
-        return once.is_for_others_too(self.journal, head, last)
+        return self.journal.do(once.is_for_others_too, head, last)
 
     def ended(self, tails: Iterable[int]) -> list[int]:
         return self.journal.ended(list(tails))

@@ -42,8 +42,9 @@ RUNNER = "runner"  # its name as an address
 class Board:
     """The shared page: counts of the run, and the status of each worker. Made before the first fork."""
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, 8 * (_HEADER + _WIDTH * CAPACITY))
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        """capacity: in workers."""
+        self._memory = mmap.mmap(-1, 8 * (_HEADER + _WIDTH * capacity))
         self.cells = memoryview(self._memory).cast("q")
 
     @property
@@ -157,6 +158,24 @@ class Board:
     def is_importing(self, worker: int) -> bool:
         """Whether a worker that imports the services itself is not done with it."""
         return not self.cells[self._at(worker, _IMPORTED)]
+
+    def leaves(self, worker: int) -> bool:
+        """Whether a worker at rest may end: nobody calls it any more then. Under the write lock."""
+        if self.status(worker) != RESTS:
+            return False
+        self.set_status(worker, WORKS)
+        return True
+
+    def facts(self, worker: int) -> tuple[bool, int, int, bool]:
+        """What its worker looks at here, for one that cannot: `stopping`, what was revoked under it, `has_spare_slot`."""
+        return (self.stopping, *self.revoked(worker), self.has_spare_slot)
+
+    def heed(self, worker: int, stopping: bool, task: int, attempt: int, has_spare_slot: bool) -> None:
+        """Have here what `facts` gave on another board. A worker once told to stop is not told otherwise."""
+        if stopping:
+            self.stop()
+        self.mark_revoked(worker, task, attempt)
+        self.cells[SPARE] = has_spare_slot
 
     def mark_revoked(self, worker: int, task: int, attempt: int) -> None:
         self.cells[self._at(worker, _REVOKED_TASK)], self.cells[self._at(worker, _REVOKED_ATTEMPT)] = task, attempt

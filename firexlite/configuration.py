@@ -48,7 +48,7 @@ _LIMITS = _Kind("a table of numbers, as in queues = { gpu = 1 }",
 # Options of `submit`, and what it is called there; `plugins` is one of other commands too.
 _OPTIONS = {"plugins": _TEXTS, "workers": _NUMBER, "queues": _LIMITS, "redact": _TEXTS, "full_wait": _NUMBER,
             "soft_time_limit": _NUMBER, "import_timeout": _NUMBER, "flame": _TEXT, "json_file": _TEXT, "on_end": _TEXT,
-            "quiet": _SWITCH, "pickle": _SWITCH}
+            "quiet": _SWITCH, "pickle": _SWITCH, "executor": _TEXT, "insecure": _SWITCH}
 # Those that are variables of the environment, for whatever process of a run.
 _VARIABLES = {"home": "FIREXLITE_HOME", "local": "FIREXLITE_LOCAL", "durability": "FIREXLITE_DURABILITY",
               "batches": "FIREXLITE_BATCHES"}

@@ -88,6 +88,7 @@ class AttemptRecord(NamedTuple):
     log_end: int | None
     peak: int | None   # bytes of memory, the most it had
     cpu: float | None  # seconds
+    host: str | None = None  # where it ran, if elsewhere than the processes of the run
 
 
 class TaskRecord(NamedTuple):
@@ -480,14 +481,18 @@ class History:
         """``(task, key, type, JSON text, position)``."""
         return self._rows(FlameDatum.select().order_by(FlameDatum.task, FlameDatum.position))
 
+    def log_file(self, attempt: AttemptRecord) -> Path:
+        """The log of the worker that made an attempt."""
+        return self.directory.log_file(attempt.epoch, attempt.worker, attempt.host)
+
     def log(self, attempt: AttemptRecord, limit: int | None = TAIL_BYTES) -> tuple[str, int]:
         """The output of an attempt, its last ``limit`` bytes or all that is there, and how many bytes before were left out."""
-        path = self.directory.log_file(attempt.epoch, attempt.worker)
+        path = self.log_file(attempt)
         return read_stretch(path, attempt.log_start, self._log_end(attempt), limit) if _is_own_log(path) else ("", 0)
 
     def log_lines_from(self, attempt: AttemptRecord, start: int) -> tuple[str, int]:
         """Whole lines of an attempt's output from a place in its worker's log on, and the place from which to go on."""
-        path = self.directory.log_file(attempt.epoch, attempt.worker)
+        path = self.log_file(attempt)
         if not _is_own_log(path):
             return "", start
         end, size = self._log_end(attempt), os.path.getsize(path)

@@ -111,6 +111,11 @@ def task_uuid(firex_id: str, num: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
+def log_name(host: str) -> str:
+    """The name of a host, as part of that of a file."""
+    return re.sub(r"[^\w.-]", "_", host, flags=re.ASCII)[:64]
+
+
 def find_run(firex_id: str) -> RunDirectory:
     """The directory of a run by its FireX ID; the only place where an id becomes a path.
 
@@ -295,9 +300,12 @@ class RunDirectory:
         if found.st_mode & 0o022:
             raise JournalUnusable(f"others may write to {path}; if you trust what is there: chmod go-w {shown}")
 
-    def log_file(self, epoch: int, worker: int) -> Path:
-        """What worker ``worker`` of incarnation ``epoch`` wrote: the output of all its tasks, one after the other."""
-        return self.logs / f"{epoch}-{worker}.log"
+    def log_file(self, epoch: int, worker: int, host: str | None = None) -> Path:
+        """What worker ``worker`` of incarnation ``epoch`` wrote: the output of all its tasks, one after the other.
+
+        host: where it ran, if that is elsewhere than the processes of the run.
+        """
+        return self.logs / (f"{epoch}-{worker}.log" if host is None else f"{epoch}-{worker}@{log_name(str(host))}.log")
 
     # --- payloads --------------------------------------------------------------------------------
 

@@ -132,8 +132,9 @@ def _copy_what_is_named(source: RunDirectory, draft: RunDirectory, room: _Room) 
     """Copy the payloads and logs that belong to rows of the journal; a log that is missing is an empty one."""
     with History(draft) as history:
         blobs = [name for name in sorted(soundness.blobs_of(history)) if _BLOB.match(name)]
-        logs = [f"{epoch}-{worker}.log" for epoch, worker in history.execute(
-            "SELECT DISTINCT epoch, worker FROM attempt WHERE typeof(epoch) = 'integer' AND typeof(worker) = 'integer'")]
+        logs = [draft.log_file(epoch, worker, host).name for epoch, worker, host in history.execute(
+            "SELECT DISTINCT epoch, worker, host FROM attempt WHERE typeof(epoch) = 'integer' "
+            "AND typeof(worker) = 'integer'")]
         logs.append(runlog.NAME)
     for folder, target, names in ((source.blobs, draft.blobs, blobs), (source.logs, draft.logs, logs)):
         if names and os.path.islink(folder):

@@ -3,9 +3,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .configuration import FULL_WAIT_S, IMPORT_TIMEOUT_S
 from .home import RunDirectory
+
+if TYPE_CHECKING:
+    from .executors import Executor
 
 
 @dataclass
@@ -28,3 +32,4 @@ class Incarnation:
     queues: Mapping[str, int] = field(default_factory=dict)  # how many tasks of a queue may be under way at once
     soft_time_limit: float | None = None         # seconds that the run may take in this incarnation
     ends_when_waiting: bool = False              # when all that is left waits for a time or an event
+    executor: Executor | None = None             # what brings its workers, if not the runner

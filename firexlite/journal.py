@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Concatenate, ParamSpec, TypeVar
 
 from . import faults, schema
 from .claims import (
@@ -40,6 +41,8 @@ from .journal_file import JournalFile, patient
 from .schema import SQL_OPEN
 from .states import RUN_FAILED, RUN_INTERRUPTED, RUN_REVOKED, RUN_RUNNING, RUN_SUCCEEDED
 
+P = ParamSpec("P")
+R = TypeVar("R")
 ASK = '{"ask": true}'  # what keeps a task from being claimed until a person decides about it
 NOBODY_LEFT = "nobody is left who asked for it"
 
@@ -62,7 +65,7 @@ _BEGIN = """UPDATE task SET state = 'running', move = 'claim', moved = ?, attemp
     reserved = NULL WHERE id = ? AND reserved = ? AND state = 'ready' RETURNING id"""
 IN_QUEUE = """SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state IN ('running', 'blocked')
     UNION ALL SELECT id FROM task WHERE limited = ?1 AND limited <> '' AND state = 'ready' AND move = 'wake'"""
-_BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start) VALUES (?, ?, ?, ?, ?, ?)"
+_BEGIN_ATTEMPT = "INSERT INTO attempt (task, number, epoch, worker, started, log_start, host) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _WHOLE_ATTEMPT = """INSERT INTO attempt
     (task, number, epoch, worker, started, log_start, ended, outcome, error, log_end, peak, cpu)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -150,13 +153,18 @@ class Journal(JournalFile):
 
     def __init__(self, directory: RunDirectory, slots: int, bell: Bell | None = None,
                  critical: AbstractContextManager | None = None, full_wait_s: float = FULL_WAIT_S,
-                 epoch: int | None = None, queues: Mapping[str, int] | None = None) -> None:
+                 epoch: int | None = None, queues: Mapping[str, int] | None = None, host: str | None = None) -> None:
         """slots: how many tasks may run at once. queues: how many tasks of a queue may run or be blocked at once,
-        ``{"gpu": 1}``; without a limit unless named. The others: as of a `JournalFile`.
+        ``{"gpu": 1}``; without a limit unless named. host: where what is claimed runs, if elsewhere than the run's processes.
+        The others: as of a `JournalFile`.
         """
         super().__init__(directory, bell, critical, full_wait_s, epoch)
-        self.slots, self.queues = slots, dict(queues or {})
+        self.slots, self.queues, self.host = slots, dict(queues or {}), host
         self._known_services: set[str] = set()
+
+    def do(self, function: Callable[Concatenate[Journal, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function of a journal, as `once` and `waiting` have them. For a worker elsewhere it is called here."""
+        return function(self, *args, **kwargs)
 
     # --- submit ------------------------------------------------------------------------------------------------
 
@@ -226,7 +234,7 @@ class Journal(JournalFile):
             (task, slots), *others = startable
             free -= slots
             claim = Claim(*self.execute(_CLAIM, now, worker, task)[0])
-            self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at)
+            self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at, self.host)
             self.tell(self.bell.work, worker, claim.task, claim.attempt)
             self._startable = len(others)
             self.tell(self.bell.spare, free - len(others))
@@ -413,7 +421,7 @@ class Journal(JournalFile):
         """Make a reservation a claim; False if it was withdrawn."""
         if not self.execute(_BEGIN, begun.started, claim.epoch, claim.task, worker):
             return False
-        self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, *begun)
+        self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, *begun, self.host)
         return True
 
     def _perform(self, now: float, worker: int, ended: Sequence[Ended]) -> None:

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import discovery, faults, host, lodging, missing, packets, pickled
 from .application import app
 from .board import NO_SPACE, Board, Counter
-from .configuration import FULL_WAIT_S
+from .configuration import FULL_WAIT_S, IMPORT_TIMEOUT_S
 from .ending import leave_tidy, off_the_network, write_run_json
 from .errors import BadInput, DiskFull, RunActive, SecretUnavailable, StorageFailure
+from .executors import LOCAL, place_of
 from .history import History, RunRecord
 from .home import RunDirectory, batches, durability, find_run, home, new_firex_id, record_holder, user_name
 from .incarnation import Incarnation
@@ -41,6 +43,9 @@ from .submission import Prepared, Request, plugins_of, prepare, prepare_composed
 from .takeover import Decisions, take_over
 from .trimming import log_limit
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .executors.engine import Engine
 
 LONGEST = 8000  # characters of a sentence; twelve bytes each at most
 
@@ -108,20 +113,25 @@ class ResumeRequest:
     exit_when_waiting: bool = False
     argv: list[str] = field(default_factory=list)
     pickle: bool = False                        # also if the run recorded otherwise
+    executor: str | None = None
+    insecure: bool = False                      # also if the run recorded otherwise
+    import_timeout_s: float = IMPORT_TIMEOUT_S
 
     @classmethod
     def of(cls, firex_id: str, request: Request) -> ResumeRequest:
         """What `submit` asks for of a run that has begun already: whatever is no input of it."""
         return cls(firex_id, request.workers, request.plugins or None, request.json_file, request.full_wait_s,
                    redact=request.redact, queues=request.queues, soft_time_limit=request.soft_time_limit,
-                   exit_when_waiting=request.exit_when_waiting, argv=request.argv, pickle=request.pickle)
+                   exit_when_waiting=request.exit_when_waiting, argv=request.argv, pickle=request.pickle,
+                   executor=request.executor, insecure=request.insecure, import_timeout_s=request.import_timeout_s)
 
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
         return {"firex_id": self.firex_id, "workers": self.workers, "plugins": self.plugins, "json_file": self.json_file,
                 "full_wait_s": self.full_wait_s, "accept_new": self.accept_new, "redact": self.redact,
                 "queues": self.queues, "soft_time_limit": self.soft_time_limit, "exit_when_waiting": self.exit_when_waiting,
-                "pickle": self.pickle}
+                "pickle": self.pickle, "executor": self.executor, "insecure": self.insecure,
+                "import_timeout_s": self.import_timeout_s}
 
     @property
     def decides(self) -> bool:
@@ -169,26 +179,73 @@ def begin(request: Request, board: Board, channel: Channel, held: HeldKey | None
     prepared = prepare(request, str(request.firex_id), announce) if request.composed is None else \
         prepare_composed(request, announce)
     _imported(board, channel)
+    with _engine_for(request.executor, request.insecure, request.import_timeout_s, request.workers, prepared.plugins) as engine:
+        request = replace(request, workers=_slots(request.workers, engine))
+        return _begin(request, prepared, board, channel, held, engine)
+
+
+def _begin(request: Request, prepared: Prepared, board: Board, channel: Channel, held: HeldKey | None, engine: Engine | None
+           ) -> int:
     directory, alive = journal_run(request, prepared, board, held)
+    if engine is not None:
+        engine.begin(directory.firex_id, 1)
     if request.logs_link is not None:
         _link(Path(request.logs_link), directory.path)
     assert request.workers is not None and request.full_wait_s is not None
     return _drive(Incarnation(directory, 1, request.workers, _paths(prepared.plugins, is_found=False), request.json_file,
                               request.full_wait_s, alive=alive, front=channel.front,
                               found=_paths(prepared.plugins, is_found=True), queues=request.queues,
-                              soft_time_limit=request.soft_time_limit, ends_when_waiting=request.exit_when_waiting),
+                              soft_time_limit=request.soft_time_limit, ends_when_waiting=request.exit_when_waiting,
+                              executor=engine),
                   board, channel)
 
 
+@contextlib.contextmanager
+def _engine_for(executor: str, is_insecure: bool, import_timeout_s: float, workers: int | None, plugins: Sequence[Plugin]
+                ) -> Iterator[Engine | None]:
+    """What brings workers from elsewhere; None if they are forked here. Raises BadInput if there is no such cluster.
+
+    workers: how many tasks are to run at once, if that was said.
+    """
+    place = place_of(executor, is_insecure)
+    if place.engine == LOCAL:
+        yield None
+        return
+    from .executors.engine import Engine
+    from .executors.shipment import pack
+
+    if pickles.wanted:
+        raise BadInput("--pickle seals values with a key of this home, which does not leave this host: it does not go together "
+                       "with --executor dask")
+    shipment = pack(plugins)
+    engine = Engine(place, {
+        "slots": workers or host.cores(), "cwd": os.getcwd(), "code": shipment.code, "shipment": shipment.name,
+        "secrets": vault.of_run, "values": vault.values, "import_timeout_s": import_timeout_s,
+        "services": {service.name: (service.about, service.digest) for service in app.every}}, shipment.archive)
+    try:
+        engine.wait_until_connected()
+        yield engine
+    finally:
+        engine.end()
+
+
+def _slots(workers: int | None, engine: Engine | None) -> int:
+    """How many tasks run at once: as was said, else as many as there is room for. Raises BadInput if nobody can tell."""
+    if workers is None and engine is not None and not engine.slots:
+        raise BadInput(f"{engine.place} has no workers yet, so say with --workers how many tasks are to run at once")
+    return workers or (host.cores() if engine is None else engine.slots)
+
+
 def completed(request: Request) -> Request:
-    """A request that leaves nothing open: which run it is, how many tasks run at once, how long a full disk is waited for.
+    """A request that leaves nothing open: which run it is, how many tasks run at once here, how long a full disk is waited for.
 
     Raises BadInput for settings that are none, before anything is there.
     """
     _refuse_unknown_settings()
     firex_id = request.firex_id or new_firex_id(time.time())
     pickles.begin_run(firex_id if request.pickle or pickled.is_set() else None)
-    return replace(request, firex_id=firex_id, workers=request.workers or host.cores(),
+    is_here = place_of(request.executor, is_insecure=True).engine == LOCAL
+    return replace(request, firex_id=firex_id, workers=request.workers or (host.cores() if is_here else None),
                    full_wait_s=FULL_WAIT_S if request.full_wait_s is None else request.full_wait_s)
 
 
@@ -204,6 +261,7 @@ def journal_run(request: Request, prepared: Prepared, board: Board, held: HeldKe
         "arguments": request.arguments if request.composed is None else None, "key": request.key,
         "asked": None if request.composed is None else request.composed.asked,
         "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
+        "executor": request.executor, "insecure": request.insecure,
         "full_wait_s": full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
         "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end,
         "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
@@ -307,6 +365,15 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         producers = _producers_of_missing_files(history, request)
     faults.reach("services loaded")
     directory, alive = off_the_network(directory, alive)
+    executor = request.executor or run.options.get("executor", LOCAL)
+    is_insecure = request.insecure or run.options.get("insecure", False)
+    with _engine_for(executor, is_insecure, request.import_timeout_s, request.workers, loaded) as engine:
+        return _take_over(request, run, loaded, producers, directory, alive, board, channel, engine)
+
+
+def _take_over(request: ResumeRequest, run: RunRecord, loaded: Sequence[Plugin], producers: list[int],
+               directory: RunDirectory, alive: int, board: Board, channel: Channel, engine: Engine | None) -> int:
+    """Go on with a run of which all is known, and that can go on."""
     slots = request.workers or run.options["workers"]
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
@@ -319,6 +386,8 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
                           pickles.fingerprint())
     board.begin_with(found.counts)
     write_run_json(directory)
+    if engine is not None:
+        engine.begin(directory.firex_id, found.epoch)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
                  changed=changed + _changed_versions(run), decided=_told(decisions))
     return _drive(Incarnation(directory, found.epoch, slots, _paths(loaded, is_found=False),
@@ -326,7 +395,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
                               request.afterwards() if producers else None, alive, channel.front,
                               found=_paths(loaded, is_found=True), queues=queues,
                               soft_time_limit=request.soft_time_limit or run.options.get("soft_time_limit"),
-                              ends_when_waiting=request.exit_when_waiting), board, channel)
+                              ends_when_waiting=request.exit_when_waiting, executor=engine), board, channel)
 
 
 def _read_secrets(run: RunRecord, request: ResumeRequest) -> None:
@@ -450,7 +519,7 @@ def _drive(incarnation: Incarnation, board: Board, channel: Channel) -> int:
     A fork would copy the locks that such threads hold at that instant, and nobody would ever release them.
     """
     directory = incarnation.directory
-    if host.thread_count() > 1:
+    if host.thread_count() > 1 and incarnation.executor is None:  # elsewhere none is forked that runs services
         channel.tell("threads", fd=incarnation.alive, path=str(directory.path), epoch=incarnation.epoch,
                      slots=incarnation.slots, plugins=incarnation.plugins, json_file=incarnation.json_file,
                      full_wait_s=incarnation.full_wait_s, again=incarnation.again, secrets=vault.of_run,

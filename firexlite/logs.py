@@ -50,16 +50,20 @@ class WorkerLog:
     def __init__(self, path: Path, critical: AbstractContextManager | None = None) -> None:
         self._inherited = sys.stdout, sys.stderr  # kept, never flushed: what is left in them is the runner's
         self._critical = critical or contextlib.nullcontext()
-        close_holes(path)  # of a worker before us that had this number
-        self._fd = _open_log(path)
-        self._path, self._limit = path, log_limit()
-        self._began = os.fstat(self._fd).st_size  # where the output of the present attempt begins
+        self._fd = self._opened(path)
         self._output = self._fd                   # where 1 and 2 lead: the file, or the pipe to the filter
         self._filter: _Filter | None = None
         for standard in (1, 2):
             os.dup2(self._output, standard)
         self._streams = sys.stdout, sys.stderr = _stream(1), _stream(2)
         capture_records()
+
+    def _opened(self, path: Path) -> int:
+        close_holes(path)  # of a worker before us that had this number
+        fd = _open_log(path)
+        self._path, self._limit = path, log_limit()
+        self._began = os.fstat(fd).st_size  # where the output of the present attempt begins
+        return fd
 
     def size(self) -> int:
         """Bytes written so far, those still buffered or on their way through the filter included: where a stretch ends,
@@ -124,6 +128,24 @@ class WorkerLog:
             os.dup2(self._output, standard)
         if filter_before is not None:
             filter_before.control.close()
+
+
+class PipedLog(WorkerLog):
+    """One that goes into a pipe, at whose other end its bytes are counted."""
+
+    def __init__(self, pipe: int, critical: AbstractContextManager | None = None) -> None:
+        self._pipe = pipe
+        super().__init__(Path(os.devnull), critical)
+
+    def _opened(self, path: Path) -> int:
+        return self._pipe
+
+    def size(self) -> int:
+        """All is in the pipe that was written so far; 0."""
+        flush_output()
+        if self._filter is not None:
+            self._filter.drained()
+        return 0
 
 
 def _is_open(fd: int) -> bool:

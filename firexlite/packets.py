@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from . import host
 
+MOST_FDS = 2  # open files that go with one message
 _LENGTH = struct.Struct("!I")
 _BUFFER_BYTES = 256 * 1024  # so that what is sent is on its way at once
 _REST_S = 0.001             # until the rest of a message is looked for, of which a part is there
@@ -68,7 +69,7 @@ class Stream:
         data, fds = b"", []
         size = _LENGTH.size
         while len(data) < size:
-            came, more, _, _ = socket.recv_fds(self._socket, size - len(data), 1)
+            came, more, _, _ = socket.recv_fds(self._socket, size - len(data), MOST_FDS)
             fds += more
             if not came:
                 return b"", fds
@@ -110,5 +111,5 @@ def receive(end: Packets, most: int) -> tuple[bytes, list[int]]:
     """The next message, and the files that came with it, inheritable; empty at the end."""
     if isinstance(end, Stream):
         return end.receive()
-    message, fds, _, _ = socket.recv_fds(end, most, 1)
+    message, fds, _, _ = socket.recv_fds(end, most, MOST_FDS)
     return message, list(fds)

@@ -41,6 +41,7 @@ class _Source:
 
 
 _helpers: set[str] = set()  # files of modules that plugins have imported
+names_at_home: dict[str, str] = {}  # of files that came from another host: how they are called there
 
 
 def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: None,
@@ -77,6 +78,11 @@ def load(names: Sequence[str], announce: Callable[[str], None] = lambda path: No
 def helpers() -> list[Plugin]:
     """The user's own modules that the imports of plugins have loaded: they are part of what a service does."""
     return [Plugin(_shown(Path(file)), file_digest(file)) for file in sorted(_helpers)]
+
+
+def helper_files() -> list[str]:
+    """Where these modules lie."""
+    return sorted(_helpers)
 
 
 # --- which files --------------------------------------------------------------------------------------------------
@@ -158,7 +164,7 @@ class _FreshSource(SourceFileLoader):
     """Compiles the file as it is now. Python's cache takes a file of the same size and second for the same file."""
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        return self.source_to_code(self.get_data(self.path), names_at_home.get(self.path, self.path))
 
 
 def _load_file(source: _Source, is_plugin: bool) -> None:

@@ -23,6 +23,8 @@ from .board import CAPACITY, COMES, NO_SPACE, NOBODY, RUNNER, WORKS, Address, Bo
 from .codec import encode_error
 from .ending import leave_tidy, remove_folder
 from .errors import BadInput, DiskFull, RunWaits, StorageFailure, Superseded, WorkerLost
+from .executors import Executor, Local
+from .executors.stand_in import path_of_how
 from .history import History
 from .home import storage
 from .host import GRACE_S
@@ -67,6 +69,7 @@ class Runner:
         self.log_watch = LogWatch()
         limit = incarnation.soft_time_limit
         self.run_is_over_at = math.inf if limit is None else time.monotonic() + limit
+        self.executor: Executor = incarnation.executor or Local()
 
     def supervise(self) -> int:
         """Run the incarnation to its end; returns the exit code of the run. Raises StorageFailure."""
@@ -102,6 +105,7 @@ class Runner:
             self._sleep_until_something_happens()
             somebody_died = self._reap()
             is_told = self._answer_workers()
+            is_told = self.executor.attend(self) or is_told
             if somebody_died or is_told or self.board.is_at_work or self.revoking or self.import_by:
                 self.tick_s = TICK_S
             self._keep_limits()
@@ -164,8 +168,8 @@ class Runner:
 
     def _sleep_until_something_happens(self) -> None:
         poll = select.poll()
-        for source in (self._signals, self.address.socket):
-            poll.register(source, select.POLLIN)
+        for source in (self._signals, self.address.socket, *self.executor.sources()):
+            poll.register(source, select.POLLIN)  # type: ignore[arg-type]
         wake_at = min(self.next_look, self.run_is_over_at, *(at for *_, at in self._limits()))
         poll.poll(max(0.0, wake_at - time.monotonic()) * 1000)
         with suppress(BlockingIOError):
@@ -177,7 +181,7 @@ class Runner:
         if os.getppid() != self._front and self.stop_signal is None:
             self._note_stop(signal.SIGTERM, None)  # whoever was to tell us that it died is dead too
         with self._journal() as journal:
-            outlook = journal.look(list(self.workers.values()), come_due)
+            outlook = journal.look([*self.workers.values(), *self.executor.coming()], come_due)
             self._mark_revoked_from_outside(journal)
             log_grows_s = self.log_watch.look(journal)
         self.waits = outlook.waits
@@ -204,8 +208,7 @@ class Runner:
         messages = self.address.drain()
         for message in messages:
             if message.startswith(b"fork"):
-                for _ in range(int(message.split()[1])):
-                    self._fork_worker()
+                self.executor.bring(self, int(message.split()[1]))
         return bool({b"quiet", b"due", b"look"} & set(messages))
 
     # --- limits ----------------------------------------------------------------------------------------------------
@@ -246,13 +249,14 @@ class Runner:
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
-    def _fork_worker(self) -> None:
-        number = next((n for n in range(CAPACITY) if self.board.status(n) == NOBODY), None)
-        if number is None:
-            return  # the tick asks again when one has ended
+    def free_number(self) -> int | None:
+        """A number that no worker has; None if there are too many."""
+        return next((n for n in range(CAPACITY) if self.board.status(n) == NOBODY), None)
+
+    def fork_worker(self, number: int, life: Callable[[Incarnation, int, Board], None] | None = None) -> None:
+        """Fork the worker of a number that the board knows as coming. life: what it does, if it is not to run services."""
         runner = os.getpid()
         faults.reach("forking")
-        self.board.forked(number)  # before the fork: afterwards the worker itself may have changed it
         try:
             pid = os.fork()
         except OSError as error:
@@ -261,7 +265,7 @@ class Runner:
             return
         if pid:
             self.workers[pid] = number
-            if self.load_services is not None:
+            if life is None and self.load_services is not None:
                 self.import_by[pid] = time.monotonic() + self.incarnation.import_timeout_s
             return
         try:
@@ -274,7 +278,10 @@ class Runner:
             host.die_with_parent(runner, signal.SIGKILL)
             for end in (self._signals, self._wakeup, self.address.socket):
                 end.close()
-            work(self.incarnation, number, self.board, self.load_services)
+            if life is None:
+                work(self.incarnation, number, self.board, self.load_services)
+            else:
+                life(self.incarnation, number, self.board)
         finally:
             os._exit(1)
 
@@ -289,7 +296,8 @@ class Runner:
             self.revoking.pop(pid, None)
             self.import_by.pop(pid, None)
             if number is None:
-                continue  # an orphan that was adopted
+                self.executor.has_ended(self, pid, status)  # else an orphan that was adopted
+                continue
             somebody_died = True
             faults.reach("reaped")
             self.barren = self.barren + 1 if self.board.status(number) == COMES else 0
@@ -297,7 +305,7 @@ class Runner:
                 os.killpg(pid, signal.SIGKILL)  # shell commands of its service, which are in its group
             host.kill_session(pid)              # and those in groups of their own
             self.board.left_nothing(number)
-            how = host.how_it_died(status)
+            how = last_words.take(path_of_how(self.directory.wake, number)) or host.how_it_died(status)
             if status:  # else it ended since its task waits without it
                 runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
             stack = last_words.take(last_words.path_of(self.directory.wake, number))
@@ -362,6 +370,7 @@ class Runner:
             for pid, _ in host.ended_children():
                 self.workers.pop(pid, None)
         self._say_what_is_killed()
+        self.executor.end()
         host.end_descendants(sessions=self.board.sessions())
         self.workers.clear()
         faults.reach("workers ended")

@@ -19,7 +19,7 @@ from .patterns import pattern
 from .states import MOVES, OPEN
 
 APPLICATION_ID = 0x46586C74  # "FXlt"
-SCHEMA = 4
+SCHEMA = 5
 
 
 class Run(Model):
@@ -115,6 +115,7 @@ class Attempt(Model):
     log_end = IntegerField(null=True)
     peak = IntegerField(null=True)                 # bytes of memory, the most it had
     cpu = FloatField(null=True)                    # seconds
+    host = TextField(null=True)                    # where it ran, if elsewhere than the processes of the run
 
     class Meta:
         primary_key = CompositeKey("task", "number")
@@ -312,6 +313,7 @@ _ADDED: Mapping[int, Mapping[str, tuple[str, ...]]] = {
                  "reason"),
         "attempt": ("peak", "cpu"), "awaited": ("due", "event", "nth"), "once": (), "attached": (), "sent": ()},
     4: {"task": ("reserved",)},
+    5: {"attempt": ("host",)},
 }
 _FORMER = frozenset(("attempt_under_way", "task_open_child"))  # indices of earlier schemas
 _COLUMN_TYPES = {IntegerField: "INTEGER", FloatField: "REAL", TextField: "TEXT"}

@@ -360,6 +360,11 @@ class Vault:
                 self._expect(self._met | {reference})
             return self._values[reference]
 
+    @property
+    def values(self) -> dict[str, str]:
+        """What this process has read, by reference."""
+        return dict(self._values)
+
     def learn(self, reference: str, value: str) -> None:
         self._values[reference] = value
         self.known = _needles(tuple(self._values.items()))

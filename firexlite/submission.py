@@ -11,6 +11,7 @@ from typing import Any, cast
 from .application import Service, app
 from .binding import EXTRA, Member, as_argument, verify
 from .claims import NewTask
+from .configuration import IMPORT_TIMEOUT_S
 from .codec import canonical, canonical_of_named, digest, display, encode, encode_named
 from .converters import InputConverter
 from .errors import (
@@ -59,6 +60,9 @@ class Request:
     key: str | None = None                        # the name under which the same command finds the run again
     composed: Composed | None = None              # the chain with its arguments, if Python code composed it
     firex_id: str | None = None                   # of the run, if that has been chosen
+    executor: str = "local"                       # where its workers are, as `executors.place_of` takes it
+    insecure: bool = False                        # also over a connection that nobody checks
+    import_timeout_s: float = IMPORT_TIMEOUT_S    # how long the import of a plugin may take
 
 
 @dataclass(frozen=True)

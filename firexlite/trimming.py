@@ -138,7 +138,7 @@ def _locked(path: Path) -> Iterator[int]:
 
 def worker_of(name: str) -> tuple[int, int] | None:
     """The incarnation and the worker whose log has this name."""
-    found = re.fullmatch(r"(\d{1,9})-(\d{1,9})\.log", name, re.ASCII)
+    found = re.fullmatch(r"(\d{1,9})-(\d{1,9})(?:@[\w.-]{1,64})?\.log", name, re.ASCII)
     return (int(found[1]), int(found[2])) if found else None
 
 

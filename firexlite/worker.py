@@ -20,6 +20,7 @@ from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
 from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
 from .flow import ChainFlow
+from .home import batches
 from .host import GRACE_S, STOPPING
 from .incarnation import Incarnation
 from .interrupts import Interrupts
@@ -46,19 +47,31 @@ class Worker:
         self.directory, self.epoch, self.number, self.board = directory, epoch, number, board
         uid.be_in(directory.path)
         self.interrupts = Interrupts(board, number)
-        self.log = WorkerLog(directory.log_file(epoch, number), self.interrupts)
+        self.log = self._log_of(incarnation)
         vault.when_learned = self.log.mask
         self.log.restore()  # what the run knows is masked from the beginning
         self.address = wait_for_space(lambda: Address(directory.wake, number), full_wait_s, Counter(board))
         last_words.write_at_last(last_words.path_of(directory.wake, number))
-        self.journal = Journal(directory, incarnation.slots, Doorbell(board, self.address, _may_have_children), self.interrupts,
-                               full_wait_s, epoch, incarnation.queues)
-        self.batch = Batch(self.journal, board, number, self.interrupts, self.log.size)
+        self.journal = self._journal_of(incarnation)
+        self.batch = self._batch_of(self.journal)
         self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # also one that a service removed
         self._flow = ChainFlow(0)
         self._listening = False
         self._heard = 0
         self._ears = threading.Condition()
+
+    # A worker on another host has others of these three.
+
+    def _log_of(self, incarnation: Incarnation) -> WorkerLog:
+        return WorkerLog(incarnation.directory.log_file(incarnation.epoch, self.number), self.interrupts)
+
+    def _journal_of(self, incarnation: Incarnation) -> Journal:
+        bell = Doorbell(self.board, self.address, may_have_children)
+        return Journal(incarnation.directory, incarnation.slots, bell, self.interrupts, incarnation.full_wait_s,
+                       incarnation.epoch, incarnation.queues)
+
+    def _batch_of(self, journal: Journal) -> Batch:
+        return Batch(journal, self.board, self.number, self.interrupts, self.log.size, is_on=batches())
 
     def work(self) -> None:
         """Claim, run and settle until the run stops."""
@@ -174,7 +187,7 @@ class Worker:
 
         Nothing of the body runs meanwhile, no `finally` either, just as after a crash.
         """
-        if suspend(self.journal, claim, self.log.size()):
+        if self.journal.do(suspend, claim, self.log.size()):
             faults.reach("suspended")
             flush_output()
             self.log.end()
@@ -236,7 +249,8 @@ def _was_told(raised: BaseException | None) -> bool:
     return False
 
 
-def _may_have_children(service: str) -> bool:
+def may_have_children(service: str) -> bool:
+    """Whether a service may enqueue some."""
     return service in app and app.service(service).bind
 
 

@@ -11,6 +11,7 @@ import click
 
 from ..configuration import FULL_WAIT_BELOW_S, IMPORT_TIMEOUT_S, PICKLE
 from ..errors import BadInput
+from ..executors import place_of
 from ..home import refuse_unwritable
 from ..run_names import run_named
 
@@ -125,6 +126,21 @@ exit_when_waiting_option = click.option(
 pickle_option = click.option(
     "--pickle", is_flag=True,
     help=f"Store pickled what JSON cannot hold; the same as {PICKLE}=1. Only this run's own workers load it again.")
+
+
+def _executor(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        place_of(value, is_insecure=True)  # whether it may be so is seen with --insecure
+    return value
+
+
+executor_option = click.option(
+    "--executor", metavar="WHERE", callback=_executor,
+    help="Where tasks run: local, in processes of this machine; dask:tls://HOST:8786, on the workers of a Dask cluster; or "
+         "dask:local, on a cluster started for the run.  [default: local; of a run that is resumed, what it recorded]")
+insecure_option = click.option(
+    "--insecure", is_flag=True,
+    help="With --executor dask:tcp://HOST:8786: go without encryption and certificates to another machine.")
 
 
 def workers_option(default: str) -> Callable:

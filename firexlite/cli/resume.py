@@ -10,10 +10,12 @@ from ..errors import BadInput
 from .options import (
     LAST_TASK,
     TASK_NUMBER,
+    executor_option,
     exit_when_waiting_option,
     flame_option,
     full_wait_option,
     import_timeout_option,
+    insecure_option,
     json_file_option,
     on_end_option,
     pickle_option,
@@ -31,6 +33,8 @@ from .options import (
 @click.command("resume")
 @run_argument
 @workers_option(default="as before")
+@executor_option
+@insecure_option
 @plugins_option
 @json_file_option
 @flame_option
@@ -53,8 +57,8 @@ from .options import (
 @pickle_option
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
-def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...], json_file: str | None, flame: str | None,
-                   on_end: str | None, quiet: bool,
+def resume_command(firex_id: str, workers: int | None, executor: str | None, insecure: bool, plugins: tuple[str, ...],
+                   json_file: str | None, flame: str | None, on_end: str | None, quiet: bool,
                    accept_new: bool, restart: tuple[int, ...], done: dict[int, dict[str, object]], rerun_missing: bool,
                    full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int], soft_time_limit: float | None,
                    exit_when_waiting: bool, pickle: bool, detach: bool, import_timeout: float) -> None:
@@ -74,7 +78,8 @@ def resume_command(firex_id: str, workers: int | None, plugins: tuple[str, ...],
 
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
                             list(restart), done, rerun_missing,
-                            list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv, pickle)
+                            list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv, pickle,
+                            executor, insecure, import_timeout)
     run_job(lambda board, channel: resume(request, board, channel), LastActs(flame, on_end), import_timeout,
             detach, quiet=quiet)
 

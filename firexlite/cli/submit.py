@@ -8,14 +8,17 @@ from pathlib import Path
 import click
 
 from ..errors import BadInput
+from ..executors import LOCAL, place_of
 from ..keys import refuse_unfit
 from .options import (
     RUN,
+    executor_option,
     exit_when_waiting_option,
     flame_option,
     free_for_a_link,
     full_wait_option,
     import_timeout_option,
+    insecure_option,
     json_file_option,
     on_end_option,
     pickle_option,
@@ -86,7 +89,9 @@ def _words_in(path: str) -> list[str]:
 @click.option("--like", metavar="ID", type=RUN,
               help="Take chain, arguments and plugins of a run, as far as others are not given.")
 @plugins_option
-@workers_option(default="the number of cores")
+@workers_option(default="the number of cores, or what the cluster has room for")
+@executor_option
+@insecure_option
 @json_file_option
 @flame_option
 @on_end_option
@@ -109,7 +114,7 @@ def _words_in(path: str) -> list[str]:
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, key: str | None, no_wait: bool, like: str | None,
-                   plugins: tuple[str, ...], workers: int | None, json_file: str | None, flame: str | None, on_end: str | None,
+                   plugins: tuple[str, ...], workers: int | None, executor: str | None, insecure: bool, json_file: str | None, flame: str | None, on_end: str | None,
                    quiet: bool, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
                    soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool, logs_link: str | None, sync: bool,
                    detach: bool, dry_run: bool, as_json: bool, import_timeout: float) -> None:
@@ -133,7 +138,9 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
                       argv=sys.argv, json_file=json_file, sync=not detach, full_wait_s=full_wait,
                       own_options=context.meta["firexlite.own_options"], redact=list(redact), queues=queues,
                       soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle, logs_link=logs_link,
-                      flame=flame, on_end=on_end, key=key)
+                      flame=flame, on_end=on_end, key=key, executor=executor or LOCAL, insecure=insecure,
+                      import_timeout_s=import_timeout)
+    place_of(request.executor, insecure)
     if like:
         like_run(like, request)
     if key is not None:

@@ -1,0 +1,261 @@
+"""The bridge: the process of a run that speaks with a Dask scheduler, and with the pilots that this brings to its workers.
+
+It submits a pilot for each worker that is wanted, by an id that is used once, and listens on the cluster's own protocol and TLS
+for those that begin. What such a pilot and the stand-in of its far worker tell each other it passes on.
+"""
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import ssl
+import sys
+import tempfile
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .. import packets
+from ..version import __version__
+from . import Place, dask_pilot, wire
+
+try:
+    import distributed
+    from distributed.comm import listen
+    from distributed.comm.core import CommClosedError
+    from distributed.security import Security
+    from distributed.utils import get_ip
+except ImportError:
+    distributed = None  # type: ignore[assignment]
+
+CONNECT_S = 15.0      # that a scheduler has to answer
+AGAIN_S, MOST_AGAIN_S = 0.2, 5.0  # until a lost one is looked for again
+TOO_OFTEN = 5         # pilots in a row that could not begin
+_MOST = 1 << 16
+
+
+class Refused(Exception):
+    """It cannot go on; the sentence says why."""
+
+
+class Bridge:
+    """Between the runner and a cluster."""
+
+    def __init__(self, end: packets.Packets, place: Place, orders: dict[str, Any], shipment: bytes) -> None:
+        self._end, self._place, self._orders, self._shipment = end, place, orders, shipment
+        self._wanted: dict[str, int] = {}             # ids of pilots that are to come, and the workers' numbers
+        self._futures: dict[str, Any] = {}
+        self._watching: set[asyncio.Task] = set()
+        self._failures = 0
+        self._has_said_lost = False
+        self._cluster: Any = None
+        self._connecting = asyncio.Lock()
+
+    async def run(self) -> int:
+        """To the end of the runner, or until it says so. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        loop.add_reader(self._end.fileno(), lambda: self._hear(heard))
+        with tempfile.TemporaryDirectory(prefix="firexlite-bridge-") as folder:
+            self._folder = Path(folder)
+            try:
+                await self._connect()
+            except Refused as error:
+                self._tell(refused=str(error))
+                return 2
+            self._tell(slots=await self._slots())
+            while "end" not in (message := await heard.get()):
+                if "run" in message:
+                    self._orders.update(message["run"])
+                elif "want" in message:
+                    self._keep(self._bring(message["want"]))
+            await self._end_all()
+        return 0
+
+    def _hear(self, heard: asyncio.Queue) -> None:
+        message, _ = packets.receive(self._end, _MOST)
+        if not message:
+            os._exit(0)  # the runner is dead: pilots see it by the end of their streams
+        heard.put_nowait(json.loads(message))
+
+    def _tell(self, fd: int | None = None, **what: object) -> None:
+        with suppress(OSError):
+            packets.send(self._end, json.dumps(what).encode(), [] if fd is None else [fd])
+
+    def _keep(self, work: Any) -> None:
+        """Have something done, and hear of it if it fails."""
+        task = asyncio.ensure_future(work)
+        self._watching.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task) -> None:
+        self._watching.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Refused):
+            self._tell(refused=str(error))
+
+    # --- the scheduler ---------------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        """Raises Refused if there is no such scheduler, or it will not have us."""
+        address = self._place.address
+        self._security = Security()
+        if address.startswith("tls://"):
+            self._refuse_without_certificate()
+        if not address:
+            from .dask_local import LocalCluster
+
+            self._cluster = LocalCluster(int(self._orders["slots"]), self._folder)
+            address = await self._cluster.start()
+        try:
+            self._client = await distributed.Client(address, asynchronous=True, security=self._security, timeout=CONNECT_S,
+                                                    name="firexlite", set_as_default=False)
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise Refused(f"the Dask scheduler {address} cannot be used: {_why(error)}; start it with `dask scheduler`, or "
+                          "see to its address and certificates") from error
+        scheme, _, where = self._client.scheduler.address.partition("://")
+        here = get_ip(where.rpartition(":")[0].strip("[]"), int(where.rpartition(":")[2]))
+        listening = listen(f"{scheme}://{here}:0", self._meet, deserialize=False,
+                           **self._security.get_listen_args("client"))
+        self._listener = await listening
+        await self._ship()
+
+    def _refuse_without_certificate(self) -> None:
+        missing = [f"distributed.comm.tls.{name}" for name, value in (
+            ("ca-file", self._security.tls_ca_file), ("client.cert", self._security.tls_client_cert)) if not value]
+        if missing:
+            raise Refused(f"{self._place.address} needs a certificate of ours, and Dask's configuration does not name it: "
+                          f"{', '.join(missing)}")
+
+    async def _slots(self) -> int:
+        """How many tasks the workers that are there run at once; 0 if there are none yet."""
+        if self._cluster is not None:
+            return int(self._orders["slots"])
+        return sum((await self._client.nthreads()).values())
+
+    async def _ship(self) -> None:
+        """The code of the services to all workers there are and will be; nothing of it is imported by Dask."""
+        file = self._folder / self._orders["shipment"]
+        file.write_bytes(self._shipment)
+        await self._client.upload_file(str(file), load=False)
+
+    async def _reconnect(self) -> None:
+        """Wait for the scheduler to be back. What was submitted to one that died is unknown to the next."""
+        async with self._connecting:
+            pause_s = AGAIN_S
+            while self._client.status != "running":
+                if not self._has_said_lost:
+                    self._has_said_lost = True
+                    self._tell(say=f"the Dask scheduler {self._place.address} is lost; the run goes on when it is back")
+                await asyncio.sleep(pause_s)  # nobody tells when a scheduler is there again
+                pause_s = min(2 * pause_s, MOST_AGAIN_S)
+                with suppress(Exception):
+                    await self._client.close(timeout=1)
+                with suppress(OSError, ValueError):
+                    self._client = await distributed.Client(self._place.address, asynchronous=True, security=self._security,
+                                                            timeout=MOST_AGAIN_S, name="firexlite", set_as_default=False)
+                    await self._ship()
+            if self._has_said_lost:
+                self._has_said_lost = False
+                self._tell(say=f"the Dask scheduler {self._place.address} is back")
+
+    # --- pilots ------------------------------------------------------------------------------------------------------------
+
+    async def _bring(self, number: int) -> None:
+        """Have a pilot come for a number, with a new one in the place of each that cannot."""
+        while True:
+            pilot = uuid.uuid4().hex
+            self._wanted[pilot] = number
+            failed: object = None
+            try:
+                future = self._client.submit(dask_pilot.fly, pilot, self._listener.contact_address, pure=False,
+                                             key=f"firexlite-pilot-{pilot}", retries=0)
+                self._futures[pilot] = future
+                await future.result()
+            except asyncio.CancelledError as error:  # the scheduler forgot it, or we are to end
+                if (task := asyncio.current_task()) is not None and getattr(task, "cancelling", lambda: 0)():
+                    raise
+                failed = error
+            except Exception as error:
+                failed = error
+            finally:
+                self._futures.pop(pilot, None)
+            if self._wanted.pop(pilot, None) is None:
+                return  # it came
+            await self._has_failed(failed)
+
+    async def _has_failed(self, error: object) -> None:
+        """Raises Refused if no other pilot will fare better."""
+        if self._client.status != "running" or isinstance(error, asyncio.CancelledError):
+            await self._reconnect()
+            await asyncio.sleep(AGAIN_S)
+            return
+        self._failures += 1
+        if self._failures >= TOO_OFTEN:
+            raise Refused(f"no worker could begin on {self._place}: {_why(error)}")
+        await asyncio.sleep(AGAIN_S)
+
+    async def _meet(self, comm: Any) -> None:
+        """One that has begun."""
+        try:
+            hello = await asyncio.wait_for(comm.read(), CONNECT_S)
+            if (number := self._wanted.get(str(hello["pilot"]))) is None:
+                await comm.write({"not wanted": True})  # it was brought twice, or its run has gone on without it
+                return
+            if hello["firexlite"] != __version__:
+                self._tell(say=f"{hello['host']} has firexlite {hello['firexlite']}, and this is {__version__}: no task runs "
+                               "there")
+                await comm.write({"refused": f"it is sent for by firexlite {__version__}"})
+                return
+            await comm.write({"orders": json.dumps(self._orders)})
+            answer = await asyncio.wait_for(comm.read(), self._orders["import_timeout_s"] + CONNECT_S)
+            if "refused" in answer:
+                self._wanted.pop(hello["pilot"], None)
+                self._tell(refused=f"the services could not be loaded on {hello['host']}: {answer['refused']}")
+                return
+            if self._wanted.pop(hello["pilot"], None) is None:
+                return
+            self._failures = 0
+            await self._pass_on(comm, number, {"host": hello["host"], "where": hello["where"]})
+        except (OSError, asyncio.TimeoutError, KeyError, TypeError):
+            pass  # a stranger, or one that is lost: it is brought again if it was ours
+        finally:
+            comm.abort()
+
+    async def _pass_on(self, comm: Any, number: int, about: dict[str, str]) -> None:
+        """Between a pilot and the stand-in, until either is gone."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._tell(theirs.fileno(), begun=number, about=about)
+        theirs.close()
+        await dask_pilot.relay(comm, *await asyncio.open_connection(sock=ours))
+
+    async def _end_all(self) -> None:
+        for task in self._watching:
+            task.cancel()
+        with suppress(Exception):
+            await asyncio.wait_for(self._client.cancel(list(self._futures.values()), force=True), 2)
+        with suppress(Exception):
+            await asyncio.wait_for(self._client.close(timeout=1), 2)
+        if self._cluster is not None:
+            await self._cluster.end()
+
+
+def _why(error: object) -> str:
+    """What went wrong, by its innermost reason."""
+    found = error
+    while isinstance(found, BaseException) and (cause := found.__cause__ or found.__context__) is not None:
+        found = cause
+    text = str(found).strip() or type(found).__name__
+    return text.splitlines()[0] if isinstance(found, OSError) else f"{type(found).__name__}: {text.splitlines()[0]}"
+
+
+def cross(end: packets.Packets, place: Place, orders: dict[str, Any], shipment: bytes) -> int:
+    """The life of a bridge. Returns its exit code."""
+    if distributed is None:
+        packets.send(end, json.dumps({"refused": "--executor dask needs Dask, which is not installed here; "
+                                      "`pip install 'firexlite[dask]'` brings it"}).encode())
+        return 2
+    dask_pilot.be_calm()
+    return asyncio.run(Bridge(end, place, orders, shipment).run())

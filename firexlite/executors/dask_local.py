@@ -1,0 +1,60 @@
+"""`--executor dask:local`: a Dask cluster on this machine, for one run: a scheduler within the bridge, and one worker."""
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .. import host
+
+STARTS_S = 20.0  # that its worker has to be there
+
+
+class LocalCluster:
+    """Made for as many tasks at once as the run has slots."""
+
+    def __init__(self, slots: int, folder: Path) -> None:
+        """folder: where the worker may write."""
+        self._slots, self._folder = slots, folder
+        self._ends = False
+
+    async def start(self) -> str:
+        """The address of the scheduler. Raises OSError."""
+        import dask
+        from distributed import Scheduler
+
+        dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []})
+        self._scheduler: Any = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
+        self._start_worker()
+        self._keeper = asyncio.ensure_future(self._keep_worker())
+        return self._scheduler.address
+
+    def _start_worker(self) -> None:
+        bridge = os.getpid()
+        self._worker = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_worker", self._scheduler.address, "--nthreads", str(self._slots),
+             "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env={**os.environ, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+                 "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+                 "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s"},
+            preexec_fn=lambda: host.die_with_parent(bridge, signal.SIGKILL))
+
+    async def _keep_worker(self) -> None:
+        """Start another in the place of one that dies."""
+        while not self._ends:
+            await asyncio.get_running_loop().run_in_executor(None, self._worker.wait)
+            if not self._ends:
+                self._start_worker()
+
+    async def end(self) -> None:
+        self._ends = True
+        with suppress(ProcessLookupError):
+            self._worker.kill()
+        with suppress(Exception):
+            await asyncio.wait_for(self._scheduler.close(), 2)

@@ -1,0 +1,293 @@
+"""The pilot: what a Dask worker runs, as a task with nothing but an id, to have a place for a far worker.
+
+It calls back to the bridge that sent for it, over Dask's own protocol and TLS, and is told there what it is for. The outpost of
+that run, a process of its own, forks the far worker; the pilot passes on what that and its stand-in tell each other. While a
+far worker waits for children its pilot gives up its thread, so that others may be brought.
+"""
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .. import packets
+from ..version import __version__
+from . import wire
+
+LEASE_S = float(os.environ.get("FIREXLITE_LEASE") or 10.0)  # without a sign of life, after which the other side is lost
+LINGER_S = 10.0   # that an outpost without workers is kept
+END_S = 10.0      # that a far worker has to end when nobody is there for whom it works
+_CHUNK = 1 << 16
+_MOST_FRAMES = 64  # that wait to be sent, before what is printed has to wait
+
+
+def fly(pilot: str, address: str) -> None:
+    """The task that Dask runs, in a thread of its worker: to the end of the far worker."""
+    from distributed import get_worker
+    from distributed.threadpoolexecutor import rejoin
+    from distributed.worker import secede
+
+    worker = get_worker()
+    told: queue.SimpleQueue[str] = queue.SimpleQueue()
+    flight = asyncio.run_coroutine_threadsafe(_fly(worker, pilot, address, told.put), worker.loop.asyncio_loop)
+    flight.add_done_callback(lambda _: told.put("end"))
+    is_in = True
+    while (what := told.get()) != "end":
+        if what == "0" and is_in:
+            secede()
+            is_in = False
+        elif what == "1" and not is_in:
+            rejoin()
+            is_in = True
+    flight.result()
+
+
+async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
+    from distributed.comm import connect
+
+    comm = await connect(address, deserialize=False, **worker.security.get_connection_args("worker"))
+    try:
+        await comm.write({"pilot": pilot, "host": socket.gethostname(), "where": worker.address, "firexlite": __version__})
+        answer = await comm.read()
+        if "orders" not in answer:
+            if "refused" in answer:
+                raise RuntimeError(f"firexlite {__version__} on {socket.gethostname()} is of no use: {answer['refused']}")
+            return
+        outpost = await _Outpost.of(worker, json.loads(answer["orders"]), address)
+        if outpost.refused is not None:
+            await comm.write({"refused": outpost.refused})
+            return
+        await comm.write({"ready": True})
+        await outpost.host(comm, tell_thread)
+        with suppress(Exception):
+            await asyncio.wait_for(comm.close(), END_S)  # with what it has not sent yet
+    finally:
+        comm.abort()
+
+
+class _Outpost:
+    """The process of one run on this host, as the pilots have it."""
+
+    kept: dict[str, asyncio.Task] = {}
+
+    @classmethod
+    async def of(cls, worker: Any, orders: dict[str, Any], address: str) -> _Outpost:
+        """That of a run, which is started if there is none."""
+        key = f"{orders['firex_id']}-{orders['epoch']}-{address}-{worker.address}"
+        if key not in cls.kept:
+            cls.kept[key] = asyncio.ensure_future(cls._started(key, worker, orders))
+        outpost = await asyncio.shield(cls.kept[key])
+        outpost.guests += 1  # also if it turns out to be of no use
+        return outpost
+
+    @classmethod
+    async def _started(cls, key: str, worker: Any, orders: dict[str, Any]) -> _Outpost:
+        outpost = cls(key, worker, orders)
+        await outpost._start()
+        return outpost
+
+    def __init__(self, key: str, worker: Any, orders: dict[str, Any]) -> None:
+        self.key, self.refused = key, None
+        self.guests = 0
+        self._numbers = 0
+        self._ended: dict[int, asyncio.Future] = {}
+        self._scratch = Path(worker.local_directory) / f"firexlite-{orders['firex_id']}-{os.urandom(4).hex()}"
+        self._orders = {**orders, "shipment": str(Path(worker.local_directory) / orders["shipment"])}
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._scratch.mkdir(mode=0o700)
+        self._control, theirs = packets.pair()
+        with tempfile.TemporaryFile(dir=self._scratch) as orders:  # it has no name: what is masked elsewhere is in it
+            orders.write(json.dumps(self._orders).encode())
+            orders.seek(0)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "firexlite.executors.outpost", str(theirs.fileno()), str(self._scratch)],
+                pass_fds=[theirs.fileno()], stdin=orders)
+        theirs.close()
+        self._ready = loop.create_future()
+        loop.add_reader(self._control.fileno(), self._hear)
+        try:
+            self.refused = await asyncio.wait_for(asyncio.shield(self._ready), self._orders["import_timeout_s"])
+        except asyncio.TimeoutError:
+            self.refused = f"importing them has not finished after {self._orders['import_timeout_s']:g} s"
+        if self.refused is not None:
+            self._close()
+
+    def _hear(self) -> None:
+        message, _ = packets.receive(self._control, _CHUNK)
+        if not message:
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            self._set(self._ready, f"the process that imports them ended by exit status {self._process.poll()}")
+            for ended in self._ended.values():
+                self._set(ended, {"status": 1 << 8, "stack": ""})
+            self.kept.pop(self.key, None)
+            return
+        told = json.loads(message)
+        if "ended" in told:
+            self._set(self._ended[told["ended"]], {"status": told["status"], "stack": told["stack"]})
+        else:
+            self._set(self._ready, told.get("refused"))
+
+    @staticmethod
+    def _set(future: asyncio.Future, value: Any) -> None:
+        if not future.done():
+            future.set_result(value)
+
+    def _tell(self, fds: tuple[int, ...] = (), **what: object) -> None:
+        with suppress(OSError):
+            packets.send(self._control, json.dumps(what).encode(), fds)
+
+    async def host(self, comm: Any, tell_thread: Any) -> None:
+        """Have a far worker work, to its end."""
+        loop = asyncio.get_running_loop()
+        number, self._numbers = self._numbers, self._numbers + 1
+        ended = self._ended[number] = loop.create_future()
+        ours, theirs = socket.socketpair()
+        output, pipe = os.pipe()
+        os.set_blocking(output, False)
+        self._tell((theirs.fileno(), pipe), begin=number)
+        theirs.close()
+        os.close(pipe)
+        ours.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=ours)
+
+        def by_the_way(kind: bytes, payload: bytes) -> bool:
+            """What is not for the far worker itself."""
+            if kind == wire.FACTS:
+                interrupts, facts = wire.unpacked(payload)
+                self._tell(facts=number, interrupts=interrupts, are=facts)
+            elif kind == wire.SLOT:
+                tell_thread(payload.decode())
+            return kind in (wire.FACTS, wire.SLOT)
+
+        try:
+            await relay(comm, reader, writer, by_the_way, output, ended)
+            if not ended.done():  # nobody is there any more for whom it works
+                self._tell(kill=number)
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(ended), END_S)
+        finally:
+            os.close(output)
+            writer.close()
+            self._ended.pop(number, None)
+            self.guests -= 1
+            loop.call_later(LINGER_S, self._close_if_empty)
+
+    def _close_if_empty(self) -> None:
+        if not self.guests:
+            self._close()
+
+    def _close(self) -> None:
+        if self.kept.pop(self.key, None) is None and self._process.poll() is not None:
+            return
+        with suppress(Exception):
+            asyncio.get_running_loop().remove_reader(self._control.fileno())
+        self._control.close()  # by which it ends
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, by_the_way: Any = None,
+                output: int | None = None, ended: asyncio.Future | None = None) -> None:
+    """Pass frames between a connection of Dask and a local stream, until one of both is gone or gives no sign of life.
+
+    by_the_way: takes a frame that is not for the stream, and says so. output: a pipe from which more is to be sent; what is in it
+    goes before any frame from the stream. ended: how the worker at the stream has ended, which is sent last.
+    """
+    from distributed.comm.core import CommClosedError
+
+    loop = asyncio.get_running_loop()
+    frames: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+    last_heard = time.monotonic()
+
+    def printed() -> None:
+        with suppress(BlockingIOError):
+            if data := os.read(output, _CHUNK):  # type: ignore[arg-type]
+                frames.put_nowait((wire.LOG, data))
+                if frames.qsize() < _MOST_FRAMES:
+                    return
+        loop.remove_reader(output)  # type: ignore[arg-type]
+
+    def all_that_is_printed() -> None:
+        with suppress(BlockingIOError):
+            while output is not None and (data := os.read(output, _CHUNK)):
+                frames.put_nowait((wire.LOG, data))
+
+    async def outwards() -> None:
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                kind, size = wire.HEADER.unpack(await reader.readexactly(wire.HEADER.size))
+                payload = await reader.readexactly(size)
+                all_that_is_printed()
+                frames.put_nowait((kind, payload))
+        if ended is not None:
+            how = await ended
+            all_that_is_printed()
+            frames.put_nowait((wire.END, wire.packed(how)))
+        frames.put_nowait((b"", b""))
+
+    async def send() -> None:
+        with suppress(CommClosedError, OSError):
+            while True:
+                try:
+                    kind, payload = await asyncio.wait_for(frames.get(), LEASE_S / 3)
+                except asyncio.TimeoutError:
+                    kind, payload = wire.ALIVE, b""
+                if not kind:
+                    return
+                await comm.write([kind, payload])
+                if output is not None and not frames.qsize():
+                    loop.add_reader(output, printed)
+
+    async def inwards() -> None:
+        nonlocal last_heard
+        with suppress(CommClosedError, OSError, ValueError):
+            while True:
+                kind, payload = await comm.read()
+                last_heard = time.monotonic()
+                if kind == wire.ALIVE or (by_the_way is not None and by_the_way(kind, payload)):
+                    continue
+                writer.write(wire.HEADER.pack(kind, len(payload)))
+                writer.write(payload)
+                await writer.drain()
+
+    async def lease() -> None:
+        while (left := last_heard + LEASE_S - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+
+    work = [asyncio.ensure_future(part()) for part in (outwards, send, inwards, lease)]
+    try:
+        await asyncio.wait(work[1:], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for part in work:
+            part.cancel()
+        if output is not None:
+            loop.remove_reader(output)
+        with suppress(Exception):
+            writer.close()
+
+
+def be_calm() -> None:
+    """Settings under which a process of Dask that has nothing to do hardly does anything; and it keeps its logs to itself."""
+    import dask
+
+    dask.config.set({"distributed.admin.system-monitor.interval": "10s", "distributed.admin.tick.interval": "1s",
+                     "distributed.worker.profile.enabled": False, "distributed.worker.memory.monitor-interval": "5s"})
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    logging.getLogger("tornado").setLevel(logging.CRITICAL)

@@ -1,0 +1,198 @@
+"""An engine as the runner has it: numbers it has asked workers for, and the process that speaks with the engine's scheduler.
+
+That process, the bridge, is forked before a run is made, so that a scheduler that cannot be reached is told of while nothing is
+there. Of each far worker that comes it hands the runner one end of a stream, for which the runner forks a stand-in.
+"""
+from __future__ import annotations
+
+import functools
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from .. import host, packets, runlog
+from ..board import COMES, NOBODY
+from ..errors import BadInput
+from . import Place
+from .stand_in import stand_in
+
+if TYPE_CHECKING:
+    from ..runner import Runner
+
+CONNECT_S = 30.0  # in which the bridge tells whether there is a cluster; it gives up before
+END_S = 5.0       # that the bridge has to take back what it has asked for
+MOST_BRIDGES = 3  # in a row that end by themselves
+_MOST = 1 << 16   # bytes of what it tells
+
+
+class Engine:
+    """Brings workers from a cluster. Made by `start`."""
+
+    def __init__(self, place: Place, orders: dict[str, Any], shipment: bytes) -> None:
+        """orders: what an outpost has to know of the run, but for what is known only when it begins."""
+        self.place, self._orders, self._shipment = place, orders, shipment
+        self._wanted: dict[int, float] = {}   # numbers that have been asked for, and since when
+        self._hosts: dict[int, str] = {}      # on which a number was last; it is never used for another
+        self._ended = 0                       # bridges in a row that ended by themselves
+        self.slots = 0                        # of the cluster
+        self._fork_bridge()
+
+    def _fork_bridge(self) -> None:
+        ours, theirs = packets.pair()
+        job = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if not (pid := os.fork()):
+            ours.close()
+            _be_the_bridge(theirs, job, self.place, self._orders, self._shipment)
+        theirs.close()
+        self._pid, self._end = pid, ours
+        self._is_there = True
+
+    # --- before the run is there ---------------------------------------------------------------------------------------
+
+    def wait_until_connected(self) -> None:
+        """Raises BadInput if there is no such cluster, or it will not have us."""
+        self._end.settimeout(CONNECT_S)
+        try:
+            message, _ = packets.receive(self._end, _MOST)
+        except TimeoutError:
+            message = b""
+        self._end.settimeout(None)
+        told = json.loads(message) if message else {"refused": f"{self.place} did not answer within {CONNECT_S:g} s"}
+        if "refused" in told:
+            self.end()
+            raise BadInput(told["refused"])
+        self.slots = told["slots"]
+
+    def begin(self, firex_id: str, epoch: int) -> None:
+        """The run is there; from now on workers may be brought to it."""
+        self._orders.update(firex_id=firex_id, epoch=epoch)
+        self._tell(run={"firex_id": firex_id, "epoch": epoch})
+
+    # --- as the runner has it ------------------------------------------------------------------------------------------
+
+    def sources(self) -> Sequence[object]:
+        return (self._end,) if self._is_there else ()
+
+    def coming(self) -> Sequence[int]:
+        return list(self._wanted)
+
+    def bring(self, runner: Runner, wanted: int) -> None:
+        for _ in range(wanted):
+            if (number := runner.free_number()) is None:
+                return
+            runner.board.forked(number)
+            self._wanted[number] = time.monotonic()
+            self._tell(want=number)
+
+    def attend(self, runner: Runner) -> bool:
+        is_told = False
+        while self._is_there and select.select([self._end], [], [], 0)[0]:
+            message, fds = packets.receive(self._end, _MOST)
+            if not message:
+                self._is_there = False  # it is about to be reaped
+                break
+            told = json.loads(message)
+            if "begun" in told:
+                self._begin(runner, told["begun"], told["about"], socket.socket(fileno=fds[0]))
+                self._ended = 0
+            elif "refused" in told:
+                raise BadInput(f"{runner.directory.firex_id} was stopped: {told['refused']}; "
+                               f"`firexlite resume {runner.directory.firex_id}` goes on")
+            elif "say" in told:
+                runlog.note(runner.directory.logs, told["say"])
+                print(f"firexlite: {told['say']}", file=sys.stderr)
+            is_told = True
+        return is_told
+
+    def _begin(self, runner: Runner, number: int, about: dict[str, Any], stream: socket.socket) -> None:
+        """A far worker is there: fork its stand-in."""
+        with stream:
+            if self._wanted.pop(number, None) is None:
+                return  # it was lost on the way, as the stream tells it
+            runlog.note(runner.directory.logs, f"worker {number} runs on {about['host']} ({about['where']})")
+            number = self._number_for(runner, number, about["host"])
+            os.set_inheritable(stream.fileno(), False)
+            runner.fork_worker(number, functools.partial(stand_in, stream=stream, about=about))
+
+    def _number_for(self, runner: Runner, number: int, name: str) -> int:
+        """One that no worker of another host has had: the output of each is in a file by its number."""
+        board = runner.board
+        if self._hosts.setdefault(number, name) == name:
+            return number
+        board.never_came(number)
+        free = (other for other in range(len(self._hosts) + len(runner.workers) + 1)
+                if other not in self._wanted and board.status(other) == NOBODY and self._hosts.get(other, name) == name)
+        number = next(free)
+        board.forked(number)
+        self._hosts[number] = name
+        return number
+
+    def has_ended(self, runner: Runner, pid: int, status: int) -> bool:
+        if pid != self._pid:
+            return False
+        self._is_there = False
+        self._end.close()
+        self._ended += 1
+        if self._ended > MOST_BRIDGES:
+            raise BadInput(f"{runner.directory.firex_id} was stopped: the process that speaks with {self.place} ended by "
+                           f"{host.how_it_died(status)}, {self._ended} times; `firexlite resume {runner.directory.firex_id}` "
+                           "goes on")
+        runlog.note(runner.directory.logs, f"the process that speaks with {self.place} ended by {host.how_it_died(status)}")
+        self._fork_bridge()
+        self._tell(run={"firex_id": self._orders["firex_id"], "epoch": self._orders["epoch"]})
+        for number in self._wanted:
+            self._tell(want=number)
+        return True
+
+    def _tell(self, **what: object) -> None:
+        with suppress(OSError):  # that it is gone is seen when it is reaped
+            packets.send(self._end, json.dumps(what).encode())
+
+    def end(self) -> None:
+        """Have the bridge take back what it has asked for, and end."""
+        self._tell(end=True)
+        give_up = time.monotonic() + END_S
+        with suppress(OSError):
+            while self._is_there and (left := give_up - time.monotonic()) > 0:
+                if select.select([self._end], [], [], left)[0]:
+                    message, fds = packets.receive(self._end, _MOST)
+                    for fd in fds:
+                        os.close(fd)
+                    if not message:
+                        break
+        self._is_there = False
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+        self._end.close()
+
+
+def _be_the_bridge(end: packets.Packets, job: int, *about: Any) -> None:
+    """The forked side; does not return."""
+    code = 1
+    try:
+        os.setsid()  # the terminal's Ctrl-C is not for it, nor what is meant for a worker
+        for unheeded in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(unheeded, signal.SIG_IGN)
+        host.die_with_parent(job, signal.SIGKILL)
+        gc.freeze()
+        from .dask_bridge import cross  # here: it takes longer to import than a short run takes
+
+        code = cross(end, *about)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        os._exit(code)

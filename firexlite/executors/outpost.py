@@ -1,0 +1,259 @@
+"""The outpost: the processes of one run on another host. It loads the services once, and forks a far worker for each pilot.
+
+A far worker is a worker as on the run's own host, with the same batch, attempts, interrupts and log: only the journal is
+called over a link, and what it prints goes into a pipe. Whoever started the outpost passes both on, tells it of what has
+changed, and is told of those that end. When that one ends, so does the outpost with all below it.
+"""
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import host, last_words, packets
+from ..application import app
+from ..batch import Batch
+from ..board import RUNNER, Address, Board
+from ..claims import Claim
+from ..codec import encode_error
+from ..errors import BadInput, FirexliteError
+from ..incarnation import Incarnation
+from ..interrupts import Interrupts, take_back_signals
+from ..journal import Journal
+from ..logs import PipedLog, flush_output
+from ..pickled import pickles
+from ..plugins import load
+from ..secrets import vault
+from ..worker import Worker
+from . import shipment, wire
+from .far_journal import FarDirectory, FarJournal
+
+_MOST = 1 << 16      # bytes of what it is told
+HERE = 0             # the number of every far worker, each of which has a board and a folder for its socket of its own
+
+
+class FarWorker(Worker):
+    """A worker whose journal is elsewhere."""
+
+    def __init__(self, incarnation: Incarnation, board: Board, link: wire.Link, output: int) -> None:
+        """output: the pipe into which goes what the services print."""
+        self._link, self._output = link, output
+        super().__init__(incarnation, HERE, board)
+
+    def _log_of(self, incarnation: Incarnation) -> PipedLog:
+        return PipedLog(self._output, self.interrupts)
+
+    def _journal_of(self, incarnation: Incarnation) -> Journal:
+        directory = incarnation.directory
+        assert isinstance(directory, FarDirectory)
+        return FarJournal(directory, self._link, self.board, HERE, self.interrupts)  # type: ignore[return-value]
+
+    def _batch_of(self, journal: Journal) -> Batch:
+        return Batch(journal, self.board, self.number, self.interrupts, self.log.size, is_on=False)
+
+    def _limit(self, attempt: Any) -> bool:
+        soft, hard = attempt.limits()
+        if soft is None and hard is None:
+            return False
+        self.journal.limit(soft, hard)  # type: ignore[attr-defined]
+        return True
+
+
+@dataclass
+class _Post:
+    """A far worker, as the outpost knows it. address: where it is woken from."""
+
+    number: int
+    board: Board
+    wake: Path
+    address: Address
+
+
+class Outpost:
+    """The process that forks far workers."""
+
+    def __init__(self, control: packets.Packets, scratch: Path) -> None:
+        self._control, self._scratch = control, scratch
+        self._orders = _orders()
+        self._posts: dict[int, _Post] = {}  # by pid
+        self._load: Callable[[], object] | None = None
+
+    def serve(self) -> None:
+        """To the end of whoever started it."""
+        host.adopt_orphans()
+        self._signals, wakeup = socket.socketpair()
+        for end in (self._signals, wakeup):
+            end.setblocking(False)
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._signals, select.POLLIN)
+        gc.freeze()
+        self._say(ready=True)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self._signals.fileno() in ready:
+                with suppress(BlockingIOError):
+                    self._signals.recv(4096)
+                self._reap()
+            if self._control.fileno() in ready:
+                message, fds = packets.receive(self._control, _MOST)
+                if not message:
+                    return
+                self._do(json.loads(message), fds)
+
+    def _do(self, message: dict[str, Any], fds: list[int]) -> None:
+        if "begin" in message:
+            self._begin(message["begin"], *fds)
+            for fd in fds:
+                os.close(fd)
+            return
+        for pid, post in self._posts.items():
+            if post.number == message.get("facts"):
+                *facts, spent_task, spent_attempt = message["are"]
+                post.board.heed(HERE, *facts)
+                post.board.mark_spent(HERE, spent_task, spent_attempt)
+                if message["interrupts"]:
+                    os.kill(pid, signal.SIGTERM)
+                post.address.send(HERE)
+            elif post.number == message.get("kill"):
+                host.kill_with_descendants(pid)
+
+    def _begin(self, number: int, link: int, output: int) -> None:
+        wake = self._scratch / "wake" / str(number)
+        wake.mkdir(parents=True, exist_ok=True)
+        board, outpost = Board(1), os.getpid()
+        pid = os.fork()
+        if pid:
+            self._posts[pid] = _Post(number, board, wake, Address(wake, RUNNER))
+            return
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for default in (signal.SIGCHLD, signal.SIGINT):
+                signal.signal(default, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            host.die_with_parent(outpost, signal.SIGKILL)
+            self._control.close()
+            for post in self._posts.values():
+                post.address.socket.close()
+            os.set_inheritable(link, False)
+            os.set_inheritable(output, False)
+            self._work(wake, board, link, output)
+        finally:
+            os._exit(1)
+
+    def _work(self, wake: Path, board: Board, link: int, output: int) -> None:
+        """The whole life of a far worker; does not return."""
+        code, worker = 1, None
+        try:
+            pickles.may_load = True
+            directory = FarDirectory(self._scratch / self._orders["firex_id"])
+            directory.wake = wake
+            incarnation = Incarnation(directory, self._orders["epoch"], 1, [])
+            if self._load is not None:
+                self._load()
+            worker = FarWorker(incarnation, board, wire.Link(socket.socket(fileno=link)), output)
+            worker.work()
+            code = 0
+        except FirexliteError as error:
+            print(f"firexlite: {error}", file=sys.stderr)
+        except BaseException:
+            logging.getLogger("firexlite").exception("the worker ends")
+        finally:
+            flush_output()
+            if worker is not None:
+                worker.log.end()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        for pid, status in host.ended_children():
+            if (post := self._posts.pop(pid, None)) is None:
+                continue
+            host.kill_session(pid)
+            stack = last_words.take(last_words.path_of(post.wake, HERE))
+            post.address.close()
+            shutil.rmtree(post.wake, ignore_errors=True)
+            self._say(ended=post.number, status=status, stack=stack[-_MOST // 2:])
+
+    def _say(self, **what: object) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            packets.send(self._control, json.dumps(what).encode())
+
+    # --- its services ---------------------------------------------------------------------------------------------------
+
+    def prepare(self, each_by_itself: bool) -> None:
+        """Load the services, and know what the run knows. Raises BadInput if they cannot be loaded here.
+
+        each_by_itself: far workers load them after the fork, since they leave threads behind.
+        """
+        orders = self._orders
+        references, others = orders["secrets"]
+        vault.of_run = tuple(references), tuple(others)
+        for reference, value in orders["values"].items():
+            vault.learn(reference, value)
+        vault.begin_attempt()
+        run = self._scratch / orders["firex_id"]
+        for folder in (run, run / "logs", run / "blobs"):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        there = orders["cwd"] if os.path.isdir(orders["cwd"]) else str(run)
+        os.chdir(there)
+        shipment.unpack(Path(orders["shipment"]), self._scratch / "code")
+        if each_by_itself:
+            self._load = self._load_services
+        else:
+            self._load_services()
+
+    def _load_services(self) -> None:
+        with shipment.as_at_home(self._scratch / "code", self._orders["code"]) as (plugins, found):
+            load(plugins, found=found)
+        take_back_signals()
+        for service in app.every:
+            if (about := self._orders["services"].get(service.name)) is not None:
+                service.__dict__["about"], service.digest = about
+
+
+def _orders() -> dict[str, Any]:
+    """What run it is for, from standard input: a file, which is read once more after an `exec`."""
+    os.lseek(0, 0, os.SEEK_SET)
+    with open(0, "rb", closefd=False) as file:
+        return json.load(file)
+
+
+def main(fd: int, scratch: Path, each_by_itself: bool) -> int:
+    """The life of an outpost's process. Returns its exit code."""
+    control = packets.by_fd(fd)
+    host.die_with_parent(os.getppid(), signal.SIGKILL)
+    outpost = Outpost(control, scratch)
+    try:
+        outpost.prepare(each_by_itself)
+    except BaseException as error:
+        sentence = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
+        packets.send(control, json.dumps({"refused": sentence}).encode())
+        return 1
+    if not each_by_itself and host.thread_count() > 1:
+        # A fork would copy the locks that such threads hold at that instant, and nobody would ever release them.
+        flush_output()
+        os.set_inheritable(fd, True)
+        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, str(fd), str(scratch), "each"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    outpost.serve()
+    host.end_descendants()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] == ["each"]))
