@@ -11,10 +11,15 @@ def main() -> None:
 
         print("firexlite", __version__)
         return
-    from .cli import run
     from .compat import install
 
     install()
+    if sys.argv[1:2] == ["--outpost"]:  # what a Dask worker starts for a run
+        from .executors.outpost import main as be_outpost
+
+        sys.exit(be_outpost(*sys.argv[2:]))
+    from .cli import run
+
     run()
 
 

@@ -113,7 +113,7 @@ class _Outpost:
             orders.write(json.dumps(self._orders).encode())
             orders.seek(0)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "firexlite.executors.outpost", str(theirs.fileno()), str(self._scratch)],
+                [sys.executable, "-m", "firexlite", "--outpost", str(theirs.fileno()), str(self._scratch)],
                 pass_fds=[theirs.fileno()], stdin=orders)
         theirs.close()
         self._ready = loop.create_future()

@@ -40,6 +40,7 @@ from ..worker import Worker
 from . import shipment, wire
 from .far_journal import FarDirectory, FarJournal
 
+EACH = "each"        # the services are loaded by each far worker for itself
 _MOST = 1 << 16      # bytes of what it is told
 HERE = 0             # the number of every far worker, each of which has a board and a folder for its socket of its own
 
@@ -233,27 +234,27 @@ def _orders() -> dict[str, Any]:
         return json.load(file)
 
 
-def main(fd: int, scratch: Path, each_by_itself: bool) -> int:
-    """The life of an outpost's process. Returns its exit code."""
-    control = packets.by_fd(fd)
+def main(fd: str, scratch: str, how: str = "") -> int:
+    """The life of an outpost's process. Returns its exit code.
+
+    fd: the socket by which it is told what to do. scratch: its folder. how: `each` if far workers load the services themselves.
+    """
+    control = packets.by_fd(int(fd))
     host.die_with_parent(os.getppid(), signal.SIGKILL)
-    outpost = Outpost(control, scratch)
+    outpost = Outpost(control, Path(scratch))
     try:
-        outpost.prepare(each_by_itself)
+        outpost.prepare(how == EACH)
     except BaseException as error:
         sentence = str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"
         packets.send(control, json.dumps({"refused": sentence}).encode())
         return 1
-    if not each_by_itself and host.thread_count() > 1:
+    if how != EACH and host.thread_count() > 1:
         # A fork would copy the locks that such threads hold at that instant, and nobody would ever release them.
         flush_output()
-        os.set_inheritable(fd, True)
-        os.execv(sys.executable, [sys.executable, "-m", __spec__.name, str(fd), str(scratch), "each"])
+        os.set_inheritable(int(fd), True)
+        os.execv(sys.executable, [sys.executable, "-m", "firexlite", "--outpost", fd, scratch, EACH])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     outpost.serve()
     host.end_descendants()
     return 0
 
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:] == ["each"]))
