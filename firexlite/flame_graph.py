@@ -34,7 +34,7 @@ _PARTS = ("queue", "self", "child_wait", "backoff", "asleep", "down")
 
 # Times are told to the microsecond, all of them, or an end that is also another's beginning would come before or after it.
 _ATTEMPTS = ("SELECT task, number, epoch, worker, round(started, 6), round(ended, 6), outcome, error, log_start, log_end, "
-             "peak, round(cpu, 6) FROM attempt WHERE task BETWEEN ? AND ? ORDER BY task, number")
+             "peak, round(cpu, 6), host FROM attempt WHERE task BETWEEN ? AND ? ORDER BY task, number")
 _MOVES = "SELECT task, state, round(at, 6), move FROM event WHERE task BETWEEN ? AND ? ORDER BY task, id"
 _SHOWN = "SELECT task, key, type, value, position FROM flame WHERE task BETWEEN ? AND ? ORDER BY task, position"
 _SLEEPS = "SELECT task, value FROM noted WHERE name = 'sleeps until' AND task BETWEEN ? AND ? ORDER BY task"
@@ -241,8 +241,8 @@ class _Builder:
 
 def _attempt(unspill: Callable[[str], str], task: int, number: int, epoch: int, worker: int, started: float,
              ended: float | None, outcome: str | None, error: str | None, log_start: int, log_end: int | None,
-             peak: int | None, cpu: float | None) -> dict[str, Any]:
-    return {"n": number, "incarnation": epoch, "worker": worker, "started": started, "ended": ended,
+             peak: int | None, cpu: float | None, host: str | None) -> dict[str, Any]:
+    return {"n": number, "incarnation": epoch, "worker": worker, "host": host, "started": started, "ended": ended,
             "state": outcome or "running", "peak": peak, "cpu": cpu,
             "exc": error and repr_of(display_error(unspill(error)))}
 

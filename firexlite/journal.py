@@ -148,6 +148,12 @@ _CUT_ATTEMPTS = """UPDATE attempt SET ended = ?, outcome = ?
     WHERE task IN (SELECT value FROM json_each(?)) AND ended IS NULL RETURNING worker, task, number"""
 
 
+def of_the_journal(function: Callable[Concatenate[Journal, P], R]) -> Callable[Concatenate[Journal, P], R]:
+    """Mark a function of a journal, and of what goes over the wire, as one that may be called for a worker elsewhere."""
+    function.is_of_the_journal = True  # type: ignore[attr-defined]
+    return function
+
+
 class Journal(JournalFile):
     """The writing side of one run. Opened by each process for itself, after the fork."""
 
@@ -163,7 +169,7 @@ class Journal(JournalFile):
         self._known_services: set[str] = set()
 
     def do(self, function: Callable[Concatenate[Journal, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call a function of a journal, as `once` and `waiting` have them. For a worker elsewhere it is called here."""
+        """Call a function that is `of_the_journal`. For a worker elsewhere it is called here."""
         return function(self, *args, **kwargs)
 
     # --- submit ------------------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ def _begin(request: Request, prepared: Prepared, board: Board, channel: Channel,
            ) -> int:
     directory, alive = journal_run(request, prepared, board, held)
     if engine is not None:
-        engine.begin(directory.firex_id, 1)
+        engine.begin(directory, 1)
     if request.logs_link is not None:
         _link(Path(request.logs_link), directory.path)
     assert request.workers is not None and request.full_wait_s is not None
@@ -214,13 +214,10 @@ def _engine_for(executor: str, is_insecure: bool, import_timeout_s: float, worke
     from .executors.engine import Engine
     from .executors.shipment import pack
 
-    if pickles.wanted:
-        raise BadInput("--pickle seals values with a key of this home, which does not leave this host: it does not go together "
-                       "with --executor dask")
     shipment = pack(plugins)
     engine = Engine(place, {
         "slots": workers or host.cores(), "cwd": os.getcwd(), "code": shipment.code, "shipment": shipment.name,
-        "secrets": vault.of_run, "values": vault.values, "import_timeout_s": import_timeout_s,
+        "secrets": vault.of_run, "values": vault.values, "pickles": pickles.key_of_run, "import_timeout_s": import_timeout_s,
         "services": {service.name: (service.about, service.digest) for service in app.every}}, shipment.archive)
     try:
         engine.wait_until_connected()
@@ -387,7 +384,7 @@ def _take_over(request: ResumeRequest, run: RunRecord, loaded: Sequence[Plugin],
     board.begin_with(found.counts)
     write_run_json(directory)
     if engine is not None:
-        engine.begin(directory.firex_id, found.epoch)
+        engine.begin(directory, found.epoch)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
                  changed=changed + _changed_versions(run), decided=_told(decisions))
     return _drive(Incarnation(directory, found.epoch, slots, _paths(loaded, is_found=False),

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from .claims import Claim
-from .journal import Journal
+from .journal import Journal, of_the_journal
 from .journal_file import patient
 from .states import OPEN, SUCCEEDED
 
@@ -10,6 +10,7 @@ CACHE = "cache:"        # what the keys of cached results begin with
 ENQUEUED = "enqueued:"  # and those under which a chain is enqueued once
 
 
+@of_the_journal
 @patient
 def compute_or_wait(journal: Journal, claim: Claim, key: str) -> int:
     """The task that computes what is cached under a key: that of the claim, if no other does or has done so."""
@@ -23,6 +24,7 @@ def compute_or_wait(journal: Journal, claim: Claim, key: str) -> int:
         return claim.task
 
 
+@of_the_journal
 def result_of(journal: Journal, task: int) -> str | None:
     """JSON text of what a task returned; None if it has not succeeded."""
     with journal.reading():
@@ -30,6 +32,7 @@ def result_of(journal: Journal, task: int) -> str | None:
     return result
 
 
+@of_the_journal
 def is_for_others_too(journal: Journal, head: int, last: int) -> bool:
     """Whether a chain is shared by all who ask for its key, or one of its tasks computes what is cached."""
     with journal.reading():

@@ -58,6 +58,16 @@ class Pickles:
         self.of_run = of_run
         self.__dict__["_key"] = chance.token_bytes(KEY_BYTES)
 
+    def begin_elsewhere(self, of_run: str, key: str) -> None:
+        """As `begin_run`, on another host than that of the run. key: as `key_of_run` gives it there."""
+        self.of_run = of_run
+        self.__dict__["_key"] = bytes.fromhex(key)
+
+    @property
+    def key_of_run(self) -> str | None:
+        """What seals the values of this run, and of no other, for its workers on other hosts; None if it pickles nothing."""
+        return self._key.hex() if self.wanted else None
+
     @property
     def wanted(self) -> bool:
         return self.of_run is not None

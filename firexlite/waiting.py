@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .claims import Claim
 from .errors import BadInput
-from .journal import Journal
+from .journal import Journal, of_the_journal
 from .journal_file import patient
 from .schema import SQL_OPEN
 from .states import RUN_REVOKED, RUN_SUCCEEDED
@@ -24,6 +24,7 @@ _SUSPEND = """UPDATE task SET worker = NULL WHERE id = ? AND attempt = ? AND epo
 _END_ATTEMPT = "UPDATE attempt SET ended = ?, outcome = 'suspended', log_end = ? WHERE task = ? AND number = ?"
 
 
+@of_the_journal
 @patient
 def begin_wait(journal: Journal, claim: Claim, wait: int, due: float | None, event: tuple[str, int] | None) -> bool:
     """Wait for a time, in seconds since the epoch, or for an event ``(name, nth)``, giving up the slot.
@@ -77,6 +78,7 @@ def forget_what_was_given_up(journal: Journal) -> None:
         journal.execute(f"DELETE FROM noted WHERE (task, retry, number, name) IN ({given_up.format(name)})")
 
 
+@of_the_journal
 def value_of(journal: Journal, event: tuple[str, int]) -> str | None:
     """JSON text of what was sent with the event ``(name, nth)``; None if it has not been sent."""
     with journal.reading():

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..application import App, Service
 from ..application import app as services_of_this_process
+from ..journal import Journal
 from ..promises import Promise
 from ..services import Task
 from .running import attempt_for, current_task, promise_of, run_directory, running_task
-from .store import RunStore
+from .store import do_with_store
 
 # Options of celery's that say how messages travel; none travels here, and what a service does is the same without them.
 OF_MESSAGES = frozenset({
@@ -64,7 +65,7 @@ class FirexApp:
     @property
     def backend(self) -> Backend:
         """What the workers of the run share. Raises RuntimeError outside of a task."""
-        return Backend(attempt_for("app.backend").journal.directory)
+        return Backend(attempt_for("app.backend").journal)
 
     def AsyncResult(self, task_id: str) -> Promise:
         """The promise of a task of this run, by its id. Raises RuntimeError outside of a task, LookupError for no such task."""
@@ -81,14 +82,20 @@ class FirexApp:
         return f"<app with {len(self.tasks)} services>"
 
 
-class Backend(RunStore):
-    """`app.backend`; what services call on its Redis client, as far as it is there, they call on the same object."""
+class Backend:
+    """`app.backend`, the store of the run; what services call on its Redis client, as far as it is there, they call on the same
+    object."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
     @property
     def client(self) -> Backend:
         return self
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("get", "set", "setnx", "mget", "incr", "decr", "exists", "delete"):
+            return lambda *args, **options: self._journal.do(do_with_store, name, args, options)
         raise AttributeError(f"app.backend has no '{name}': firexlite keeps a run's shared values without Redis, and offers "
                              "get, set, setnx, mget, incr, decr, exists and delete")
 

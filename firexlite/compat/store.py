@@ -9,12 +9,13 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import host
 from ..home import RunDirectory, storage
+from ..journal import Journal, of_the_journal
 from ..lodging import fsync_directory
 from ..own_files import read_own_file
 
@@ -107,6 +108,12 @@ class RunStore:
                 host.sync(file.fileno())
             os.replace(draft, self._file)
             fsync_directory(self._file.parent)
+
+
+@of_the_journal
+def do_with_store(journal: Journal, name: str, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Call a method of the store of a run."""
+    return getattr(RunStore(journal.directory), name)(*args, **options)
 
 
 def _text(key: str | bytes) -> str:

@@ -25,6 +25,7 @@ from . import Place
 from .stand_in import stand_in
 
 if TYPE_CHECKING:
+    from ..home import RunDirectory
     from ..runner import Runner
 
 CONNECT_S = 30.0  # in which the bridge tells whether there is a cluster; it gives up before
@@ -41,6 +42,7 @@ class Engine:
         self.place, self._orders, self._shipment = place, orders, shipment
         self._wanted: dict[int, float] = {}   # numbers that have been asked for, and since when
         self._hosts: dict[int, str] = {}      # on which a number was last; it is never used for another
+        self._run: dict[str, Any] = {}
         self._ended = 0                       # bridges in a row that ended by themselves
         self.slots = 0                        # of the cluster
         self._fork_bridge()
@@ -73,10 +75,10 @@ class Engine:
             raise BadInput(told["refused"])
         self.slots = told["slots"]
 
-    def begin(self, firex_id: str, epoch: int) -> None:
+    def begin(self, directory: RunDirectory, epoch: int) -> None:
         """The run is there; from now on workers may be brought to it."""
-        self._orders.update(firex_id=firex_id, epoch=epoch)
-        self._tell(run={"firex_id": firex_id, "epoch": epoch})
+        self._run = {"firex_id": directory.firex_id, "directory": str(directory.path), "epoch": epoch}
+        self._tell(run=self._run)
 
     # --- as the runner has it ------------------------------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class Engine:
                            "goes on")
         runlog.note(runner.directory.logs, f"the process that speaks with {self.place} ended by {host.how_it_died(status)}")
         self._fork_bridge()
-        self._tell(run={"firex_id": self._orders["firex_id"], "epoch": self._orders["epoch"]})
+        self._tell(run=self._run)
         for number in self._wanted:
             self._tell(want=number)
         return True

@@ -9,19 +9,28 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from ..board import Board
 from ..claims import Appetite, Claim, Ended, Enqueued, Hand, NewTask
 from ..codec import decode_error
 from ..home import RunDirectory
+from ..waiting import suspend
 from . import wire
 
 
 class FarDirectory(RunDirectory):
-    """The directory of a run as a far worker has it: a scratch folder of this host. Payloads lie in that of the run."""
+    """The directory of a run as a far worker has it: its own, if that is to be seen here, else one that stands for it.
+
+    Payloads are with the journal, and the sockets by which processes wake each other are of this host.
+    """
 
     journal_at: FarJournal | None = None
+
+    def __init__(self, path: Path, wake: Path) -> None:
+        super().__init__(path)
+        self.wake = wake
 
     def spill(self, text: str) -> str:
         return text  # who journals it puts it away
@@ -73,7 +82,9 @@ class FarJournal:
 
     def do(self, function: Callable[..., Any], *args: object) -> Any:
         """Have a function of the journal called there."""
-        return self._call(function.__name__, *args)
+        if function is suspend:
+            return self._call("suspend", args[0])  # where its output ends is known there
+        return self._call("function", function.__module__, function.__name__, *args)
 
     def claim(self, worker: int, log_at: int, appetite: Appetite) -> Claim | None:
         return self._call("claim")

@@ -27,7 +27,7 @@ from ..application import app
 from ..batch import Batch
 from ..board import RUNNER, Address, Board
 from ..claims import Claim
-from ..codec import encode_error
+from ..converters import InputConverter
 from ..errors import BadInput, FirexliteError
 from ..incarnation import Incarnation
 from ..interrupts import Interrupts, take_back_signals
@@ -162,8 +162,7 @@ class Outpost:
         code, worker = 1, None
         try:
             pickles.may_load = True
-            directory = FarDirectory(self._scratch / self._orders["firex_id"])
-            directory.wake = wake
+            directory = FarDirectory(self._run, wake)
             incarnation = Incarnation(directory, self._orders["epoch"], 1, [])
             if self._load is not None:
                 self._load()
@@ -207,11 +206,15 @@ class Outpost:
         for reference, value in orders["values"].items():
             vault.learn(reference, value)
         vault.begin_attempt()
-        run = self._scratch / orders["firex_id"]
-        for folder in (run, run / "logs", run / "blobs"):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        there = orders["cwd"] if os.path.isdir(orders["cwd"]) else str(run)
-        os.chdir(there)
+        if orders["pickles"] is not None:
+            pickles.begin_elsewhere(orders["firex_id"], orders["pickles"])
+        run = Path(orders["directory"])
+        if not os.access(run / "journal.sqlite3", os.W_OK):  # its own is not to be seen here
+            run = self._scratch / orders["firex_id"]
+            for folder in (run, run / "logs", run / "blobs"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        self._run = run
+        os.chdir(orders["cwd"] if os.path.isdir(orders["cwd"]) else run)
         shipment.unpack(Path(orders["shipment"]), self._scratch / "code")
         if each_by_itself:
             self._load = self._load_services
@@ -219,9 +222,11 @@ class Outpost:
             self._load_services()
 
     def _load_services(self) -> None:
-        with shipment.as_at_home(self._scratch / "code", self._orders["code"]) as (plugins, found):
-            load(plugins, found=found)
+        InputConverter.pre_load_was_run = True  # at home, before these were loaded
+        load(*shipment.as_at_home(self._scratch / "code", self._orders["code"]))
         take_back_signals()
+        for name in self._orders["services"]:
+            _ = name in app  # some are loaded when they are first asked for
         for service in app.every:
             if (about := self._orders["services"].get(service.name)) is not None:
                 service.__dict__["about"], service.digest = about

@@ -5,13 +5,12 @@ submitting host the line stands, and shows it.
 """
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,11 +68,11 @@ def unpack(archive: Path, folder: Path) -> None:
         files.extractall(folder)
 
 
-@contextlib.contextmanager
-def as_at_home(folder: Path, code: dict[str, Any]) -> Iterator[tuple[list[str], list[str]]]:
-    """The plugins that were listed and those that were found, as `plugins.load` takes them; loaded inside, their code has the
-    names that its files have at home."""
+def as_at_home(folder: Path, code: dict[str, Any]) -> tuple[list[str], Callable[[str], None], list[str]]:
+    """What `plugins.load` is given to load what was listed and what was found; their code has the names that its files have at
+    home."""
     sys.path.append(str(folder / _LIBRARY))
     loading.names_at_home.update({str((folder / inside).resolve()): name for inside, name in code["names"].items()})
     paths = [(str(folder / path) if "/./" not in path else f"{folder}/{path}", is_found) for path, is_found in code["plugins"]]
-    yield [path for path, is_found in paths if not is_found], [path for path, is_found in paths if is_found]
+    return ([path for path, is_found in paths if not is_found], lambda path: None,
+            [path for path, is_found in paths if is_found])

@@ -6,17 +6,17 @@ either of the two ends, so does the other.
 """
 from __future__ import annotations
 
+import importlib
 import os
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from .. import faults, host, last_words, logs, once, waiting
+from .. import faults, host, last_words, logs, waiting
 from ..board import RUNNER, Address, Board, Doorbell
 from ..claims import Claim, Enqueued, Ended, Hand, NewChain
 from ..codec import encode_error
@@ -31,11 +31,10 @@ LINGER_S = 1.0    # that a far worker with nothing to do keeps its slot
 _BYE_S = 10.0     # that it is given to end when it is to
 HOW = ".how"      # what the name of a file ends in, beside the sockets of the run, that says how a far worker was lost
 
-# What a far worker may have called of the journal as it is, and of the functions that take one.
+# What a far worker may have called of the journal as it is, besides the functions that are marked so.
 _METHODS = frozenset(("be_sure", "is_waiting", "end_wait", "show", "note", "notes", "recorded_calls", "enqueue", "release_held",
-                      "revoke_chain", "ended", "have_succeeded", "flow_steps", "chain_of", "chain_members", "children_of"))
-_FUNCTIONS: dict[str, Callable[..., Any]] = {function.__name__: function for function in (
-    once.compute_or_wait, once.result_of, once.is_for_others_too, waiting.begin_wait, waiting.value_of)}
+                      "revoke_chain", "ended", "tasks_and_chains", "have_succeeded", "flow_steps", "chain_of", "chain_members", "children_of"))
+_PACKAGE = __name__.partition(".")[0]
 
 
 class StandIn:
@@ -143,9 +142,7 @@ class StandIn:
         self._rests_since = None
         try:
             value = self._done(name, *args)
-        except FirexliteError as error:
-            raised = encode_error(error)
-        except TimeoutError as error:
+        except Exception as error:
             raised = encode_error(error)
         self._send(wire.ANSWER, wire.packed([value, raised, self.board.facts(self.number)]))
 
@@ -156,14 +153,20 @@ class StandIn:
             if name == "end_wait" or (name == "is_waiting" and not value):
                 self._has_slot_again()
             return value
-        if name in _FUNCTIONS:
-            value = self.journal.do(_FUNCTIONS[name], *args)
-            if name == "begin_wait" and value:
-                self._gives_up_slot()
-            return value
         if (own := getattr(self, f"_do_{name}", None)) is None:
             raise FirexliteError(f"a worker on {self.host} asks for '{name}', which this firexlite does not know")
         return own(*args)
+
+    def _do_function(self, module: str, name: str, *args: Any) -> Any:
+        function = None
+        if module.startswith(f"{_PACKAGE}."):
+            function = getattr(importlib.import_module(module), name, None)
+        if not getattr(function, "is_of_the_journal", False):
+            raise FirexliteError(f"a worker on {self.host} asks for '{module}.{name}', which is none of the journal's functions")
+        value = self.journal.do(function, *args)  # type: ignore[arg-type]
+        if function is waiting.begin_wait and value:
+            self._gives_up_slot()
+        return value
 
     def _do_claim(self) -> Claim | None:
         return self._begun(self.journal.claim(self.number, self.log.size()))
@@ -184,7 +187,7 @@ class StandIn:
         faults.reach("far worker claimed" if claim is not None else "far worker rests")
         return claim
 
-    def _do_suspend(self, claim: Claim, log_end: int) -> bool:
+    def _do_suspend(self, claim: Claim) -> bool:
         return waiting.suspend(self.journal, claim, self.log.size())
 
     def _do_catch_up(self, present: Claim, chains: list[NewChain]) -> list[tuple[int, int]]:

@@ -84,6 +84,8 @@ def _plain(value: Any) -> Any:
         return {name: [_plain(part) for part in parts]}
     if isinstance(value, list):
         return [_plain(part) for part in value]
+    if isinstance(value, bytes):
+        return {"bytes": value.decode("latin-1")}
     if isinstance(value, tuple):
         return {"tuple": [_plain(part) for part in value]}
     if isinstance(value, dict):
@@ -98,6 +100,8 @@ def _value(plain: Any) -> Any:
         [(name, parts)] = plain.items()
         if name == "dict":
             return {_value(key): _value(part) for key, part in parts}
+        if name == "bytes":
+            return parts.encode("latin-1")
         if name == "tuple":
             return tuple(_value(part) for part in parts)
         return _RECORDS[name](*map(_value, parts))
