@@ -159,13 +159,15 @@ class Journal(JournalFile):
 
     def __init__(self, directory: RunDirectory, slots: int, bell: Bell | None = None,
                  critical: AbstractContextManager | None = None, full_wait_s: float = FULL_WAIT_S,
-                 epoch: int | None = None, queues: Mapping[str, int] | None = None, host: str | None = None) -> None:
+                 epoch: int | None = None, queues: Mapping[str, int] | None = None, host: str | None = None,
+                 serves: Callable[[str], bool] | None = None) -> None:
         """slots: how many tasks may run at once. queues: how many tasks of a queue may run or be blocked at once,
         ``{"gpu": 1}``; without a limit unless named. host: where what is claimed runs, if elsewhere than the run's processes.
-        The others: as of a `JournalFile`.
+        serves: whether tasks of a queue with a limit, or those of none, ``""``, are claimed; None: all are. The others: as of a
+        `JournalFile`.
         """
         super().__init__(directory, bell, critical, full_wait_s, epoch)
-        self.slots, self.queues, self.host = slots, dict(queues or {}), host
+        self.slots, self.queues, self.host, self._serves = slots, dict(queues or {}), host, serves
         self._known_services: set[str] = set()
 
     def do(self, function: Callable[Concatenate[Journal, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -236,8 +238,10 @@ class Journal(JournalFile):
         if self.bell.stopping:
             return None
         free = self.unblock_who_can_go_on(now)
-        if startable := self._startable_in(free):
-            (task, slots), *others = startable
+        startable = self._startable_in(free)
+        if found := startable if self._serves is None else self._startable_in(free, self._serves):
+            task, slots = found[0]
+            others = [one for one in startable if one[0] != task]
             free -= slots
             claim = Claim(*self.execute(_CLAIM, now, worker, task)[0])
             self.execute(_BEGIN_ATTEMPT, claim.task, claim.attempt, claim.epoch, worker, now, log_at, self.host)
@@ -248,7 +252,8 @@ class Journal(JournalFile):
             if appetite.most and claim.service in appetite.services and free <= 0:  # else another could begin those at once
                 claim = claim._replace(reserved=self._reserve(claim.epoch, worker, appetite))
             return claim
-        self.tell(self.bell.rest, worker, quiet=free == self.slots)
+        self._startable = len(startable)
+        self.tell(self.bell.rest, worker, quiet=free == self.slots and not startable)
         return None
 
     def _reserve(self, epoch: int, worker: int, appetite: Appetite) -> tuple[Claim, ...]:
@@ -263,16 +268,22 @@ class Journal(JournalFile):
         self.execute_many(_RESERVE, [(worker, claim.task) for claim in found])
         return tuple(found)
 
-    def _startable_in(self, free: int) -> list[tuple[int, int]]:
+    def startable_by_queue(self) -> dict[str, int]:
+        """Of how many tasks that are ready each queue with a limit could start some now; ``""``: of those without."""
+        with self.reading():
+            [(taken, _)] = self.execute(_TAKEN, self.slots)
+            return {queue: len(self._startable_in(self.slots - taken, queue.__eq__)) for queue in ("", *self.queues)}
+
+    def _startable_in(self, free: int, serves: Callable[[str], bool] = lambda queue: True) -> list[tuple[int, int]]:
         """The ready tasks that could start in so many slots, in the order in which they are to be claimed, with their slots.
 
         Of those whose queue has a place, by priority, then the deepest, then the oldest. One that takes more slots than are
         free is not overtaken by smaller ones, which could keep it waiting for ever.
         """
-        if free <= 0:
-            return []
         rows: set[tuple] = set()
-        for queue, places in self._places_left().items():
+        for queue, places in self._places_left().items() if free > 0 else ():
+            if not serves(queue):
+                continue
             rows.update(self.execute(_NEXT, self.slots, queue, min(max(places, 0), free)))
             if queue:
                 rows.update(self.execute(_NEXT_WOKEN, self.slots, queue, free))

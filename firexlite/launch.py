@@ -180,7 +180,7 @@ def begin(request: Request, board: Board, channel: Channel, held: HeldKey | None
         prepare_composed(request, announce)
     _imported(board, channel)
     with _engine_for(request.executor, request.insecure, request.import_timeout_s, request.workers, prepared.plugins) as engine:
-        request = replace(request, workers=_slots(request.workers, engine))
+        request = replace(request, workers=_slots(request.workers, engine), queues=_queues(request.queues, engine))
         return _begin(request, prepared, board, channel, held, engine)
 
 
@@ -231,6 +231,12 @@ def _slots(workers: int | None, engine: Engine | None) -> int:
     if workers is None and engine is not None and not engine.slots:
         raise BadInput(f"{engine.place} has no workers yet, so say with --workers how many tasks are to run at once")
     return workers or (host.cores() if engine is None else engine.slots)
+
+
+def _queues(limits: dict[str, int], engine: Engine | None) -> dict[str, int]:
+    """How many tasks of a queue may be under way at once: as was said, and no more than the workers that are there for it run."""
+    rooms = {} if engine is None else engine.queues
+    return {**limits, **{queue: min(room, limits.get(queue, room)) for queue, room in rooms.items()}}
 
 
 def completed(request: Request) -> Request:
@@ -375,7 +381,7 @@ def _take_over(request: ResumeRequest, run: RunRecord, loaded: Sequence[Plugin],
     full_wait_s = run.options.get("full_wait_s", FULL_WAIT_S) if request.full_wait_s is None else request.full_wait_s
     decisions = Decisions(request.accept_new, request.restart, request.done, producers)
     changed = changed_files(run, loaded)
-    queues = {**run.options.get("queues", {}), **request.queues}
+    queues = _queues({**run.options.get("queues", {}), **request.queues}, engine)
     with _unless_stopped(board), Journal(directory, slots, Counter(board), full_wait_s=full_wait_s, queues=queues) as journal:
         found = take_over(journal, os.getpid(), platform.node(),
                           {service.name: (service.about, service.digest) for service in app.every}, decisions,

@@ -162,7 +162,8 @@ class Runner:
         if os.getppid() != self._front:
             self.stop_by = min(self.stop_by, now + ALONE_S)
 
-    def _journal(self) -> Journal:
+    def journal(self) -> Journal:
+        """The journal, to be opened for one transaction."""
         return Journal(self.directory, self.slots, self.bell, full_wait_s=self.full_wait_s, epoch=self.epoch,
                        queues=self.queues)
 
@@ -180,10 +181,11 @@ class Runner:
         """See in the journal itself whether there is more to do; workers are called for what can start."""
         if os.getppid() != self._front and self.stop_signal is None:
             self._note_stop(signal.SIGTERM, None)  # whoever was to tell us that it died is dead too
-        with self._journal() as journal:
+        with self.journal() as journal:
             outlook = journal.look([*self.workers.values(), *self.executor.coming()], come_due)
             self._mark_revoked_from_outside(journal)
             log_grows_s = self.log_watch.look(journal)
+            self.executor.look(self, journal)
         self.waits = outlook.waits
         is_near = outlook.next_due_s is not None and outlook.next_due_s < LINGER_S
         may_end = self.ends_when_waiting and not is_near and not outlook.keeps_process
@@ -238,13 +240,13 @@ class Runner:
                 os.kill(pid, signal.SIGTERM)
         if now >= self.run_is_over_at:
             self.run_is_over_at = math.inf
-            with self._journal() as journal:
+            with self.journal() as journal:
                 expire_run(journal, self.incarnation.soft_time_limit or 0.0)
 
     def _end_at_limit(self, pid: int, number: int, task: int, attempt: int) -> None:
         """Fail an attempt at its hard limit, and kill its worker before that can claim another task."""
         stack = last_words.ask(pid, last_words.path_of(self.directory.wake, number))
-        with self._journal() as journal:
+        with self.journal() as journal:
             expire(journal, task, attempt, lambda: host.kill_with_descendants(pid), stack)
 
     # --- workers -----------------------------------------------------------------------------------------------------
@@ -309,7 +311,7 @@ class Runner:
             if status:  # else it ended since its task waits without it
                 runlog.note(self.directory.logs, f"worker {number} (process {pid}) died of {how}")
             stack = last_words.take(last_words.path_of(self.directory.wake, number))
-            with self._journal() as journal:
+            with self.journal() as journal:
                 journal.lose(number, lambda deaths, unsure, how=how, stack=stack: encode_error(
                     last_words.at(stack, WorkerLost(deaths, how, unsure))), present=self.board.attempt(number)[0])
             if self.barren == BARREN:

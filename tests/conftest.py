@@ -25,13 +25,14 @@ from firexlite.journal import Journal
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
-# What begins a service file whose bodies leave a trace: `note("baked")` adds a line that `effects()` counts.
+# What begins a service file whose bodies leave a trace: `note("baked")` adds a line that `effects()` counts. On the workers of
+# a cluster, which have an environment of their own, a body finds the file by its working directory.
 NOTE = """
 import os, time
 from firexlite import app
 
 def note(what):
-    fd = os.open(os.environ["EFFECT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    fd = os.open(os.environ.get("EFFECT_LOG", "effects"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(fd, f"{what}\\n".encode())
     os.close(fd)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ..errors import BadInput
 
 if TYPE_CHECKING:
+    from ..journal import Journal
     from ..runner import Runner
 
 LOCAL = "local"
@@ -29,6 +30,9 @@ class Executor(Protocol):
 
     def attend(self, runner: Runner) -> bool:
         """Do what has come up; whether the runner is to look at the journal."""
+
+    def look(self, runner: Runner, journal: Journal) -> None:
+        """Bring what is lacking, as the journal has it now."""
 
     def coming(self) -> Sequence[int]:
         """The numbers of workers that are asked for and not there."""
@@ -55,6 +59,9 @@ class Local:
 
     def attend(self, runner: Runner) -> bool:
         return False
+
+    def look(self, runner: Runner, journal: Journal) -> None:
+        """Who finds that a worker is lacking asks for it."""
 
     def coming(self) -> Sequence[int]:
         return ()

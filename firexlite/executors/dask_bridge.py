@@ -12,6 +12,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ try:
     import distributed
     from distributed.comm import listen
     from distributed.comm.core import CommClosedError
+    from distributed.scheduler import heartbeat_interval
     from distributed.security import Security
     from distributed.utils import get_ip
 except ImportError:
@@ -32,7 +34,9 @@ except ImportError:
 
 CONNECT_S = 15.0      # that a scheduler has to answer
 AGAIN_S, MOST_AGAIN_S = 0.2, 5.0  # until a lost one is looked for again
+OF_QUEUE = "queue:"   # what the name of a resource begins with that a worker of a queue offers
 TOO_OFTEN = 5         # pilots in a row that could not begin
+_CLOCKS_S = 3600.0    # by which the scheduler's may be another than ours; where there is another worker, none is needed
 _MOST = 1 << 16
 
 
@@ -65,12 +69,13 @@ class Bridge:
             except Refused as error:
                 self._tell(refused=str(error))
                 return 2
-            self._tell(slots=await self._slots())
+            self._tell(**await self._room())
+            self._keep(self._give_up_silent_workers())
             while "end" not in (message := await heard.get()):
                 if "run" in message:
                     self._orders.update(message["run"])
                 elif "want" in message:
-                    self._keep(self._bring(message["want"]))
+                    self._keep(self._bring(message["want"], message["queue"]))
             await self._end_all()
         return 0
 
@@ -128,17 +133,23 @@ class Bridge:
             raise Refused(f"{self._place.address} needs a certificate of ours, and Dask's configuration does not name it: "
                           f"{', '.join(missing)}")
 
-    async def _slots(self) -> int:
-        """How many tasks the workers that are there run at once; 0 if there are none yet."""
+    async def _room(self) -> dict[str, Any]:
+        """How many tasks the workers that are there run at once, and how many of a queue those that are there for it."""
         if self._cluster is not None:
-            return int(self._orders["slots"])
-        return sum((await self._client.nthreads()).values())
+            return {"slots": self._orders["slots"], "queues": {}}
+        info = await self._client.scheduler.identity(n_workers=-1)
+        queues: dict[str, int] = {}
+        for worker in info["workers"].values():
+            for name, count in worker.get("resources", {}).items():
+                if name.startswith(OF_QUEUE):
+                    queues[name.removeprefix(OF_QUEUE)] = queues.get(name.removeprefix(OF_QUEUE), 0) + int(count)
+        return {"slots": sum(worker["nthreads"] for worker in info["workers"].values()), "queues": queues}
 
     async def _ship(self) -> None:
         """The code of the services to all workers there are and will be; nothing of it is imported by Dask."""
         file = self._folder / self._orders["shipment"]
         file.write_bytes(self._shipment)
-        await self._client.upload_file(str(file), load=False)
+        await self._client.register_plugin(dask_pilot.code(file), name=file.name)
 
     async def _reconnect(self) -> None:
         """Wait for the scheduler to be back. What was submitted to one that died is unknown to the next."""
@@ -160,17 +171,40 @@ class Bridge:
                 self._has_said_lost = False
                 self._tell(say=f"the Dask scheduler {self._place.address} is back")
 
+    async def _give_up_silent_workers(self) -> None:
+        """Have the scheduler give up workers that are silent, to it too, while pilots are waited for.
+
+        It would wait for minutes, and meanwhile bring them pilots.
+        """
+        while True:
+            await asyncio.sleep(dask_pilot.LEASE_S / 2)
+            if not self._wanted or self._client.status != "running":
+                continue
+            with suppress(OSError):
+                workers = (await self._client.scheduler.identity(n_workers=-1))["workers"]
+                patience_s = dask_pilot.LEASE_S + 3 * heartbeat_interval(len(workers))
+                latest = max((worker["last_seen"] for worker in workers.values()), default=0.0)
+                for address, worker in workers.items():
+                    if worker["last_seen"] < latest - patience_s or worker["last_seen"] < time.time() - patience_s - _CLOCKS_S:
+                        self._tell(say=f"the Dask worker {address} has not been heard of for {patience_s:.0f} s and is given up")
+                        await self._client.scheduler.unregister(address=address, stimulus_id=f"firexlite-{time.time()}",
+                                                                close=False)
+
     # --- pilots ------------------------------------------------------------------------------------------------------------
 
-    async def _bring(self, number: int) -> None:
-        """Have a pilot come for a number, with a new one in the place of each that cannot."""
+    async def _bring(self, number: int, queue: str) -> None:
+        """Have a pilot come for a number, with a new one in the place of each that cannot.
+
+        queue: that it is for, whose tasks only workers with the resource ``queue:NAME`` run; empty for all others.
+        """
         while True:
             pilot = uuid.uuid4().hex
             self._wanted[pilot] = number
             failed: object = None
             try:
                 future = self._client.submit(dask_pilot.fly, pilot, self._listener.contact_address, pure=False,
-                                             key=f"firexlite-pilot-{pilot}", retries=0)
+                                             key=f"firexlite-pilot-{pilot}", retries=0,
+                                             resources={OF_QUEUE + queue: 1} if queue else None)
                 self._futures[pilot] = future
                 await future.result()
             except asyncio.CancelledError as error:  # the scheduler forgot it, or we are to end
@@ -236,6 +270,8 @@ class Bridge:
             task.cancel()
         with suppress(Exception):
             await asyncio.wait_for(self._client.cancel(list(self._futures.values()), force=True), 2)
+        with suppress(Exception):
+            await asyncio.wait_for(self._client.unregister_worker_plugin(self._orders["shipment"]), 2)
         with suppress(Exception):
             await asyncio.wait_for(self._client.close(timeout=1), 2)
         if self._cluster is not None:

@@ -283,6 +283,17 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
             writer.close()
 
 
+def code(file: Path) -> Any:
+    """What brings a file to every worker there is and will be, as Dask's `upload_file`, and takes it away in the end."""
+    from distributed.diagnostics.plugin import UploadFile
+
+    class Code(UploadFile):
+        async def teardown(self, worker: Any) -> None:
+            (Path(worker.local_directory) / self.filename).unlink(missing_ok=True)
+
+    return Code(str(file), load=False)
+
+
 def be_calm() -> None:
     """Settings under which a process of Dask that has nothing to do hardly does anything; and it keeps its logs to itself."""
     import dask

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from .stand_in import stand_in
 
 if TYPE_CHECKING:
     from ..home import RunDirectory
+    from ..journal import Journal
     from ..runner import Runner
 
 CONNECT_S = 30.0  # in which the bridge tells whether there is a cluster; it gives up before
@@ -40,11 +41,12 @@ class Engine:
     def __init__(self, place: Place, orders: dict[str, Any], shipment: bytes) -> None:
         """orders: what an outpost has to know of the run, but for what is known only when it begins."""
         self.place, self._orders, self._shipment = place, orders, shipment
-        self._wanted: dict[int, float] = {}   # numbers that have been asked for, and since when
+        self._wanted: dict[int, str] = {}     # numbers that have been asked for, and for which queue
         self._hosts: dict[int, str] = {}      # on which a number was last; it is never used for another
         self._run: dict[str, Any] = {}
         self._ended = 0                       # bridges in a row that ended by themselves
         self.slots = 0                        # of the cluster
+        self.queues: dict[str, int] = {}      # for which some of its workers are, and how many tasks of each these run at once
         self._fork_bridge()
 
     def _fork_bridge(self) -> None:
@@ -73,7 +75,7 @@ class Engine:
         if "refused" in told:
             self.end()
             raise BadInput(told["refused"])
-        self.slots = told["slots"]
+        self.slots, self.queues = told["slots"], told["queues"]
 
     def begin(self, directory: RunDirectory, epoch: int) -> None:
         """The run is there; from now on workers may be brought to it."""
@@ -89,12 +91,29 @@ class Engine:
         return list(self._wanted)
 
     def bring(self, runner: Runner, wanted: int) -> None:
+        if not self.queues:
+            self._bring(runner, wanted, "")
+            return
+        with runner.journal() as journal:
+            self.look(runner, journal)
+
+    def look(self, runner: Runner, journal: Journal) -> None:
+        """Where some workers are for a queue, bring as many of each kind as tasks could start."""
+        if not self.queues:
+            return
+        lacking = dict.fromkeys(("", *self.queues), 0)
+        for queue, count in journal.startable_by_queue().items():
+            lacking[queue if queue in self.queues else ""] += count
+        for queue, count in lacking.items():
+            self._bring(runner, count - list(self._wanted.values()).count(queue), queue)
+
+    def _bring(self, runner: Runner, wanted: int, queue: str) -> None:
         for _ in range(wanted):
             if (number := runner.free_number()) is None:
                 return
             runner.board.forked(number)
-            self._wanted[number] = time.monotonic()
-            self._tell(want=number)
+            self._wanted[number] = queue
+            self._tell(want=number, queue=queue)
 
     def attend(self, runner: Runner) -> bool:
         is_told = False
@@ -119,12 +138,17 @@ class Engine:
     def _begin(self, runner: Runner, number: int, about: dict[str, Any], stream: socket.socket) -> None:
         """A far worker is there: fork its stand-in."""
         with stream:
-            if self._wanted.pop(number, None) is None:
+            if (queue := self._wanted.pop(number, None)) is None:
                 return  # it was lost on the way, as the stream tells it
             runlog.note(runner.directory.logs, f"worker {number} runs on {about['host']} ({about['where']})")
             number = self._number_for(runner, number, about["host"])
             os.set_inheritable(stream.fileno(), False)
-            runner.fork_worker(number, functools.partial(stand_in, stream=stream, about=about))
+            runner.fork_worker(number, functools.partial(
+                stand_in, stream=stream, host_name=about["host"], serves=self._serves(queue) if self.queues else None))
+
+    def _serves(self, queue: str) -> Callable[[str], bool]:
+        """Which queues a worker serves that was brought for one, or for all for which there are no workers of their own."""
+        return queue.__eq__ if queue else lambda other: other not in self.queues
 
     def _number_for(self, runner: Runner, number: int, name: str) -> int:
         """One that no worker of another host has had: the output of each is in a file by its number."""
@@ -152,8 +176,8 @@ class Engine:
         runlog.note(runner.directory.logs, f"the process that speaks with {self.place} ended by {host.how_it_died(status)}")
         self._fork_bridge()
         self._tell(run=self._run)
-        for number in self._wanted:
-            self._tell(want=number)
+        for number, queue in self._wanted.items():
+            self._tell(want=number, queue=queue)
         return True
 
     def _tell(self, **what: object) -> None:

@@ -5,10 +5,10 @@ submitting host the line stands, and shows it.
 """
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import sys
+import uuid
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 from .. import plugins as loading
 from ..plugins import Plugin
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in it: the same code makes the same archive
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in it
 _LIBRARY = "library"            # the folder of modules that lie beside no plugin
 
 
 class Shipment(NamedTuple):
-    """archive: its bytes. name: by its contents. code: what `as_at_home` needs to load it."""
+    """archive: its bytes. name: which no other run has. code: what `as_at_home` needs to load it."""
 
     archive: bytes
     name: str
@@ -54,8 +54,7 @@ def pack(files: Sequence[Plugin]) -> Shipment:
         for name in sorted(entries):
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), Path(entries[name]).read_bytes(), zipfile.ZIP_DEFLATED)
     data = buffer.getvalue()
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    return Shipment(data, f"firexlite-{digest}.code", {"plugins": plugins, "names": names})
+    return Shipment(data, f"firexlite-{uuid.uuid4().hex}.code", {"plugins": plugins, "names": names})
 
 
 def _is_below(file: str, folder: str) -> bool:

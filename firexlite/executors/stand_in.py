@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -38,20 +39,20 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 class StandIn:
-    """Serves one far worker. about: as that told of itself, ``{host, where}``."""
+    """Serves one far worker. host_name: where that is. serves: as of a `Journal`."""
 
-    def __init__(self, incarnation: Incarnation, number: int, board: Board, stream: socket.socket,
-                 about: dict[str, Any]) -> None:
+    def __init__(self, incarnation: Incarnation, number: int, board: Board, stream: socket.socket, host_name: str,
+                 serves: Callable[[str], bool] | None) -> None:
         directory = incarnation.directory
         self.directory, self.number, self.board, self.link = directory, number, board, wire.Link(stream)
-        self.host = str(about["host"])
+        self.host, self._is_of_a_queue = host_name, serves is not None
         self._runner = os.getppid()
         self._listen_to_signals()
         self.log = logs.WorkerLog(directory.log_file(incarnation.epoch, number, self.host))
         self.log.restore()
         self.address = Address(directory.wake, number)
         self.journal = Journal(directory, incarnation.slots, Doorbell(board, self.address, may_have_children), None,
-                               incarnation.full_wait_s, incarnation.epoch, incarnation.queues, self.host)
+                               incarnation.full_wait_s, incarnation.epoch, incarnation.queues, self.host, serves)
         self._rests_since: float | None = None
         self._gave_up_slot = False
         self._leaves_by: float | None = None
@@ -184,7 +185,8 @@ class StandIn:
     def _begun(self, claim: Claim | None) -> Claim | None:
         self._has_slot_again()
         self._rests_since = time.monotonic() if claim is None else None
-        faults.reach("far worker claimed" if claim is not None else "far worker rests")
+        if claim is None and self._is_of_a_queue:  # what it has found may be for others, of whom there are none yet
+            self.address.send(RUNNER, b"look")
         return claim
 
     def _do_suspend(self, claim: Claim) -> bool:
@@ -264,12 +266,13 @@ def _write(data: bytes) -> None:
             return
 
 
-def stand_in(incarnation: Incarnation, number: int, board: Board, stream: socket.socket, about: dict[str, Any]) -> None:
+def stand_in(incarnation: Incarnation, number: int, board: Board, stream: socket.socket, host_name: str,
+             serves: Callable[[str], bool] | None) -> None:
     """The whole life of a forked stand-in; does not return. It dies as its far worker died."""
     status = 1 << 8
     try:
         faults.reach("worker forked")
-        made = wait_for_space(lambda: StandIn(incarnation, number, board, stream, about), incarnation.full_wait_s,
+        made = wait_for_space(lambda: StandIn(incarnation, number, board, stream, host_name, serves), incarnation.full_wait_s,
                               Doorbell(board, None))  # type: ignore[arg-type]
         status = made.serve()
     except FirexliteError as error:
