@@ -26,6 +26,7 @@ from typing import TypeVar
 from .board import Board
 from .claims import NO_APPETITE, Appetite, Begun, Claim, Ended, Enqueued, Failure, Hand, NewChain, Retry, Success, Use
 from .errors import ClaimLost
+from .home import batches
 from .journal import Journal
 
 T = TypeVar("T")
@@ -42,9 +43,9 @@ class Batch:
     """What one worker has in hand. Used by the body's threads and by the clerk."""
 
     def __init__(self, journal: Journal, board: Board, number: int, critical: AbstractContextManager,
-                 log_size: Callable[[], int], is_on: bool) -> None:
+                 log_size: Callable[[], int], is_on: bool | None = None) -> None:
         """number: of the worker. critical: holds signals back. log_size: gives the size of its log in bytes. is_on: whether
-        anything is kept in hand beyond what the present body is about to wait for.
+        anything is kept in hand beyond what the present body is about to wait for; None: as the setting has it.
         """
         self._journal, self._board, self._number = journal, board, number
         self._critical, self._log_size = critical, log_size
@@ -61,7 +62,7 @@ class Batch:
         self._short: set[str] = set()           # services whose tasks may be reserved
         self._never: set[str] = set()           # those that have limits, or whose bodies use the journal: it would not pay
         self._most = 1
-        self._is_on = is_on
+        self._is_on = batches() if is_on is None else is_on
         self._is_handed_over = False            # what is in hand is about to be journaled
         self._clerk_is_there = False
         self._failure: BaseException | None = None  # of the clerk

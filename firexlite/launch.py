@@ -234,7 +234,7 @@ def _slots(workers: int | None, engine: Engine | None) -> int:
 
 
 def _queues(limits: dict[str, int], engine: Engine | None) -> dict[str, int]:
-    """How many tasks of a queue may be under way at once: as was said, and no more than the workers that are there for it run."""
+    """How many tasks of a queue may be under way at once: as was said, and no more than those run who are there for it."""
     rooms = {} if engine is None else engine.queues
     return {**limits, **{queue: min(room, limits.get(queue, room)) for queue, room in rooms.items()}}
 

@@ -11,8 +11,8 @@ from typing import Any, cast
 from .application import Service, app
 from .binding import EXTRA, Member, as_argument, verify
 from .claims import NewTask
-from .configuration import IMPORT_TIMEOUT_S
 from .codec import canonical, canonical_of_named, digest, display, encode, encode_named
+from .configuration import IMPORT_TIMEOUT_S
 from .converters import InputConverter
 from .errors import (
     ArgumentConversionException,

@@ -20,7 +20,6 @@ from .claims import Claim, Failure, Retry, Stop, Success, Use
 from .codec import encode_error
 from .errors import ClaimLost, FirexliteError, Interrupted, SoftTimeLimitExceeded, TaskRevoked
 from .flow import ChainFlow
-from .home import batches
 from .host import GRACE_S, STOPPING
 from .incarnation import Incarnation
 from .interrupts import Interrupts
@@ -71,7 +70,7 @@ class Worker:
                        incarnation.epoch, incarnation.queues)
 
     def _batch_of(self, journal: Journal) -> Batch:
-        return Batch(journal, self.board, self.number, self.interrupts, self.log.size, is_on=batches())
+        return Batch(journal, self.board, self.number, self.interrupts, self.log.size)
 
     def work(self) -> None:
         """Claim, run and settle until the run stops."""

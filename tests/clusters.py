@@ -24,7 +24,7 @@ class Cluster:
                     "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False", **env}
         self.env.pop("FIREXLITE_EXECUTOR", None)
         self.port = 0
-        self._log = open(folder / "cluster.log", "ab")
+        self._log = (folder / "cluster.log").open("ab")
         self.workers: list[subprocess.Popen] = []
         self.start_scheduler()
         for _ in range(workers):

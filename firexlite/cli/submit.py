@@ -114,7 +114,8 @@ def _words_in(path: str) -> list[str]:
 @import_timeout_option
 @click.pass_context
 def submit_command(context: click.Context, chain: str | None, key: str | None, no_wait: bool, like: str | None,
-                   plugins: tuple[str, ...], workers: int | None, executor: str | None, insecure: bool, json_file: str | None, flame: str | None, on_end: str | None,
+                   plugins: tuple[str, ...], workers: int | None, executor: str | None, insecure: bool,
+                   json_file: str | None, flame: str | None, on_end: str | None,
                    quiet: bool, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
                    soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool, logs_link: str | None, sync: bool,
                    detach: bool, dry_run: bool, as_json: bool, import_timeout: float) -> None:

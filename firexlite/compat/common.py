@@ -68,7 +68,7 @@ def find(keys: Iterable[str], input_dict: Any) -> Any:
 def render_template(template_str: str, template_args: Mapping[str, Any]) -> str:
     """A Jinja template filled in. Raises ImportError where jinja2 is not installed."""
     try:
-        from jinja2 import Template  # type: ignore[import-not-found]
+        from jinja2 import Template
     except ImportError as error:
         raise ImportError("firexapp.common.render_template needs jinja2, which firexlite does not bring along: "
                           "pip install jinja2") from error

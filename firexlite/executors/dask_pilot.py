@@ -40,7 +40,8 @@ def fly(pilot: str, address: str) -> None:
 
     worker = get_worker()
     told: queue.SimpleQueue[str] = queue.SimpleQueue()
-    flight = asyncio.run_coroutine_threadsafe(_fly(worker, pilot, address, told.put), worker.loop.asyncio_loop)
+    loop: Any = worker.loop
+    flight = asyncio.run_coroutine_threadsafe(_fly(worker, pilot, address, told.put), loop.asyncio_loop)
     flight.add_done_callback(lambda _: told.put("end"))
     is_in = True
     while (what := told.get()) != "end":
@@ -98,8 +99,8 @@ class _Outpost:
         return outpost
 
     def __init__(self, key: str, worker: Any, orders: dict[str, Any]) -> None:
-        self.key, self.refused = key, None
-        self.guests = 0
+        self.key, self.guests = key, 0
+        self.refused: str | None = None       # why it is of no use
         self._numbers = 0
         self._ended: dict[int, asyncio.Future] = {}
         self._scratch = Path(worker.local_directory) / f"firexlite-{orders['firex_id']}-{os.urandom(4).hex()}"
@@ -116,7 +117,7 @@ class _Outpost:
                 [sys.executable, "-m", "firexlite", "--outpost", str(theirs.fileno()), str(self._scratch)],
                 pass_fds=[theirs.fileno()], stdin=orders)
         theirs.close()
-        self._ready = loop.create_future()
+        self._ready: asyncio.Future[str | None] = loop.create_future()
         loop.add_reader(self._control.fileno(), self._hear)
         try:
             self.refused = await asyncio.wait_for(asyncio.shield(self._ready), self._orders["import_timeout_s"])
@@ -207,8 +208,8 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
                 output: int | None = None, ended: asyncio.Future | None = None) -> None:
     """Pass frames between a connection of Dask and a local stream, until one of both is gone or gives no sign of life.
 
-    by_the_way: takes a frame that is not for the stream, and says so. output: a pipe from which more is to be sent; what is in it
-    goes before any frame from the stream. ended: how the worker at the stream has ended, which is sent last.
+    by_the_way: takes a frame that is not for the stream, and says so. output: a pipe from which more is to be sent; what is in
+    it goes before any frame from the stream. ended: how the worker at the stream has ended, which is sent last.
     """
     from distributed.comm.core import CommClosedError
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .. import host, packets, runlog
-from ..board import COMES, NOBODY
+from ..board import NOBODY
 from ..errors import BadInput
 from . import Place
 from .stand_in import stand_in
@@ -71,7 +71,9 @@ class Engine:
         except TimeoutError:
             message = b""
         self._end.settimeout(None)
-        told = json.loads(message) if message else {"refused": f"{self.place} did not answer within {CONNECT_S:g} s"}
+        told: dict[str, Any] = {"refused": f"{self.place} did not answer within {CONNECT_S:g} s"}
+        if message:
+            told = json.loads(message)
         if "refused" in told:
             self.end()
             raise BadInput(told["refused"])

@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,11 +25,10 @@ from .. import host, last_words, packets
 from ..application import app
 from ..batch import Batch
 from ..board import RUNNER, Address, Board
-from ..claims import Claim
 from ..converters import InputConverter
 from ..errors import BadInput, FirexliteError
 from ..incarnation import Incarnation
-from ..interrupts import Interrupts, take_back_signals
+from ..interrupts import take_back_signals
 from ..journal import Journal
 from ..logs import PipedLog, flush_output
 from ..pickled import pickles

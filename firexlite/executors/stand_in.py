@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import faults, host, last_words, logs, waiting
 from ..board import RUNNER, Address, Board, Doorbell
-from ..claims import Claim, Enqueued, Ended, Hand, NewChain
+from ..claims import Claim, Ended, Enqueued, Hand, NewChain
 from ..codec import encode_error
 from ..deadlocks import refuse_deadlock
 from ..errors import FirexliteError
@@ -33,8 +33,9 @@ _BYE_S = 10.0     # that it is given to end when it is to
 HOW = ".how"      # what the name of a file ends in, beside the sockets of the run, that says how a far worker was lost
 
 # What a far worker may have called of the journal as it is, besides the functions that are marked so.
-_METHODS = frozenset(("be_sure", "is_waiting", "end_wait", "show", "note", "notes", "recorded_calls", "enqueue", "release_held",
-                      "revoke_chain", "ended", "tasks_and_chains", "have_succeeded", "flow_steps", "chain_of", "chain_members", "children_of"))
+_METHODS = frozenset((
+    "be_sure", "is_waiting", "end_wait", "show", "note", "notes", "recorded_calls", "enqueue", "release_held", "revoke_chain",
+    "ended", "have_succeeded", "flow_steps", "chain_of", "chain_members", "children_of", "tasks_and_chains"))
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -96,7 +97,7 @@ class StandIn:
             if os.getppid() != self._runner:
                 os._exit(128 + signal.SIGKILL)
 
-    # --- what it is told ------------------------------------------------------------------------------------------------
+    # --- what it is told -------------------------------------------------------------------------------------------------
 
     def _tell(self, interrupts: bool) -> None:
         """Have the far worker wake up and see what has changed for it; its body is interrupted if that is the reason."""
@@ -106,10 +107,8 @@ class StandIn:
         self._send(wire.FACTS, wire.packed([interrupts, facts]))
 
     def _send(self, kind: bytes, payload: bytes) -> None:
-        try:
+        with suppress(OSError):  # that it is gone is read from it
             self.link.send(kind, payload)
-        except OSError:
-            pass  # that it is gone is read from it
 
     # --- one that has nothing to do --------------------------------------------------------------------------------------
 
@@ -136,7 +135,7 @@ class StandIn:
             else:
                 self._rests_since = now
 
-    # --- what it asks for --------------------------------------------------------------------------------------------------
+    # --- what it asks for ------------------------------------------------------------------------------------------------
 
     def _answer(self, name: str, *args: Any) -> None:
         value, raised = None, None
@@ -163,7 +162,7 @@ class StandIn:
         if module.startswith(f"{_PACKAGE}."):
             function = getattr(importlib.import_module(module), name, None)
         if not getattr(function, "is_of_the_journal", False):
-            raise FirexliteError(f"a worker on {self.host} asks for '{module}.{name}', which is none of the journal's functions")
+            raise FirexliteError(f"a worker on {self.host} asks for '{module}.{name}', which is no function of the journal")
         value = self.journal.do(function, *args)  # type: ignore[arg-type]
         if function is waiting.begin_wait and value:
             self._gives_up_slot()
@@ -219,7 +218,7 @@ class StandIn:
     def _do_unspill(self, text: str) -> str:
         return self.directory.unspill(text)
 
-    # --- its slot on its host -------------------------------------------------------------------------------------------------
+    # --- its slot on its host --------------------------------------------------------------------------------------------
 
     def _gives_up_slot(self) -> None:
         if not self._gave_up_slot:
@@ -231,7 +230,7 @@ class StandIn:
             self._gave_up_slot = False
             self._send(wire.SLOT, b"1")
 
-    # --- the end -----------------------------------------------------------------------------------------------------------------
+    # --- the end ---------------------------------------------------------------------------------------------------------
 
     def _has_ended(self, status: int, stack: str) -> int:
         if stack:
