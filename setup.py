@@ -24,7 +24,7 @@ def readme() -> str:
 setup(
     name="firexlite",
     version=version(),
-    description="Runs FireX's programming model durably on one machine, without a broker",
+    description="Runs FireX's programming model durably, without a broker; on one machine, or over a Dask cluster",
     long_description=readme(),
     long_description_content_type="text/markdown",
     author="The firexlite authors",
@@ -41,11 +41,15 @@ setup(
     ],
     extras_require={
         "bench": ["matplotlib>=3.7"],  # draws the plots of docs/performance.md
+        # Tasks on the workers of a cluster; cryptography makes the certificates of one that is started for a run.
+        "dask": ["cryptography>=42", "distributed>=2026.1"],
         "rich": ["rich>=13"],  # progress in several lines
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
             "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power
             "basedpyright>=1.20",  # pyright, with the node that it needs; the typed signatures are tried with it and with mypy
+            "cryptography>=42",
+            "distributed>=2026.1",  # a cluster, over which runs go in the tests
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
             "junitparser>=3.0",  # reads the JUnit file of a run as CI servers do
             "markdown-it-py>=3.0",  # reads the summary for a CI system as its page does

@@ -50,12 +50,14 @@ class Columns:
 
     Times are tenths of a millisecond after ``zero``. ``released`` and ``queue`` are differences to the task before, as are
     ``num``; ``parent`` is how many places before a task its parent stands, 0 for none. ``spans`` holds, of tasks whose bar is
-    not simply start and runtime, ``[kind, outcome, start, length] * n``.
+    not simply start and runtime, ``[kind, outcome, start, length] * n``; ``places``, of those whose attempts were made on
+    several hosts, ``[host, start, length] * n``.
     """
 
     def __init__(self, run: Mapping, generated_at: object, first: int = 0) -> None:
         self.first = first                      # how many tasks stand before these
         self.firex_id = str(run.get("firex_id"))
+        self._home = str(run.get("host") or "")
         self.zero = _time(run.get("started"))
         self.open_end = _end_of_what_is_open(run, generated_at)
         self._last_end = _time(run.get("ended")) or 0.0
@@ -68,7 +70,8 @@ class Columns:
         self.columns: dict[str, list[int]] = {name: [] for name in (
             "num", "parent", "name", "state", "flags", "host", "released", "queue", "runtime", "cpu", "peak")}
         self.sparse: dict[str, dict[int, Any]] = {name: {} for name in (
-            "self", "spans", "attempts", "cause", "error", "collapse", "extra")}
+            "self", "spans", "attempts", "cause", "error", "collapse", "extra",
+            "places")}
         self._num = self._released = self._queue = 0
 
     def add(self, task: Task) -> None:
@@ -197,6 +200,8 @@ class Columns:
             sparse["cause"][place] = cause
         if len(attempts := task.get("attempts") or ()) > 1:
             sparse["attempts"][place] = len(attempts)
+            if len({attempt.get("host") for attempt in attempts}) > 1:
+                sparse["places"][place] = [n for attempt in attempts for n in self._place_of_attempt(attempt)]
         if task.get("state") == FAILED or task.get("exception"):
             said = exception_line(task).partition("\n")[0][:300], str(task.get("error_context") or "")
             sparse["error"][place] = self.errors.setdefault(said, len(self.errors))
@@ -206,6 +211,12 @@ class Columns:
                 sparse["collapse"][place] = copy.deepcopy(entry["value"])
         if extra := task.get("extra_parents"):
             sparse["extra"][place] = extra
+
+    def _place_of_attempt(self, attempt: Mapping) -> tuple[int, int, int]:
+        """The host of an attempt, when it began and how long it lasted."""
+        began, ended = _time(attempt.get("started")) or 0.0, _time(attempt.get("ended")) or self.open_end
+        host = self.hosts.setdefault(str(attempt.get("host") or self._home), len(self.hosts))
+        return host, _ticks(began - (self.zero or 0.0)), _ticks(max(0.0, ended - began))
 
     def extend(self, other: Columns) -> None:
         """Take the columns of the tasks that follow these."""
@@ -219,6 +230,8 @@ class Columns:
                 column = [column[0] - last[field], *column[1:]]
             self.columns[field] += column
         other.sparse["error"] = {place: renamed["error"][error] for place, error in other.sparse["error"].items()}
+        for triples in other.sparse["places"].values():
+            triples[::3] = [renamed["host"][host] for host in triples[::3]]
         for field, sparse in other.sparse.items():
             self.sparse[field] |= sparse
         for state, count in other.counts.items():

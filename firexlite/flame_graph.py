@@ -179,7 +179,7 @@ class _Builder:
             "parent": task.num - 1 if task.position else task.parent, "enqueued_by": task.parent,
             "name": self.history.short_name(task.service), "long_name": task.service,
             "state": task.state, "chain_depth": task.position, "plugin": bool(service and service.plugin),
-            "host": self.host, "started": started,
+            "host": (attempts[-1][12] if attempts else None) or self.host, "started": started,
             "runtime": None if started is None else _seconds(max(0.0, (self.now if ended is None else ended) - started)),
             "states": [[state, at] for _, state, at, _ in moves],
             "attempts": [_attempt(self.history.directory.unspill, *row) for row in attempts],
@@ -242,8 +242,8 @@ class _Builder:
 def _attempt(unspill: Callable[[str], str], task: int, number: int, epoch: int, worker: int, started: float,
              ended: float | None, outcome: str | None, error: str | None, log_start: int, log_end: int | None,
              peak: int | None, cpu: float | None, host: str | None) -> dict[str, Any]:
-    return {"n": number, "incarnation": epoch, "worker": worker, "host": host, "started": started, "ended": ended,
-            "state": outcome or "running", "peak": peak, "cpu": cpu,
+    return {"n": number, "incarnation": epoch, "worker": worker, **({} if host is None else {"host": host}),
+            "started": started, "ended": ended, "state": outcome or "running", "peak": peak, "cpu": cpu,
             "exc": error and repr_of(display_error(unspill(error)))}
 
 

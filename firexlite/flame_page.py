@@ -20,8 +20,8 @@ from .flame_summary import summary, title
 from .portable import in_ascii
 
 SCRIPTS = ("dom.js", "kept.js", "run.js", "values.js", "timeline.js", "critical.js", "stats.js", "lines.js", "tree.js",
-           "drawer.js", "curve.js", "overview.js", "failures.js", "search.js", "collapse.js", "boxes.js", "graph.js",
-           "table.js", "logs.js", "about.js", "app.js")
+           "drawer.js", "curve.js", "hosts.js", "overview.js", "failures.js", "search.js", "collapse.js", "boxes.js",
+           "graph.js", "table.js", "logs.js", "about.js", "app.js")
 STYLES = ("page.css", "summary.css", "views.css", "graph.css", "overview.css", "table.css")
 MOST_BYTES = 200 * 1024 * 1024  # of the file, about
 

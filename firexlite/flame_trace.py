@@ -2,7 +2,7 @@
 
 Those viewers drop or misdraw bars that cross each other on a lane, and read a bar within another as called by it. So a
 bar lies within another only if it is an attempt of that task, or was called by it and ends before it; else it has a lane
-for itself for as long as it lasts. A call from one lane to another is drawn as an arrow.
+for itself for as long as it lasts. A call from one lane to another is drawn as an arrow. The lanes of each host are together.
 """
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 Event = dict[str, Any]
+Lane = dict[str, int]  # {pid, tid}: of which host it is, and its number there
 DETAILS = ("service", "queue_ms", "self_ms", "cpu_ms", "peak_mib", "error", "aside")
 ERROR_CHARS = 300
 AT_ONCE = 500  # events written together
-PROCESS = {"pid": 1}
+HOME = 1       # the process, in the viewer's words, of what ran where the run was submitted; each other host has one of its own
+PROCESS = {"pid": HOME}
 _as_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -48,15 +50,19 @@ def _events(model: Mapping[str, Any]) -> Iterator[Event]:
     zero = min(bars[0].start if bars else until, until if run.get("started") is None else _us(run["started"]))
     yield {"ph": "M", **PROCESS, "tid": 0, "name": "process_name", "args": {"name": str(run.get("id", "firexlite"))}}
     yield from _lives(run.get("incarnations") or (), zero)
-    lanes = _Lanes()
-    placed: dict[int, tuple[int, Bar]] = {}
+    hosts: dict[str | None, tuple[int, _Lanes]] = dict.fromkeys((None, run.get("host")), (HOME, _Lanes()))
+    placed: dict[int, tuple[Lane, Bar]] = {}
     for bar in bars:
+        if bar.host not in hosts:
+            hosts[bar.host] = HOME + len({process for process, _ in hosts.values()}), _Lanes()
+            yield {"ph": "M", "pid": hosts[bar.host][0], "tid": 0, "name": "process_name", "args": {"name": bar.host}}
+        process, lanes = hosts[bar.host]
         known = lanes.count
-        lane = lanes.place(bar)
+        lane = {"pid": process, "tid": lanes.place(bar)}
         if lanes.count > known:
-            yield {"ph": "M", **PROCESS, "tid": lane, "name": "thread_name", "args": {"name": f"lane {lane}"}}
-            yield {"ph": "M", **PROCESS, "tid": lane, "name": "thread_sort_index", "args": {"sort_index": lane}}
-        yield {"ph": "X", **PROCESS, "tid": lane, "cat": bar.state, "name": bar.name, "ts": bar.start - zero,
+            yield {"ph": "M", **lane, "name": "thread_name", "args": {"name": f"lane {lane['tid']}"}}
+            yield {"ph": "M", **lane, "name": "thread_sort_index", "args": {"sort_index": lane["tid"]}}
+        yield {"ph": "X", **lane, "cat": bar.state, "name": bar.name, "ts": bar.start - zero,
                "dur": bar.end - bar.start, "args": _arguments(bar)}
         if not bar.attempt:
             placed[bar.num] = lane, bar
@@ -77,7 +83,7 @@ def _arguments(bar: Bar) -> dict[str, object]:
     return {"task": bar.num, **({"attempt": bar.attempt} if bar.attempt else {}), **of_task}
 
 
-def _arrow(bar: Bar, lane: int, placed: Mapping[int, tuple[int, Bar]], zero: int) -> Iterator[Event]:
+def _arrow(bar: Bar, lane: Lane, placed: Mapping[int, tuple[Lane, Bar]], zero: int) -> Iterator[Event]:
     """From the task before it in its chain, else from its caller, if that one is drawn on another lane."""
     source_lane, source = placed.get(bar.after or bar.caller, (lane, bar))
     if source_lane == lane:
@@ -85,9 +91,9 @@ def _arrow(bar: Bar, lane: int, placed: Mapping[int, tuple[int, Bar]], zero: int
     leaves = source.end if bar.after else bar.asked
     # A viewer finds the bar that an arrow leaves by a moment within it; and no arrow points back in time.
     leaves = min(max(leaves, source.start), source.end - 1, bar.start)
-    flow = {"cat": "call", "name": "then" if bar.after else "call", "id": bar.num, **PROCESS}
-    yield {"ph": "s", **flow, "tid": source_lane, "ts": leaves - zero}
-    yield {"ph": "f", "bp": "e", **flow, "tid": lane, "ts": bar.start - zero}
+    flow = {"cat": "call", "name": "then" if bar.after else "call", "id": bar.num}
+    yield {"ph": "s", **flow, **source_lane, "ts": leaves - zero}
+    yield {"ph": "f", "bp": "e", **flow, **lane, "ts": bar.start - zero}
 
 
 # --- bars -------------------------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ class Bar(NamedTuple):
     less_end: the end, negated, so that a bar comes before those it contains. num: of the task. attempt: 0 for the bar of
     a task. caller, after: numbers of the task that enqueued it, and of the one before it in its chain; 0 if there is none.
     asked: when it was enqueued. has_attempts: whether it contains bars of its attempts, which contain all else.
-    details: values for ``DETAILS``.
+    host: where it ran. details: values for ``DETAILS``.
     """
 
     start: int
@@ -111,6 +117,7 @@ class Bar(NamedTuple):
     has_attempts: bool
     name: str
     state: str
+    host: str | None
     details: tuple
 
     @property
@@ -137,12 +144,12 @@ def _bars(task: Mapping[str, Any], until: int) -> Iterator[Bar]:
     asked = _us(states[0][1]) if states else start
     # Names of few services come as many strings; interned, they are kept once.
     yield Bar(start, -end, num, 0, caller, before if before != caller else 0, asked, bool(attempts), sys.intern(name),
-              sys.intern(str(task.get("state"))),
+              sys.intern(str(task.get("state"))), task.get("host"),
               (sys.intern(str(task.get("long_name") or name)), _ms(task.get("queue")), _ms(task.get("self")),
                *_used(only), _one_line(task.get("exception")), True if task.get("aside") else None))
     for attempt, (began, ended) in zip(attempts, stretches, strict=True):
         yield Bar(began, -ended, num, attempt["n"], 0, 0, 0, False, sys.intern(f"{name} (attempt {attempt['n']})"),
-                  sys.intern(str(attempt.get("state"))),
+                  sys.intern(str(attempt.get("state"))), task.get("host"),
                   (None, None, None, *_used(attempt), _one_line(attempt.get("exc")), None))
 
 

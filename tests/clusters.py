@@ -29,7 +29,8 @@ class Cluster:
         self.start_scheduler()
         for _ in range(workers):
             self.start_worker()
-        self.wait_for_workers(workers)
+        if workers:
+            self.wait_for_workers(workers)
 
     def _start(self, *words: str, **env: str) -> subprocess.Popen:
         return subprocess.Popen([sys.executable, "-m", *words], cwd=self.folder, env={**self.env, **env},

@@ -63,6 +63,47 @@ def views(page: Page) -> list[str]:
     return page.each("#views > section:not([hidden])", "id")
 
 
+# --- hosts ------------------------------------------------------------------------------------------------------
+
+def lanes(page: Page) -> dict[str, list[list[str]]]:
+    """``{host: [the titles of the bars of each lane]}``."""
+    return page.evaluate("""Object.fromEntries(Array.from(document.querySelectorAll(".hosts .host"), (host) => [
+        host.querySelector("b").textContent,
+        Array.from(host.nextElementSibling.children, (lane) => Array.from(lane.children, (bar) => bar.title))]))""")
+
+
+def on(host: str, **of: object) -> dict:
+    """An attempt that was made there."""
+    return {"incarnation": 1, "worker": 0, "peak": None, "cpu": None, "exc": None, "host": host, **of}
+
+
+def test_each_host_has_lanes_of_what_ran_there_one_after_the_other(opened):
+    tasks = [task(num, host=host, states=[["ready", since], ["running", since], ["succeeded", since + 2.0]], attempts=[
+        on(host, n=1, started=since, ended=since + 2.0, state="succeeded")])
+        for num, host, since in ((1, "a", START), (2, "a", START + 1.0), (3, "a", START + 2.0), (4, "b", START))]
+    page = opened(model(*tasks), fragment="#/overview")
+
+    found = lanes(page)
+    assert {host: [[title.split()[0] for title in lane] for lane in some] for host, some in found.items()} == {
+        "a": [["#1", "#3"], ["#2"]], "b": [["#4"]]}
+    assert page.evaluate("document.querySelector('.hosts .lane a').hash") == "#task=1"
+
+
+def test_the_attempts_of_one_task_are_each_on_the_host_where_they_were_made(opened):
+    moved = task(1, host="b", started=START, runtime=5.0, attempts=[
+        on("a", n=1, started=START, ended=START + 2.0, state="lost"),
+        on("b", n=2, started=START + 3.0, ended=START + 5.0, state="succeeded")])
+    page = opened(model(moved, task(2, host="b")), fragment="#/overview")
+
+    found = lanes(page)
+    assert [title for lane in found["a"] for title in lane] == ["#1 greet: from 0 ms for 2.0 s"]
+    assert "#1 greet: from 3.0 s for 2.0 s" in found["b"][0]
+
+
+def test_a_run_that_was_at_home_alone_has_no_hosts_to_tell_of(opened):
+    assert lanes(opened(model(task(1), task(2)), fragment="#/overview")) == {}
+
+
 # --- which view comes first -----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("given, fragment, shown", [

@@ -358,7 +358,7 @@ def test_the_scripts_use_no_sink_of_markup_and_are_small():
     for name, script in scripts.items():
         assert script.isascii(), name
         assert not re.search(r"(inner|outer)HTML|insertAdjacent|\.write\(|\beval\b|Function\(|</|<!--", script), name
-    assert sum(map(len, scripts.values())) < 110_000
+    assert sum(map(len, scripts.values())) < 112_000
 
 
 @pytest.mark.parametrize("html, tree", [

@@ -54,6 +54,19 @@ def check_lanes(events: list[dict], callers: dict[int, int | None]) -> None:
             assert apart or inner == outer or outer in above(inner, callers), f"{one} and {other} are strangers"
 
 
+def test_the_bars_of_each_host_are_on_lanes_of_its_own() -> None:
+    events = trace_of(made_up(task(1, 0.0, 4.0, host="home"), task(2, 1.0, 1.0, host="a", enqueued_by=1),
+                              task(3, 1.0, 1.0, host="b", enqueued_by=1),
+                              task(4, 2.0, 1.0, host="a", enqueued_by=1), host="home"))
+
+    processes = {event["pid"]: event["args"]["name"] for event in of_kind(events, "M") if event["name"] == "process_name"}
+    assert len(processes) == 3 and {"a", "b"} <= set(processes.values())
+    where = {bar["args"]["task"]: (processes[bar["pid"]], bar["tid"]) for bar in of_kind(events, "X")}
+    assert where[1][0] not in ("a", "b")
+    assert where[2] == where[4] == ("a", 1) and where[3] == ("b", 1)
+    assert len(of_kind(events, "s")) == len(of_kind(events, "f")) == 3
+
+
 def above(num: int, callers: dict[int, int | None]) -> set[int]:
     found = set()
     while (caller := callers[num]) is not None:

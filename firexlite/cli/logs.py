@@ -97,7 +97,8 @@ def _print_attempt(history: History, name: str, attempt: AttemptRecord, says_not
 
 def _head(name: str, attempt: AttemptRecord) -> str:
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.started))
-    return f"--- #{attempt.task} {name}, attempt {attempt.number}, {began}, {attempt.outcome or 'running'}"
+    where = "" if attempt.host is None else f" on {attempt.host}"
+    return f"--- #{attempt.task} {name}, attempt {attempt.number}{where}, {began}, {attempt.outcome or 'running'}"
 
 
 def _print(blocks: Iterator[str] | list[str]) -> None:

@@ -176,7 +176,9 @@ def _task_text(history: History, num: int) -> str:
         for one in task["attempts"]:
             began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["started"]))
             took = "" if one["ended"] is None else f"  {duration(one['ended'] - one['started'])}"
-            rows.append(f"  {one['n']}  {began}{took}  {paint.state(one['state'])}  {paint(_short(one['exc'] or ''))}".rstrip())
+            where = f"  on {paint(one['host'])}" if "host" in one else ""
+            rows.append(f"  {one['n']}  {began}{took}{where}  {paint.state(one['state'])}  "
+                        f"{paint(_short(one['exc'] or ''))}".rstrip())
     lines = (task["log"] or {"lines": []})["lines"]
     if lines:
         of = f" (the last {LOG_LINES} of {len(lines)} lines)" if len(lines) > LOG_LINES else ""

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import packets
-from ..version import __version__
 from . import Place, dask_pilot
 
 try:
@@ -30,6 +29,7 @@ try:
 except ImportError:
     distributed = None  # type: ignore[assignment]
 
+NOT_INSTALLED = "--executor dask needs Dask, which is not installed here; `pip install 'firexlite[dask]'` brings it"
 CONNECT_S = 15.0      # that a scheduler has to answer
 AGAIN_S, MOST_AGAIN_S = 0.2, 5.0  # until a lost one is looked for again
 OF_QUEUE = "queue:"   # what the name of a resource begins with that a worker of a queue offers
@@ -108,7 +108,11 @@ class Bridge:
         if not address:
             from .dask_local import LocalCluster
 
-            self._cluster = LocalCluster(int(self._orders["slots"]), self._folder)
+            try:
+                self._cluster = LocalCluster(int(self._orders["slots"]), self._folder)
+            except ImportError as error:
+                raise Refused(NOT_INSTALLED) from error
+            self._security = self._cluster.security
             address = await self._cluster.start()
         try:
             self._client = await distributed.Client(address, asynchronous=True, security=self._security, timeout=CONNECT_S,
@@ -234,10 +238,9 @@ class Bridge:
             if (number := self._wanted.get(str(hello["pilot"]))) is None:
                 await comm.write({"not wanted": True})  # it was brought twice, or its run has gone on without it
                 return
-            if hello["firexlite"] != __version__:
-                self._tell(say=f"{hello['host']} has firexlite {hello['firexlite']}, and this is {__version__}: no task runs "
-                               "there")
-                await comm.write({"refused": f"it is sent for by firexlite {__version__}"})
+            if (theirs := hello["software"]) != (ours := dask_pilot.software()):
+                self._tell(say=f"{hello['host']} has {theirs}, and this is {ours}: no task runs there")
+                await comm.write({"refused": f"it is sent for by {ours}"})
                 return
             await comm.write({"orders": json.dumps(self._orders)})
             answer = await asyncio.wait_for(comm.read(), self._orders["import_timeout_s"] + CONNECT_S)
@@ -287,8 +290,7 @@ def _why(error: object) -> str:
 def cross(end: packets.Packets, place: Place, orders: dict[str, Any], shipment: bytes) -> int:
     """The life of a bridge. Returns its exit code."""
     if distributed is None:
-        packets.send(end, json.dumps({"refused": "--executor dask needs Dask, which is not installed here; "
-                                      "`pip install 'firexlite[dask]'` brings it"}).encode())
+        packets.send(end, json.dumps({"refused": NOT_INSTALLED}).encode())
         return 2
     dask_pilot.be_calm()
     return asyncio.run(Bridge(end, place, orders, shipment).run())

@@ -1,4 +1,7 @@
-"""`--executor dask:local`: a Dask cluster on this machine, for one run: a scheduler within the bridge, and one worker."""
+"""`--executor dask:local`: a Dask cluster on this machine, for one run: a scheduler within the bridge, and one worker.
+
+Its certificates are made for it and thrown away: other users of the machine can reach the loopback too.
+"""
 from __future__ import annotations
 
 import asyncio
@@ -19,9 +22,12 @@ class LocalCluster:
     """Made for as many tasks at once as the run has slots."""
 
     def __init__(self, slots: int, folder: Path) -> None:
-        """folder: where the worker may write."""
+        """folder: where the worker may write; nobody else may look there. Raises ImportError without `cryptography`."""
+        from distributed.security import Security
+
         self._slots, self._folder = slots, folder
         self._ends = False
+        self.security: Any = Security.temporary()
 
     async def start(self) -> str:
         """The address of the scheduler. Raises OSError."""
@@ -29,7 +35,8 @@ class LocalCluster:
         from distributed import Scheduler
 
         dask.config.set({"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []})
-        self._scheduler: Any = await Scheduler(host="127.0.0.1", port=0, dashboard=False)
+        self._scheduler: Any = await Scheduler(host="tls://127.0.0.1", port=0, dashboard=False, security=self.security,
+                                               dashboard_address="127.0.0.1:0")  # or it would listen to all the world
         self._start_worker()
         self._keeper = asyncio.ensure_future(self._keep_worker())
         return self._scheduler.address
@@ -38,12 +45,22 @@ class LocalCluster:
         bridge = os.getpid()
         self._worker = subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_worker", self._scheduler.address, "--nthreads", str(self._slots),
-             "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder)],
+             "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder),
+             "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0",
+             "--tls-ca-file", self._file("ca", self.security.tls_ca_file),
+             "--tls-cert", self._file("certificate", self.security.tls_worker_cert),
+             "--tls-key", self._file("key", self.security.tls_worker_key)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
                  "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
                  "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s"},
             preexec_fn=lambda: host.die_with_parent(bridge, signal.SIGKILL))
+
+    def _file(self, name: str, text: str) -> str:
+        path = self._folder / f"{name}.pem"
+        path.touch(0o600)
+        path.write_text(text)
+        return str(path)
 
     async def _keep_worker(self) -> None:
         """Start another in the place of one that dies."""

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,11 @@ async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
 
     comm = await connect(address, deserialize=False, **worker.security.get_connection_args("worker"))
     try:
-        await comm.write({"pilot": pilot, "host": socket.gethostname(), "where": worker.address, "firexlite": __version__})
+        await comm.write({"pilot": pilot, "host": socket.gethostname(), "where": worker.address, "software": software()})
         answer = await comm.read()
         if "orders" not in answer:
             if "refused" in answer:
-                raise RuntimeError(f"firexlite {__version__} on {socket.gethostname()} is of no use: {answer['refused']}")
+                raise RuntimeError(f"{software()} on {socket.gethostname()} is of no use: {answer['refused']}")
             return
         outpost = await _Outpost.of(worker, json.loads(answer["orders"]), address)
         if outpost.refused is not None:
@@ -284,6 +285,11 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
             writer.close()
 
 
+def software() -> str:
+    """What has to be the same on both sides."""
+    return f"firexlite {__version__} with Python {sys.version_info.major}.{sys.version_info.minor}"
+
+
 def code(file: Path) -> Any:
     """What brings a file to every worker there is and will be, as Dask's `upload_file`, and takes it away in the end."""
     from distributed.diagnostics.plugin import UploadFile
@@ -301,5 +307,6 @@ def be_calm() -> None:
 
     dask.config.set({"distributed.admin.system-monitor.interval": "10s", "distributed.admin.tick.interval": "1s",
                      "distributed.worker.profile.enabled": False, "distributed.worker.memory.monitor-interval": "5s"})
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    logging.getLogger("tornado").setLevel(logging.CRITICAL)
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")

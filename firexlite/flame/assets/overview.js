@@ -10,6 +10,7 @@ class OverviewView {
     element.append(el("div", { class: "panels" },
       snapshot && [listTasks(run, "Running", "running"), listTasks(run, "Blocked", "blocked")],
       panel("Time", this.sayTimes(incarnations), this.curve.element, this.drawStrip()),
+      drawHosts(run),
       el("div", {}, this.drawPath(), this.drawTasks()),
       el("div", {}, this.drawStates(), this.drawServices(), incarnations.length > 1 && this.drawLives(incarnations))));
   }

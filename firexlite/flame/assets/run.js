@@ -4,7 +4,7 @@ const CHAINED = 1, PLUGIN = 2, ASIDE = 4, REPLAYED = 8, HAS_LOG = 16;  // bits o
 const QUEUED = 0, RAN = 1, WAITED = 2, ASLEEP = 3, BACKOFF = 4;        // kinds of bars
 const BAR_KINDS = ["queued", "ran", "waited", "asleep", "backoff"];
 const DENSE = ["name", "state", "flags", "host", "cpu", "peak"];
-const SPARSE = ["spans", "attempts", "cause", "error", "collapse", "extra"];
+const SPARSE = ["spans", "attempts", "cause", "error", "collapse", "extra", "places"];
 const PER_MS = 10;         // times are stored in tenths of a millisecond
 const CHUNKS_KEPT = 8;
 const SCANNED_AT_ONCE = 4;  // chunks, between two looks at the keyboard
