@@ -300,7 +300,7 @@ class Attempt:
             raise
 
     def sleep(self, seconds: float) -> None:
-        due = self.noted("sleeps until", lambda: time.time() + seconds)
+        due = self.noted("sleeps until", lambda: self.worker.now() + seconds)
         self._wait_outside(due, None)
 
     def wait_for_event(self, name: str, timeout_s: float | None) -> object:
@@ -311,7 +311,9 @@ class Attempt:
         event = (name, self._received[name] + 1)
         value = self.journal.do(waiting.value_of, event)
         if value is None:
-            due = None if timeout_s is None else self._noted_as(waiting.UNTIL + name, number, lambda: time.time() + timeout_s)
+            due = None
+            if timeout_s is not None:
+                due = self._noted_as(waiting.UNTIL + name, number, lambda: self.worker.now() + timeout_s)
             self._wait_outside(due, event)
             value = self.journal.do(waiting.value_of, event)
         if value is None:
@@ -329,7 +331,7 @@ class Attempt:
         # that is not to begin again by itself.
         is_alone = threading.current_thread() is self._thread and threading.active_count() <= self._threads
         may_end = is_alone and self.claim.on_interrupt == "retry"
-        linger_s = 0 if event is None and due is not None and due - time.time() > LINGER_S else LINGER_S
+        linger_s = 0 if event is None and due is not None and due - self.worker.now() > LINGER_S else LINGER_S
         while may_end and not self._rest_until_over(wait, time.monotonic() + linger_s):
             self._own(lambda: self.worker.suspend(self.claim))
             linger_s = LINGER_S  # the wait is over, and only a slot is lacking

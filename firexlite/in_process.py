@@ -135,6 +135,9 @@ class InProcess:
 
     # --- what an attempt needs of its worker ---------------------------------------------------------------------------
 
+    def now(self) -> float:
+        return time.time()
+
     def flow_before(self, claim: Claim) -> dict[str, object]:
         return {} if claim.task == claim.chain else ChainFlow(claim.chain).before(claim.task, self.journal)
 

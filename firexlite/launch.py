@@ -24,7 +24,7 @@ from .board import NO_SPACE, Board, Counter
 from .configuration import FULL_WAIT_S, IMPORT_TIMEOUT_S
 from .ending import leave_tidy, off_the_network, write_run_json
 from .errors import BadInput, DiskFull, RunActive, SecretUnavailable, StorageFailure
-from .executors import LOCAL, place_of
+from .executors import LOCAL, lease_s, place_of
 from .history import History, RunRecord
 from .home import RunDirectory, batches, durability, find_run, home, new_firex_id, record_holder, user_name
 from .incarnation import Incarnation
@@ -214,6 +214,7 @@ def _engine_for(executor: str, is_insecure: bool, import_timeout_s: float, worke
     from .executors.engine import Engine
     from .executors.shipment import pack
 
+    lease_s()
     shipment = pack(plugins)
     engine = Engine(place, {
         "slots": workers or host.cores(), "cwd": os.getcwd(), "code": shipment.code, "shipment": shipment.name,

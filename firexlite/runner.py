@@ -319,7 +319,8 @@ class Runner:
         return somebody_died
 
     def _say_why_workers_end(self, number: int, how: str) -> None:
-        log, _ = read_stretch(self.directory.log_file(self.epoch, number), 0, None)
+        logs = sorted(self.directory.logs.glob(f"{self.epoch}-{number}[.@]*"))  # of a worker elsewhere its host is in the name
+        log = read_stretch(logs[-1], 0, None)[0] if logs else ""
         last = next((line for line in reversed(log.splitlines()) if line.strip()), "it said nothing")
         print(f"firexlite: {BARREN} workers in a row ended before they could begin, at last by {how}: {last}", file=sys.stderr)
 

@@ -192,6 +192,10 @@ class Worker:
             self.log.end()
             os._exit(0)
 
+    def now(self) -> float:
+        """The time by the clock of the journal, in seconds since the epoch."""
+        return time.time()
+
     def flow_before(self, claim: Claim) -> dict[str, object]:
         """What flows to a task from those before it in its chain, made afresh."""
         if claim.redoes is not None:

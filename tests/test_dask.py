@@ -364,6 +364,7 @@ def test_a_run_goes_on_when_the_scheduler_was_killed_and_is_back(firexlite, plug
     cluster.kill(cluster.scheduler)
     for worker in cluster.workers:
         worker.wait(60)  # a worker of Dask ends without its scheduler; whoever keeps it starts another
+    wait_until(lambda: "is lost" in (firexlite.only_run().logs / "run.log").read_text(), what="word of it")
     cluster.start_scheduler()
     cluster.workers.clear()
     for _ in range(2):

@@ -6,6 +6,7 @@ another host, which claims what it runs as any worker does and calls back for al
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from ..runner import Runner
 
 LOCAL = "local"
+LEASE = "FIREXLITE_LEASE"  # the variable that says how long the other side may be silent
+LEASE_S = 10.0
 
 
 class Executor(Protocol):
@@ -102,6 +105,18 @@ def place_of(text: str, is_insecure: bool) -> Place:
                        "cluster can have it run code; set it up with TLS (dask:tls://...), or say --insecure where the network "
                        "is trusted")
     return Place("dask", address)
+
+
+def lease_s() -> float:
+    """After so many seconds without a sign of life the other side of a connection is taken for lost. Raises BadInput."""
+    chosen = os.environ.get(LEASE) or str(LEASE_S)
+    try:
+        seconds = float(chosen)
+    except ValueError:
+        seconds = 0.0
+    if not 0.5 <= seconds <= 3600:
+        raise BadInput(f"{LEASE} is '{chosen}'; it takes a number of seconds from 0.5 to 3600, and is {LEASE_S:g} unless set")
+    return seconds
 
 
 def is_loopback(host: str) -> bool:

@@ -10,15 +10,13 @@ import json
 import os
 import socket
 import ssl
-import tempfile
 import time
 import uuid
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from .. import packets
-from . import Place, dask_pilot
+from . import Place, dask_pilot, lease_s
 
 try:
     import distributed
@@ -31,6 +29,7 @@ except ImportError:
 
 NOT_INSTALLED = "--executor dask needs Dask, which is not installed here; `pip install 'firexlite[dask]'` brings it"
 CONNECT_S = 15.0      # that a scheduler has to answer
+KNOCK_S = 5.0         # that a host has to say whether it listens
 AGAIN_S, MOST_AGAIN_S = 0.2, 5.0  # until a lost one is looked for again
 OF_QUEUE = "queue:"   # what the name of a resource begins with that a worker of a queue offers
 TOO_OFTEN = 5         # pilots in a row that could not begin
@@ -59,21 +58,19 @@ class Bridge:
         loop = asyncio.get_running_loop()
         heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         loop.add_reader(self._end.fileno(), lambda: self._hear(heard))
-        with tempfile.TemporaryDirectory(prefix="firexlite-bridge-") as folder:
-            self._folder = Path(folder)
-            try:
-                await self._connect()
-            except Refused as error:
-                self._tell(refused=str(error))
-                return 2
-            self._tell(**await self._room())
-            self._keep(self._give_up_silent_workers())
-            while "end" not in (message := await heard.get()):
-                if "run" in message:
-                    self._orders.update(message["run"])
-                elif "want" in message:
-                    self._keep(self._bring(message["want"], message["queue"]))
-            await self._end_all()
+        try:
+            await self._connect()
+        except Refused as error:
+            self._tell(refused=str(error))
+            return 2
+        self._tell(**await self._room())
+        self._keep(self._look_after_cluster())
+        while "end" not in (message := await heard.get()):
+            if "run" in message:
+                self._orders.update(message["run"])
+            elif "want" in message:
+                self._keep(self._bring(message["want"], message["queue"]))
+        await self._end_all()
         return 0
 
     def _hear(self, heard: asyncio.Queue) -> None:
@@ -109,12 +106,14 @@ class Bridge:
             from .dask_local import LocalCluster
 
             try:
-                self._cluster = LocalCluster(int(self._orders["slots"]), self._folder)
+                self._cluster = LocalCluster(int(self._orders["slots"]))
             except ImportError as error:
                 raise Refused(NOT_INSTALLED) from error
             self._security = self._cluster.security
             address = await self._cluster.start()
         try:
+            if self._cluster is None:
+                _knock(address)
             self._client = await distributed.Client(address, asynchronous=True, security=self._security, timeout=CONNECT_S,
                                                     name="firexlite", set_as_default=False)
         except (OSError, ssl.SSLError, ValueError) as error:
@@ -148,9 +147,8 @@ class Bridge:
 
     async def _ship(self) -> None:
         """The code of the services to all workers there are and will be; nothing of it is imported by Dask."""
-        file = self._folder / self._orders["shipment"]
-        file.write_bytes(self._shipment)
-        await self._client.register_plugin(dask_pilot.code(file), name=file.name)
+        name = self._orders["shipment"]
+        await self._client.register_plugin(dask_pilot.code(name, self._shipment), name=name)
 
     async def _reconnect(self) -> None:
         """Wait for the scheduler to be back. What was submitted to one that died is unknown to the next."""
@@ -172,18 +170,19 @@ class Bridge:
                 self._has_said_lost = False
                 self._tell(say=f"the Dask scheduler {self._place.address} is back")
 
-    async def _give_up_silent_workers(self) -> None:
-        """Have the scheduler give up workers that are silent, to it too, while pilots are waited for.
+    async def _look_after_cluster(self) -> None:
+        """Notice a scheduler that is lost; and have it give up workers that are silent, to it too, while pilots are waited for.
 
         It would wait for minutes, and meanwhile bring them pilots.
         """
         while True:
-            await asyncio.sleep(dask_pilot.LEASE_S / 2)
-            if not self._wanted or self._client.status != "running":
+            await asyncio.sleep(lease_s() / 2)
+            await self._reconnect()
+            if not self._wanted:
                 continue
             with suppress(OSError):
                 workers = (await self._client.scheduler.identity(n_workers=-1))["workers"]
-                patience_s = dask_pilot.LEASE_S + 3 * heartbeat_interval(len(workers))
+                patience_s = lease_s() + 3 * heartbeat_interval(len(workers))
                 # By the scheduler's clock, which may be another than ours; of a single worker nobody can tell.
                 latest = max((worker["last_seen"] for worker in workers.values()), default=0.0)
                 for address in [address for address, worker in workers.items() if worker["last_seen"] < latest - patience_s]:
@@ -244,6 +243,9 @@ class Bridge:
                 return
             await comm.write({"orders": json.dumps(self._orders)})
             answer = await asyncio.wait_for(comm.read(), self._orders["import_timeout_s"] + CONNECT_S)
+            if "lacks" in answer:
+                await comm.write({"code": self._shipment})
+                answer = await asyncio.wait_for(comm.read(), self._orders["import_timeout_s"] + CONNECT_S)
             if "refused" in answer:
                 self._wanted.pop(hello["pilot"], None)
                 self._tell(refused=f"the services could not be loaded on {hello['host']}: {answer['refused']}")
@@ -276,6 +278,12 @@ class Bridge:
             await asyncio.wait_for(self._client.close(timeout=1), 2)
         if self._cluster is not None:
             await self._cluster.end()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError at once if nobody is there, for whom Dask would wait."""
+    host, _, port = address.partition("://")[2].rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
 
 
 def _why(error: object) -> str:

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from .. import host
@@ -21,12 +20,11 @@ STARTS_S = 20.0  # that its worker has to be there
 class LocalCluster:
     """Made for as many tasks at once as the run has slots."""
 
-    def __init__(self, slots: int, folder: Path) -> None:
-        """folder: where the worker may write; nobody else may look there. Raises ImportError without `cryptography`."""
+    def __init__(self, slots: int) -> None:
+        """Raises ImportError without `cryptography`."""
         from distributed.security import Security
 
-        self._slots, self._folder = slots, folder
-        self._ends = False
+        self._slots, self._ends = slots, False
         self.security: Any = Security.temporary()
 
     async def start(self) -> str:
@@ -45,22 +43,16 @@ class LocalCluster:
         bridge = os.getpid()
         self._worker = subprocess.Popen(
             [sys.executable, "-m", "distributed.cli.dask_worker", self._scheduler.address, "--nthreads", str(self._slots),
-             "--no-nanny", "--no-dashboard", "--local-directory", str(self._folder),
-             "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0",
-             "--tls-ca-file", self._file("ca", self.security.tls_ca_file),
-             "--tls-cert", self._file("certificate", self.security.tls_worker_cert),
-             "--tls-key", self._file("key", self.security.tls_worker_key)],
+             "--no-nanny", "--no-dashboard", "--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
                  "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
-                 "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s"},
+                 "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+                 "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
+                 "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": self.security.tls_ca_file,
+                 "DASK_DISTRIBUTED__COMM__TLS__WORKER__CERT": self.security.tls_worker_cert,
+                 "DASK_DISTRIBUTED__COMM__TLS__WORKER__KEY": self.security.tls_worker_key},
             preexec_fn=lambda: host.die_with_parent(bridge, signal.SIGKILL))
-
-    def _file(self, name: str, text: str) -> str:
-        path = self._folder / f"{name}.pem"
-        path.touch(0o600)
-        path.write_text(text)
-        return str(path)
 
     async def _keep_worker(self) -> None:
         """Start another in the place of one that dies."""

@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,9 +25,8 @@ from typing import Any
 
 from .. import packets
 from ..version import __version__
-from . import wire
+from . import lease_s, wire
 
-LEASE_S = float(os.environ.get("FIREXLITE_LEASE") or 10.0)  # without a sign of life, after which the other side is lost
 LINGER_S = 10.0   # that an outpost without workers is kept
 END_S = 10.0      # that a far worker has to end when nobody is there for whom it works
 _CHUNK = 1 << 16
@@ -66,9 +66,13 @@ async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
             if "refused" in answer:
                 raise RuntimeError(f"{software()} on {socket.gethostname()} is of no use: {answer['refused']}")
             return
-        outpost = await _Outpost.of(worker, json.loads(answer["orders"]), address)
-        if outpost.refused is not None:
-            await comm.write({"refused": outpost.refused})
+        orders = json.loads(answer["orders"])
+        if not (file := Path(worker.local_directory) / orders["shipment"]).exists():
+            await comm.write({"lacks": "code"})  # the worker, or its scheduler, came when Dask had spread it already
+            _write_whole(file, (await comm.read())["code"])
+        outpost = await _Outpost.of(worker, orders, address)
+        if (refused := await asyncio.shield(outpost.refused)) is not None:
+            await comm.write({"refused": refused})
             return
         await comm.write({"ready": True})
         await outpost.host(comm, tell_thread)
@@ -78,36 +82,37 @@ async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
         comm.abort()
 
 
+def _write_whole(file: Path, data: bytes) -> None:
+    """So that others find all of it or nothing."""
+    draft = file.with_name(f"{file.name}.{os.urandom(4).hex()}")
+    draft.write_bytes(data)
+    draft.replace(file)
+
+
 class _Outpost:
     """The process of one run on this host, as the pilots have it."""
 
-    kept: dict[str, asyncio.Task] = {}
+    kept: dict[str, _Outpost] = {}
 
     @classmethod
     async def of(cls, worker: Any, orders: dict[str, Any], address: str) -> _Outpost:
         """That of a run, which is started if there is none."""
         key = f"{orders['firex_id']}-{orders['epoch']}-{address}-{worker.address}"
-        if key not in cls.kept:
-            cls.kept[key] = asyncio.ensure_future(cls._started(key, worker, orders))
-        outpost = await asyncio.shield(cls.kept[key])
+        if (outpost := cls.kept.get(key)) is None:
+            outpost = cls.kept[key] = cls(key, worker, orders)
+            outpost.refused = asyncio.ensure_future(outpost._start())
         outpost.guests += 1  # also if it turns out to be of no use
         return outpost
 
-    @classmethod
-    async def _started(cls, key: str, worker: Any, orders: dict[str, Any]) -> _Outpost:
-        outpost = cls(key, worker, orders)
-        await outpost._start()
-        return outpost
-
     def __init__(self, key: str, worker: Any, orders: dict[str, Any]) -> None:
-        self.key, self.guests = key, 0
-        self.refused: str | None = None       # why it is of no use
+        self.key, self.worker, self.shipment, self.guests = key, worker, orders["shipment"], 0
+        self.refused: asyncio.Future[str | None]  # why it is of no use; known when it has been started
         self._numbers = 0
         self._ended: dict[int, asyncio.Future] = {}
         self._scratch = Path(worker.local_directory) / f"firexlite-{orders['firex_id']}-{os.urandom(4).hex()}"
         self._orders = {**orders, "shipment": str(Path(worker.local_directory) / orders["shipment"])}
 
-    async def _start(self) -> None:
+    async def _start(self) -> str | None:
         loop = asyncio.get_running_loop()
         self._scratch.mkdir(mode=0o700)
         self._control, theirs = packets.pair()
@@ -121,26 +126,31 @@ class _Outpost:
         self._ready: asyncio.Future[str | None] = loop.create_future()
         loop.add_reader(self._control.fileno(), self._hear)
         try:
-            self.refused = await asyncio.wait_for(asyncio.shield(self._ready), self._orders["import_timeout_s"])
+            refused = await asyncio.wait_for(asyncio.shield(self._ready), self._orders["import_timeout_s"])
         except asyncio.TimeoutError:
-            self.refused = f"importing them has not finished after {self._orders['import_timeout_s']:g} s"
-        if self.refused is not None:
-            self._close()
+            refused = f"importing them has not finished after {self._orders['import_timeout_s']:g} s"
+        if refused is not None:
+            await self.close()
+        return refused
 
     def _hear(self) -> None:
         message, _ = packets.receive(self._control, _CHUNK)
         if not message:
-            asyncio.get_running_loop().remove_reader(self._control.fileno())
-            self._set(self._ready, f"the process that imports them ended by exit status {self._process.poll()}")
-            for ended in self._ended.values():
-                self._set(ended, {"status": 1 << 8, "stack": ""})
-            self.kept.pop(self.key, None)
+            self._is_gone()
             return
         told = json.loads(message)
         if "ended" in told:
             self._set(self._ended[told["ended"]], {"status": told["status"], "stack": told["stack"]})
         else:
             self._set(self._ready, told.get("refused"))
+
+    def _is_gone(self) -> None:
+        """The process has ended, or is about to."""
+        self.kept.pop(self.key, None)
+        asyncio.get_running_loop().remove_reader(self._control.fileno())
+        self._set(self._ready, f"the process that imports them ended by exit status {self._process.poll()}")
+        for ended in self._ended.values():
+            self._set(ended, {"status": signal.SIGKILL, "stack": ""})
 
     @staticmethod
     def _set(future: asyncio.Future, value: Any) -> None:
@@ -189,16 +199,19 @@ class _Outpost:
 
     def _close_if_empty(self) -> None:
         if not self.guests:
-            self._close()
+            self._closing = asyncio.ensure_future(self.close())
 
-    def _close(self) -> None:
-        if self.kept.pop(self.key, None) is None and self._process.poll() is not None:
+    async def close(self) -> None:
+        """End its process, with all below it, and take away what it has left. Once more does nothing."""
+        if self._control.fileno() < 0:
             return
-        with suppress(Exception):
-            asyncio.get_running_loop().remove_reader(self._control.fileno())
+        self._is_gone()
         self._control.close()  # by which it ends
+        await asyncio.to_thread(self._take_away)
+
+    def _take_away(self) -> None:
         try:
-            self._process.wait(timeout=2)
+            self._process.wait(timeout=END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -214,7 +227,7 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
     """
     from distributed.comm.core import CommClosedError
 
-    loop = asyncio.get_running_loop()
+    loop, patience_s = asyncio.get_running_loop(), lease_s()
     frames: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
     last_heard = time.monotonic()
 
@@ -248,7 +261,7 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
         with suppress(CommClosedError, OSError):
             while True:
                 try:
-                    kind, payload = await asyncio.wait_for(frames.get(), LEASE_S / 3)
+                    kind, payload = await asyncio.wait_for(frames.get(), patience_s / 3)
                 except asyncio.TimeoutError:
                     kind, payload = wire.ALIVE, b""
                 if not kind:
@@ -270,7 +283,7 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
                 await writer.drain()
 
     async def lease() -> None:
-        while (left := last_heard + LEASE_S - time.monotonic()) > 0:
+        while (left := last_heard + patience_s - time.monotonic()) > 0:
             await asyncio.sleep(left)
 
     work = [asyncio.ensure_future(part()) for part in (outwards, send, inwards, lease)]
@@ -290,15 +303,28 @@ def software() -> str:
     return f"firexlite {__version__} with Python {sys.version_info.major}.{sys.version_info.minor}"
 
 
-def code(file: Path) -> Any:
-    """What brings a file to every worker there is and will be, as Dask's `upload_file`, and takes it away in the end."""
+def code(name: str, data: bytes) -> Any:
+    """What brings a file to every worker there is and will be, as Dask's `upload_file` does; with it goes what is there of its
+    run, when that ends or the worker does."""
     from distributed.diagnostics.plugin import UploadFile
 
     class Code(UploadFile):
-        async def teardown(self, worker: Any) -> None:
-            (Path(worker.local_directory) / self.filename).unlink(missing_ok=True)
+        def __init__(self) -> None:
+            self.filename, self.data, self.load = name, data, False
 
-    return Code(str(file), load=False)
+        async def teardown(self, worker: Any) -> None:
+            from firexlite.executors.dask_pilot import leave
+
+            await leave(worker, self.filename)
+
+    return Code()
+
+
+async def leave(worker: Any, shipment: str) -> None:
+    """End what a worker has of a run."""
+    kept = [outpost for outpost in _Outpost.kept.values() if outpost.shipment == shipment and outpost.worker is worker]
+    await asyncio.gather(*(outpost.close() for outpost in kept))
+    (Path(worker.local_directory) / shipment).unlink(missing_ok=True)
 
 
 def be_calm() -> None:

@@ -66,14 +66,11 @@ class Engine:
     def wait_until_connected(self) -> None:
         """Raises BadInput if there is no such cluster, or it will not have us."""
         self._end.settimeout(CONNECT_S)
-        try:
-            message, _ = packets.receive(self._end, _MOST)
-        except TimeoutError:
-            message = b""
-        self._end.settimeout(None)
         told: dict[str, Any] = {"refused": f"{self.place} did not answer within {CONNECT_S:g} s"}
-        if message:
-            told = json.loads(message)
+        with suppress(TimeoutError):
+            message, _ = packets.receive(self._end, _MOST)
+            told = json.loads(message) if message else {"refused": f"the process that speaks with {self.place} has ended"}
+        self._end.settimeout(None)
         if "refused" in told:
             self.end()
             raise BadInput(told["refused"])
@@ -187,7 +184,10 @@ class Engine:
             packets.send(self._end, json.dumps(what).encode())
 
     def end(self) -> None:
-        """Have the bridge take back what it has asked for, and end."""
+        """Have the bridge take back what it has asked for, and end. Once more does nothing."""
+        if not self._pid:
+            return
+        pid, self._pid = self._pid, 0
         self._tell(end=True)
         give_up = time.monotonic() + END_S
         with suppress(OSError):
@@ -199,10 +199,9 @@ class Engine:
                     if not message:
                         break
         self._is_there = False
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+        with suppress(ProcessLookupError, ChildProcessError):  # it may have been reaped, but by nobody before us
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
         self._end.close()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,6 +49,7 @@ class FarJournal:
         self.directory = directory
         self._link, self._board, self._number, self._critical = link, board, number, critical
         self._mutex = threading.RLock()
+        self.behind_s = 0.0  # by which the clock here is slower than that of the journal
         self._pid = os.getpid()
         directory.journal_at = self
 
@@ -67,8 +69,9 @@ class FarJournal:
                 frame = None
             if frame is None:
                 os._exit(1)  # nobody is there for whom it works
-            value, raised, facts = wire.unpacked(frame[1])
+            value, raised, facts, now = wire.unpacked(frame[1])
             self._board.heed(self._number, *facts)
+            self.behind_s = now - time.time()
         if raised is not None:
             raise decode_error(raised)
         return value

@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ class FarWorker(Worker):
 
     def _batch_of(self, journal: Journal) -> Batch:
         return Batch(journal, self.board, self.number, self.interrupts, self.log.size, is_on=False)
+
+    def now(self) -> float:
+        return time.time() + self.journal.behind_s  # type: ignore[attr-defined]
 
     def _limit(self, attempt: Any) -> bool:
         soft, hard = attempt.limits()

@@ -144,7 +144,7 @@ class StandIn:
             value = self._done(name, *args)
         except Exception as error:
             raised = encode_error(error)
-        self._send(wire.ANSWER, wire.packed([value, raised, self.board.facts(self.number)]))
+        self._send(wire.ANSWER, wire.packed([value, raised, self.board.facts(self.number), time.time()]))
 
     def _done(self, name: str, *args: Any) -> Any:
         """Raises what the journal raises, and FirexliteError for what nobody may have done."""
