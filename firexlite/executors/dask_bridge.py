@@ -91,8 +91,10 @@ class Bridge:
 
     def _done(self, task: asyncio.Task) -> None:
         self._watching.discard(task)
-        if not task.cancelled() and isinstance(error := task.exception(), Refused):
-            self._tell(refused=str(error))
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self._tell(refused=str(error) if isinstance(error, Refused) else
+                   f"the process that speaks with {self._place} has met what it does not know ({_why(error)})")
 
     # --- the scheduler ---------------------------------------------------------------------------------------------------
 
