@@ -108,13 +108,14 @@ class ResumeRequest:
     exit_when_waiting: bool = False
     argv: list[str] = field(default_factory=list)
     pickle: bool = False                        # also if the run recorded otherwise
+    sinks: list[str] = field(default_factory=list)  # those to be recorded beside those that were
 
     @classmethod
     def of(cls, firex_id: str, request: Request) -> ResumeRequest:
         """What `submit` asks for of a run that has begun already: whatever is no input of it."""
         return cls(firex_id, request.workers, request.plugins or None, request.json_file, request.full_wait_s,
                    redact=request.redact, queues=request.queues, soft_time_limit=request.soft_time_limit,
-                   exit_when_waiting=request.exit_when_waiting, argv=request.argv, pickle=request.pickle)
+                   exit_when_waiting=request.exit_when_waiting, argv=request.argv, pickle=request.pickle, sinks=request.sinks)
 
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
@@ -205,7 +206,7 @@ def journal_run(request: Request, prepared: Prepared, board: Board, held: HeldKe
         "asked": None if request.composed is None else request.composed.asked,
         "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
         "full_wait_s": full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
-        "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end,
+        "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end, "sinks": request.sinks,
         "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
         "secrets": prepared.secrets, **software(),
     }
@@ -316,7 +317,7 @@ def resume(request: ResumeRequest, board: Board, channel: Channel, alive: int | 
         found = take_over(journal, os.getpid(), platform.node(),
                           {service.name: (service.about, service.digest) for service in app.every}, decisions,
                           {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded),
-                          pickles.fingerprint())
+                          pickles.fingerprint(), request.sinks)
     board.begin_with(found.counts)
     write_run_json(directory)
     channel.tell("resumed", done=found.succeeded, again=found.interrupted, reopened=found.reopened,
