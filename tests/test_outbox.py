@@ -64,7 +64,7 @@ def test_what_is_not_acknowledged_is_sent_again_from_the_last_place(run, monkeyp
     monkeypatch.setattr(outbox, "PAGE", 4)
     sink = Memory(2)
 
-    with pytest.raises(SinkUnavailable, match="^memory:here has not acknowledged what it was sent: it is asleep$"):
+    with pytest.raises(SinkUnavailable, match=r"^memory:here has not acknowledged what it was sent: it is asleep$"):
         Pump(run.firex_id, sink).send_all()
 
     assert sink.seen == [1, 2, 3, 4, 5, 6, 7, 8]

@@ -77,7 +77,7 @@ class OtlpSink(Sink):
 
 
 class _Listener(logging.Handler):
-    """Keeps what the library last logged: it says by no other way what went wrong."""
+    """Keeps what the library logged of what went wrong: it says so by no other way."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,11 @@ class _Listener(logging.Handler):
             logger.propagate = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.last = " ".join(record.getMessage().split())[:500]
+        said = " ".join(record.getMessage().split())[:500]
+        if said.startswith("Transient error "):  # the cause; at last it only says that it has given up
+            self.last = said.removeprefix("Transient error ").partition(" encountered while ")[0]
+        elif not self.last and record.levelno >= logging.WARNING:
+            self.last = said
 
 
 # --- spans ------------------------------------------------------------------------------------------------------------
