@@ -140,6 +140,7 @@ class Records:
         """with_attempts: of a task that ends, read all its attempts too."""
         self._with_attempts = with_attempts
         self._flows: collections.OrderedDict[int, tuple[int, dict[str, Any]]] = collections.OrderedDict()
+        self._near: dict[int, TaskRecord] = {}  # the tasks that a page is about, and those before them
         self._run: RunAbout | None = None
 
     def page(self, history: History, after: int) -> list[Record]:
@@ -148,6 +149,8 @@ class Records:
         if self._run is None or self._run.place != place:  # it may have come home
             self._run = about(history)
         run, rows = self._run, history.execute(_EVENTS, after, PAGE)
+        claimed = {task for _, _, task, _, move, *_ in rows if move == "claim"}
+        self._near = {task.num: task for task in history.tasks_numbered(claimed | {task - 1 for task in claimed})}
         return [self._record(history, run, *row) for row in rows]
 
     def _record(self, history: History, run: RunAbout, seq: int, at: float, num: int, attempt: int, move: str, state: str,
@@ -195,8 +198,11 @@ class Records:
         before, flow = self._flows.pop(chain, (chain - 1, {}))
         if before >= num:
             before, flow = chain - 1, {}
+        wanted = range(before + 1, num + 1)
+        tasks = ((self._near[one] for one in wanted) if self._near.keys() >= {*wanted} else
+                 history.tasks_between(before + 1, num))
         task = None
-        for task in history.tasks_between(before + 1, num):
+        for task in tasks:
             if task.num < num:
                 before, flow = task.num, flow_after(task, flow)
         self._flows[chain] = before, flow
