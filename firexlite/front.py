@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 REFRESH_S = 0.2
 CALM_S = 2.0       # the same when nobody has worked for as long; what ends is told at once
 STOPPED = 130      # how a job ends that is stopped before it has begun a run
+SILENT_S = 1.0     # that sinks are waited for before that is said
 PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 
 
@@ -129,11 +130,15 @@ class Front:
 
     def _wait_for(self, pumps: Pumps) -> None:
         """Give the sinks their time; a person who has had enough ends it with one more signal."""
-        before = self._signals
+        before, tell_at = self._signals, time.monotonic() + SILENT_S
         poll = select.poll()
         poll.register(self._wakeups, select.POLLIN)
 
         def reap(seconds: float) -> bool:
+            nonlocal tell_at
+            if time.monotonic() > tell_at:
+                tell_at = float("inf")
+                self.screen.sending(pumps.names)
             poll.poll(min(seconds, REFRESH_S) * 1000)
             with suppress(BlockingIOError):
                 self._wakeups.recv(4096)

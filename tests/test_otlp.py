@@ -214,7 +214,7 @@ def test_a_collector_that_is_not_there_is_tried_again_and_told_of(firexlite, plu
     done = firexlite("submit", "--chain", "nop", "--sink", sink, FIREXLITE_SINK_WAIT="8")
     run = firexlite.only_run()
     assert done.code == 0
-    [left] = re.findall(rf"^firexlite: (\d) events? (?:was|were) not sent to {re.escape(sink)} \(", done.err)
+    [left] = re.findall(rf"^firexlite: (\d) events? (?:was|were) not sent to {re.escape(sink)} \(", done.err, re.MULTILINE)
     assert f"; `firexlite events {run.firex_id} --sink {sink}` sends " in done.err
     assert "Connection" in done.err or "refused" in done.err
 

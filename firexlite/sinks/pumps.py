@@ -16,7 +16,8 @@ from ..errors import FirexliteError
 from ..home import find_run
 from ..runlog import note
 from . import Sink, sink_for
-from .pump import END, fork_pump, not_sent
+from .process import END, fork_pump
+from .pump import not_sent
 
 
 @dataclass
@@ -42,6 +43,11 @@ class Pumps:
     @property
     def pids(self) -> set[int]:
         return {one.pid for one in self._pumps if one.status is None}
+
+    @property
+    def names(self) -> list[str]:
+        """Of the sinks that are being sent to."""
+        return [one.sink.name for one in self._pumps if one.status is None]
 
     def note_end_of(self, pid: int, status: int) -> bool:
         """Take note that a child has ended; whether it was one of these."""
