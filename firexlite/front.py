@@ -300,7 +300,7 @@ class Front:
         try:
             wait = wait_s() if self._telling.wait_s is None else self._telling.wait_s
             self._pumps = Pumps(directory.firex_id, all_sinks(self._telling.sinks, recorded), wait)
-        except FirexliteError as error:
+        except (FirexliteError, OSError) as error:  # there may be no more processes
             self.told.append(f"firexlite: no events are sent: {error}")
 
 

@@ -24,7 +24,7 @@ from .states import FINAL, RUN_INTERRUPTED, RUN_RUNNING
 
 VERSION = 1          # of the form of a record
 PAGE = 200           # events that are read at once
-CHAINS = 1000        # of which it is remembered what flows in them
+CHAINS = 200         # of which it is remembered what flows in them
 _LARGEST_PLACE = 1 << 16  # bytes of a file that tells a place
 
 # One page. Whatever is looked up for an event is looked up by the key of its table.
@@ -205,7 +205,8 @@ class Records:
         for task in tasks:
             if task.num < num:
                 before, flow = task.num, flow_after(task, flow)
-        self._flows[chain] = before, flow
+        if flow:  # else it is as at the beginning
+            self._flows[chain] = before, flow
         if len(self._flows) > CHAINS:
             self._flows.popitem(last=False)
         return flow, task

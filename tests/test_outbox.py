@@ -84,6 +84,13 @@ def test_a_sink_that_wakes_up_gets_all(run):
     assert sorted(set(sink.seen)) == [seq for seq, *_ in events_in(run)]
 
 
+def test_a_number_beyond_the_last_move_is_no_place(run):
+    Pump(run.firex_id, sink := Memory(), since=10_000).send_all()
+
+    assert (sink.seen, len(sink.ends)) == ([], 1)
+    assert offsets(run)[0]["seq"] == events_in(run)[-1][0]
+
+
 def test_who_waits_no_longer_is_told_why(run):
     error = retrying(Pump(run.firex_id, Memory(1)).send_all, lambda pause_s: False, lambda: 1)
 

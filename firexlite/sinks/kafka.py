@@ -14,12 +14,13 @@ from ..outbox import Record, RunAbout, RunEnd
 from . import Sink
 
 CONFIG = "FIREXLITE_KAFKA_CONFIG"  # the variable that names a file of more settings for the client
-ACK_S = 5.0      # in which all of a batch is acknowledged, or it is sent again
+ACK_S = 5.0      # without any acknowledgement, after which a batch is sent again
 SEQ, PART = "firexlite-seq", "firexlite-part"  # headers: a consumer that has seen both, under one key, has a repeat
 
 _SERVER = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?\Z", re.ASCII)
 _TOPIC = re.compile(r"[\w.-]{1,249}\Z", re.ASCII)
 _POLL_S = 0.1
+_MESSAGE_S = 60  # after which the client gives up a message by itself
 # What is promised of a sink hangs on these, so a file cannot say otherwise.
 _OURS = {"enable.idempotence": True, "acks": "all"}
 _NOT_FOR_A_FILE = ("bootstrap.servers", *_OURS)
@@ -50,15 +51,15 @@ class KafkaSink(Sink):
     def _send(self, messages: Sequence[blaze.Message]) -> None:
         producer = self._connected()
         acked, refused = 0, ""
+        give_up = time.monotonic() + ACK_S
 
         def told(error: Any, _: object) -> None:
-            nonlocal acked, refused
+            nonlocal acked, refused, give_up
             if error is None:
-                acked += 1
+                acked, give_up = acked + 1, time.monotonic() + ACK_S
             else:
                 refused = error.str()
 
-        give_up = time.monotonic() + ACK_S
         for message in messages:
             while True:
                 try:
@@ -76,8 +77,8 @@ class KafkaSink(Sink):
         while acked < len(messages) and not refused and time.monotonic() < give_up:
             producer.poll(_POLL_S)
         if acked < len(messages):
-            self._forget()  # with what is still under way: a batch is sent again as a whole
             why = refused if refused and "timed out" not in refused else self._heard or refused or "no answer"
+            self._forget()  # with what is still under way: a batch is sent again as a whole
             raise SinkUnavailable(self.name, why)
 
     def _connected(self) -> Any:
@@ -89,7 +90,7 @@ class KafkaSink(Sink):
             silent.propagate = False
             try:
                 self._producer = Producer({
-                    "reconnect.backoff.max.ms": 1000, "message.timeout.ms": int(ACK_S * 1000), "linger.ms": 5,
+                    "reconnect.backoff.max.ms": 1000, "message.timeout.ms": _MESSAGE_S * 1000, "linger.ms": 5,
                     "client.id": "firexlite", **self._config, **_OURS, "bootstrap.servers": self._servers,
                     "error_cb": self._hear}, logger=silent)
             except (KafkaException, ValueError, TypeError) as error:
@@ -98,7 +99,8 @@ class KafkaSink(Sink):
         return self._producer
 
     def _hear(self, error: Any) -> None:
-        self._heard = error.str()
+        if error.name() != "_ALL_BROKERS_DOWN" or not self._heard:  # that only says how many there are
+            self._heard = error.str()
 
     def _forget(self) -> None:
         if self._producer is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -24,6 +25,7 @@ LONGEST = 1000        # characters of a value among the attributes
 LONGEST_TRACEBACK = 16_000
 ROOT = 0              # the number of the span of the run itself
 SPANS = 100           # in one request
+_TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
 
 
 class OtlpSink(Sink):
@@ -61,7 +63,8 @@ class OtlpSink(Sink):
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             self._heard.listen()
-            self._exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=ANSWER_S)
+            has_timeout = any(map(os.environ.get, _TIMEOUTS))  # which the library reads itself
+            self._exporter = OTLPSpanExporter(endpoint=self._endpoint, timeout=None if has_timeout else ANSWER_S)
         self._heard.last = ""
         try:
             result = self._exporter.export(spans)
