@@ -13,6 +13,7 @@ from typing import Any
 
 from conftest import query, wait_until
 
+from firexlite import host
 from firexlite.home import RunDirectory
 
 # A tree of three generations: a failure that its parent handles, a retry, a task that is revoked, a chain below a task.
@@ -135,3 +136,18 @@ def consumed(servers: str, topic: str, enough: int, limit_s: float = 20.0) -> li
 def sequence(messages: list[Any]) -> list[int]:
     """The numbers of the events that messages are of, by their headers."""
     return [int(dict(message.headers())["firexlite-seq"]) for message in messages]
+
+
+def pumps_of(front: int) -> list[int]:
+    """The processes below a front that do not hold the lock of the run: there are the job, which does, and the pumps."""
+    return [pid for pid in host.children(front) if not any("alive.lock" in target for target in open_files(pid))]
+
+
+def open_files(pid: int) -> list[str]:
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            continue
+    return found

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from conftest import FIXTURES, Command, wait_until
-from telling import FAMILY, answers, consumed, events_in, free_port, offsets, sequence, tansu
+from telling import FAMILY, answers, consumed, events_in, free_port, offsets, pumps_of, sequence, tansu
 
 from firexlite import host
 from firexlite.history import History
@@ -42,21 +42,6 @@ def topic(request):
 
 def seqs(run) -> list[int]:
     return [seq for seq, *_ in events_in(run)]
-
-
-def pumps_of(front: int) -> list[int]:
-    """The processes below a front that do not hold the lock of the run: there are the job, which does, and the pumps."""
-    return [pid for pid in host.children(front) if not any("alive.lock" in target for target in open_files(pid))]
-
-
-def open_files(pid: int) -> list[str]:
-    found = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
-        except FileNotFoundError:
-            continue
-    return found
 
 
 def test_a_run_is_sent_while_it_goes_on(firexlite: Command, plugin, mock, topic):

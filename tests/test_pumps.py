@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Command, query, wait_until
-from telling import consumed, events_in, free_port, offsets, sequence
+from telling import consumed, events_in, free_port, offsets, pumps_of, sequence
 
 from firexlite import host
 
@@ -178,8 +178,7 @@ def test_a_run_that_python_resumes_is_sent_too(firexlite, plugin, kafka):
 
 def test_who_sends_has_neither_the_terminal_nor_the_files_of_the_front(firexlite, plugin, silent):
     run = begun(firexlite, plugin, "--sink", silent)
-    [pump] = [pid for pid in host.children(run.pid) if not any(
-        os.path.basename(os.readlink(f"/proc/{pid}/fd/{fd}")) == "alive.lock" for fd in os.listdir(f"/proc/{pid}/fd"))]
+    [pump] = wait_until(lambda: pumps_of(run.pid), what="pump")
 
     assert os.getsid(pump) == pump
     assert {os.readlink(f"/proc/{pump}/fd/{fd}") for fd in (0, 1, 2)} == {"/dev/null"}
