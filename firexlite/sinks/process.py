@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from .. import host
 from ..errors import FirexliteError, SinkUnavailable
+from ..home import RunDirectory, find_run
 from ..interrupts import take_back_signals
 from . import Sink
 from .pump import LAST_PAUSE_S, LONGEST_PAUSE_S, Pump, retrying
@@ -50,6 +51,7 @@ class _Process:
     def __init__(self, firex_id: str, sink: Sink, channel: socket.socket) -> None:
         self._pump, self._channel = Pump(firex_id, sink), channel
         self._has_ended = False
+        self._seen: tuple = ()  # the journal, when all that was in it had been sent
 
     def run(self) -> int:
         while True:
@@ -64,7 +66,10 @@ class _Process:
 
     def _try(self) -> None:
         try:
-            self._pump.send_all()
+            written = _written(find_run(self._pump.firex_id))  # before the look: what is written in between shows at the next
+            if self._has_ended or written != self._seen:
+                self._pump.send_all()
+                self._seen = written
         except SinkUnavailable as error:
             self._say(error)
             raise
@@ -86,3 +91,13 @@ class _Process:
             return False
         self._has_ended = True
         return True
+
+
+def _written(directory: RunDirectory) -> tuple:
+    """Sizes and times of what a journal consists of: a run in which nothing moves need not be read again and again."""
+    found = []
+    for path in (directory.journal, f"{directory.journal}-wal"):
+        with suppress(OSError):
+            about = os.stat(path)
+            found.append((about.st_size, about.st_mtime_ns))
+    return tuple(found)
