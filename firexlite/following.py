@@ -45,6 +45,9 @@ class Screen:
     def stopping(self, signal_number: int) -> None:
         """A first signal has come; bodies have some seconds to end."""
 
+    def sending(self, sinks: list[str]) -> None:
+        """The run has ended, and these sinks have not taken all of its events yet."""
+
 
 class Sight(NamedTuple):
     """What a look showed. running: ``(name, seconds)`` of the longest; failed: ``(task, name, what)``; more: failed beyond."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import guard, host
 from .board import FAILED, KNOWN, REVOKED, SKIPPED, SUCCEEDED, Board
@@ -26,13 +27,32 @@ from .logs import flush_output, terminal
 from .runner import SAME_REQUEST_S
 from .trimming import Watch
 
+if TYPE_CHECKING:
+    from .sinks import Sink  # few runs have any
+    from .sinks.pumps import Pumps
+
 REFRESH_S = 0.2
 CALM_S = 2.0       # the same when nobody has worked for as long; what ends is told at once
 STOPPED = 130      # how a job ends that is stopped before it has begun a run
+SILENT_S = 1.0     # that sinks are waited for before that is said
 PATIENCE_S = 4.0   # that a runner has to end after its workers had to
 
 
 AtEnd = Callable[[RunDirectory, int, bool], None]  # the exit code, and whether there was anything to do
+
+
+class Telling(NamedTuple):
+    """To whom the events of a run are sent, beside those whom it recorded, and how long they are waited for at its end."""
+
+    sinks: tuple[Sink, ...] = ()
+    wait_s: float | None = None  # None: what the environment says, or ten
+
+    @property
+    def names(self) -> list[str]:
+        return [sink.name for sink in self.sinks]
+
+
+TO_NOBODY = Telling()  # else
 
 
 def _progress(board: Board) -> Progress:
@@ -45,7 +65,7 @@ class Front:
     """Runs one job in a child process and looks after it."""
 
     def __init__(self, screen: Screen, import_timeout_s: float = IMPORT_TIMEOUT_S,
-                 at_end: AtEnd = lambda directory, code, was_over: None) -> None:
+                 at_end: AtEnd = lambda directory, code, was_over: None, telling: Telling = TO_NOBODY) -> None:
         """at_end: done last, however the run ended, when nothing of it lives any more; not where there was none."""
         self.screen, self.import_timeout_s, self._at_end = screen, import_timeout_s, at_end
         self.board = Board()
@@ -59,11 +79,15 @@ class Front:
         self._was_over = False                 # all of the run had succeeded before
         self._refusal: tuple[str, int] | None = None
         self._signal: int | None = None
+        self._signals = 0
         self._asked = self._kill_at = 0.0      # monotonic
         self._has_said_stopping = False
         self._watch: Watch | None = None
         self._next_look = 0.0                  # monotonic
         self._pid = self._last_job = 0
+        self.told: list[str] = []              # what became of the events that were to be sent, where it is worth a sentence
+        self._telling = telling
+        self._pumps: Pumps | None = None
         self._not_ours: set[int] = set()       # children of the shell script that became this process by `exec`
 
     def run(self, job: Job) -> int:
@@ -79,7 +103,8 @@ class Front:
         while self._next_job is not None and self._signal is None:
             job, self._next_job = self._next_job, None
             status = self._run_one(job)
-        host.end_descendants(self._not_ours, [self._last_job, *self.board.sessions()])
+        host.end_descendants(self._not_ours | (self._pumps.pids if self._pumps else set()),
+                             [self._last_job, *self.board.sessions()])
         if self._alive is not None:
             os.close(self._alive)  # nothing of the run lives any more
         code = os.waitstatus_to_exitcode(status)
@@ -88,7 +113,11 @@ class Front:
             code = 128 + self._signal  # however the job ended: it was the signal that was obeyed
         if self.directory is not None:
             told = 128 - code if code < 0 else self._refusal[1] if self._refusal else code
+            if self._pumps is not None:
+                self._pumps.run_has_ended()
             self._at_end(self.directory, told, self._was_over)
+            if self._pumps is not None:
+                self._wait_for(self._pumps)
         if was_obeyed:
             return code
         if self._refusal is not None:
@@ -98,6 +127,27 @@ class Front:
         if code < 0:
             print(f"firexlite: the runner died of {host.how_it_died(status)}", file=sys.stderr)
         return 128 - code if code < 0 else code
+
+    def _wait_for(self, pumps: Pumps) -> None:
+        """Give the sinks their time; a person who has had enough ends it with one more signal."""
+        before, tell_at = self._signals, time.monotonic() + SILENT_S
+        poll = select.poll()
+        poll.register(self._wakeups, select.POLLIN)
+
+        def reap(seconds: float) -> bool:
+            nonlocal tell_at
+            if time.monotonic() > tell_at:
+                tell_at = float("inf")
+                self.screen.sending(pumps.names)
+            poll.poll(min(seconds, REFRESH_S) * 1000)
+            with suppress(BlockingIOError):
+                self._wakeups.recv(4096)
+            for pid, how in host.ended_children():
+                pumps.note_end_of(pid, how)
+            return self._signals == before
+
+        pumps.wait(reap)
+        self.told += pumps.told
 
     def _listen_to_signals(self) -> None:
         self._wakeups, self._wakeup = socket.socketpair()
@@ -112,6 +162,7 @@ class Front:
     def _pass_on(self, number: int, frame: object) -> None:
         """Note a signal, and tell the job. Nothing is printed here: the signal may have come in the midst of printing."""
         now = time.monotonic()
+        self._signals += 1
         if self._signal is None:
             self._signal, self._asked, self._kill_at = number, now, now + GRACE_S + PATIENCE_S
             self.board.stop()  # also for a job that does not hear of it, since what it imports catches signals
@@ -165,6 +216,8 @@ class Front:
                     self._take_note(*heard)
             for pid, how in host.ended_children():  # orphans among them
                 self._not_ours.discard(pid)
+                if self._pumps is not None:
+                    self._pumps.note_end_of(pid, how)
                 if pid == self._pid:
                     ended, status = pid, how
             if ended and not (listening and select.select([channel], [], [], 0)[0]):
@@ -227,15 +280,34 @@ class Front:
         if self.directory is None:
             self.directory, self._watch = RunDirectory(Path(path)), None
             self.screen.started(self.directory)
+            if self._telling.sinks or self._resumed is not None:
+                self._begin_telling(self.directory, is_resumed=self._resumed is not None)
         if self._resumed is not None:
             self.screen.resumed(**self._resumed)
             self._resumed = None
 
+    def _begin_telling(self, directory: RunDirectory, is_resumed: bool) -> None:
+        """Have the events of the run sent. What a run recorded, and cannot be any more, is no reason not to resume it."""
+        recorded: list[str] = []
+        if is_resumed:
+            with suppress(FirexliteError), History(directory) as history:
+                recorded = history.run().options.get("sinks") or []
+            if not recorded and not self._telling.sinks:
+                return
+        from .sinks import wait_s  # here: few runs have any
+        from .sinks.pumps import Pumps, all_sinks
 
-def run_detached(job: Job, import_timeout_s: float, at_end: AtEnd) -> RunDirectory:
+        try:
+            wait = wait_s() if self._telling.wait_s is None else self._telling.wait_s
+            self._pumps = Pumps(directory.firex_id, all_sinks(self._telling.sinks, recorded), wait)
+        except (FirexliteError, OSError) as error:  # there may be no more processes
+            self.told.append(f"firexlite: no events are sent: {error}")
+
+
+def run_detached(job: Job, import_timeout_s: float, at_end: AtEnd, telling: Telling = TO_NOBODY) -> RunDirectory:
     """Run a job below a front of its own in the background; returns as soon as its run is durable and has begun.
 
-    at_end: as of a `Front`.
+    at_end, telling: as of a `Front`.
 
     Raises FirexliteError as the job raised it before that, or if a signal stopped it.
     """
@@ -271,7 +343,7 @@ def run_detached(job: Job, import_timeout_s: float, at_end: AtEnd) -> RunDirecto
         nowhere = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nowhere, standard)
-        front = Front(_Herald(theirs), import_timeout_s, at_end)
+        front = Front(_Herald(theirs), import_timeout_s, at_end, telling)
         code = front.run(job)
         if front.active is not None:
             theirs.tell("started", path=str(front.active.path))

@@ -194,6 +194,7 @@ class RunDirectory:
         self.run_json = path / "run.json"
         self.logs = path / "logs"
         self.blobs = path / "blobs"
+        self.sinks = path / "sinks"         # how far each sink has been told; made for the first of them
         self.wake = path / "wake"
         self.alive_lock = path / "alive.lock"
         self.write_lock = path / "write.lock"
@@ -274,7 +275,11 @@ class RunDirectory:
         for path, is_kind in ((self.wake, stat.S_ISDIR), (self.run_json, stat.S_ISREG)):
             if os.path.lexists(path):
                 self._refuse_unsafe(path, is_kind)
-        for folder in (self.logs, self.blobs):
+        folders = [self.logs, self.blobs]
+        if os.path.lexists(self.sinks):
+            self._refuse_unsafe(self.sinks, stat.S_ISDIR)
+            folders.append(self.sinks)
+        for folder in folders:
             for entry in os.scandir(folder):
                 if not entry.is_file(follow_symlinks=False):
                     raise JournalUnusable(f"{entry.path} is no regular file, and a run has nothing else there; remove it, "

@@ -176,7 +176,8 @@ def _refuse_unsound(draft: RunDirectory) -> None:
 def _distrust_what_is_not_ours(draft: RunDirectory) -> None:
     """It is not for a stranger to say where we write, nor what we execute.
 
-    The files to which he wanted a copy of the outcome and the report are dropped, as are his command for the end and his key;
+    The files to which he wanted a copy of the outcome and the report are dropped, as are his command for the end, his key, and
+    the sinks to which he sent his events;
     his plugins are marked as another person's choice: a resume loads none of them by itself.
     """
     db = sqlite3.connect(draft.journal)
@@ -184,7 +185,7 @@ def _distrust_what_is_not_ours(draft: RunDirectory) -> None:
         db.execute("PRAGMA trusted_schema = OFF")
         [(text,)] = db.execute("SELECT options FROM run")
         options = json.loads(text)
-        options |= {"json_file": None, "flame": None, "on_end": None, "key": None,
+        options |= {"json_file": None, "flame": None, "on_end": None, "key": None, "sinks": [],
                     "plugins": [{**plugin, "foreign": True} for plugin in options["plugins"]]}
         with db:
             db.execute("UPDATE run SET options = ?", (json.dumps(options),))

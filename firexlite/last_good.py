@@ -202,7 +202,8 @@ def _of_commands(good: Sequence[str], now: Sequence[str], told: set[str]) -> Ite
 
 
 # Options that are other for each run, or that change nothing of it, or of which is told otherwise.
-_UNTOLD = ("key", "no_wait", "like", "flame", "on_end", "quiet", "q", "detach", "chain", "plugins", "plugin", "external")
+_UNTOLD = ("key", "no_wait", "like", "flame", "on_end", "quiet", "q", "detach", "chain", "plugins", "plugin", "external",
+           "sink")
 
 
 def _options(argv: Sequence[str], told: set[str]) -> Iterator[str]:

@@ -116,6 +116,7 @@ class ResumeRequest:
     executor: str | None = None
     insecure: bool = False                      # also if the run recorded otherwise
     import_timeout_s: float = IMPORT_TIMEOUT_S
+    sinks: list[str] = field(default_factory=list)  # those to be recorded beside those that were
 
     @classmethod
     def of(cls, firex_id: str, request: Request) -> ResumeRequest:
@@ -123,7 +124,8 @@ class ResumeRequest:
         return cls(firex_id, request.workers, request.plugins or None, request.json_file, request.full_wait_s,
                    redact=request.redact, queues=request.queues, soft_time_limit=request.soft_time_limit,
                    exit_when_waiting=request.exit_when_waiting, argv=request.argv, pickle=request.pickle,
-                   executor=request.executor, insecure=request.insecure, import_timeout_s=request.import_timeout_s)
+                   executor=request.executor, insecure=request.insecure, import_timeout_s=request.import_timeout_s,
+                   sinks=request.sinks)
 
     def afterwards(self) -> dict:
         """What is to be asked for when lost files have been made again, as JSON."""
@@ -267,7 +269,7 @@ def journal_run(request: Request, prepared: Prepared, board: Board, held: HeldKe
         "workers": request.workers, "queues": request.queues, "soft_time_limit": request.soft_time_limit,
         "executor": request.executor, "insecure": request.insecure,
         "full_wait_s": full_wait_s, "cwd": os.getcwd(), "argv": request.argv,
-        "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end,
+        "json_file": request.json_file, "flame": request.flame, "on_end": request.on_end, "sinks": request.sinks,
         "user": user_name(), "host": platform.node(), "sqlite": sqlite3.sqlite_version,
         "secrets": prepared.secrets, **software(),
     }
@@ -387,7 +389,7 @@ def _take_over(request: ResumeRequest, run: RunRecord, loaded: Sequence[Plugin],
         found = take_over(journal, os.getpid(), platform.node(),
                           {service.name: (service.about, service.digest) for service in app.every}, decisions,
                           {**software(), "files": changed}, None if request.plugins is None else _recorded(loaded),
-                          pickles.fingerprint())
+                          pickles.fingerprint(), request.sinks)
     board.begin_with(found.counts)
     write_run_json(directory)
     if engine is not None:

@@ -75,6 +75,7 @@ class _Told(Screen):
     def __init__(self, screen: Screen, tell: Callable[..., None]) -> None:
         self._tell = tell
         self.resumed, self.progress, self.stopping = screen.resumed, screen.progress, screen.stopping  # type: ignore[method-assign]
+        self.sending = screen.sending  # type: ignore[method-assign]
         self._shows_start = screen.started
 
     def started(self, directory: RunDirectory) -> None:
@@ -101,7 +102,7 @@ def carry_out(order: Order, tell: Callable[..., None]) -> None:
         code = attend_as_guest(front.active.firex_id, guest, last)
     elif console is not None and console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
-    for sentence in last.told if console is not None else ():
+    for sentence in (*last.told, *front.told) if console is not None else ():
         say(sentence, err=True)
     tell("ended", code=code)
 

@@ -464,7 +464,7 @@ def _copy(source: Path, target: Path, journal: Path | None = None) -> None:
         left_out |= {path.name for path in source.glob(f"{_JOURNAL}*")}
         _copy_file(journal, target / _JOURNAL)
     for entry in os.scandir(source):
-        if entry.name in left_out:
+        if entry.name in left_out or (source.name == "sinks" and entry.name.startswith(".")):  # a draft is gone in a moment
             continue
         if entry.is_symlink():
             os.symlink(os.readlink(entry.path), target / entry.name)

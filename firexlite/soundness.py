@@ -180,6 +180,7 @@ def _check_options(text: str) -> None:
     _demand(options["json_file"], str, None, what="json_file")
     _demand(options.get("flame"), str, None, what="flame")
     _demand(options.get("pickle"), str, None, what="pickle")
+    _texts(options.get("sinks", []), "sinks")
     if not 0 <= _demand(options.get("full_wait_s", 0), int, float, what="full_wait_s") < FULL_WAIT_BELOW_S:
         raise ValueError(f"full_wait_s is {options['full_wait_s']}")
 

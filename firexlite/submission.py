@@ -57,6 +57,7 @@ class Request:
     pickle: bool = False                          # what JSON cannot hold is stored pickled
     flame: str | None = None                      # the file to which the report is written when the run ends
     on_end: str | None = None                     # the shell command that is run when the run ends
+    sinks: list[str] = field(default_factory=list)  # where its events are sent
     key: str | None = None                        # the name under which the same command finds the run again
     composed: Composed | None = None              # the chain with its arguments, if Python code composed it
     firex_id: str | None = None                   # of the run, if that has been chosen

@@ -56,12 +56,13 @@ class TakeOver:
 @patient
 def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple[str, str]],
               decisions: Decisions = AS_BEFORE, about: Mapping[str, object] | None = None,
-              plugins: Sequence[Mapping[str, object]] | None = None, pickle: str | None = None) -> TakeOver:
+              plugins: Sequence[Mapping[str, object]] | None = None, pickle: str | None = None,
+              sinks: Sequence[str] = ()) -> TakeOver:
     """Begin a new incarnation: what was in flight is ready again, and of a run that did not succeed, what failed.
 
     digests: ``{service: (about, digest of its code)}`` as loaded now. about: versions, ``{"python": "3.11.7"}``, and the
         ``files`` that changed. plugins: ``[{path, digest}]``, those to load from now on, if others than before.
-    pickle: the fingerprint of the key with which values are pickled from now on, if they are.
+    pickle: the fingerprint of the key with which values are pickled from now on, if they are. sinks: more of them.
     Raises BadInput for a decision that does not fit; then nothing has changed.
     """
     with journal.transaction(durable=True, operation="take over") as now:
@@ -80,6 +81,8 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         _limit_queues(journal)
         if pickle is not None:
             journal.execute("UPDATE run SET options = json_set(options, '$.pickle', ?)", pickle)
+        if sinks:
+            _record_sinks(journal, sinks)
         _set_aside_old_redos(journal, now)
         decided = _carry_out(journal, now, decisions)
         _let_ask_for_other_files(journal)
@@ -90,6 +93,13 @@ def take_over(journal: Journal, pid: int, host: str, digests: Mapping[str, tuple
         [(again,)] = journal.execute("SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) "
                                      "AND state = 'ready' AND stopped IS NULL", json.dumps(lost))
         return TakeOver(epoch, again, reopened, counts_by_state(journal.execute), changed)
+
+
+def _record_sinks(journal: Journal, sinks: Sequence[str]) -> None:
+    """Have a later resume send events there, too."""
+    [(recorded,)] = journal.execute("SELECT json_extract(options, '$.sinks') FROM run")
+    every = [*dict.fromkeys([*json.loads(recorded or "[]"), *sinks])]
+    journal.execute("UPDATE run SET options = json_set(options, '$.sinks', json(?))", json.dumps(every))
 
 
 def _incarnations_killed_in_a_row(journal: Journal) -> int:

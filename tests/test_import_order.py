@@ -20,11 +20,12 @@ ORDER = [
     "tree", "stopped", "standing", "last_good", "comparing", "missing", "board", "guard", "following", "batch",
     "interrupts", "commands", "retries", "task_options", "promises", "gathering", "children", "showing", "services", "typed",
     "application", "builtin", "discovery", "fakes", "plugins", "submission", "outlook", "validation", "flow", "attempt",
-    "incarnation", "worker", "executors", "ending", "runner", "launch", "in_process", "debuggers", "debugging", "front",
+    "incarnation", "worker", "executors", "ending", "runner", "launch", "in_process", "debuggers", "debugging",
     "secret_names", "named_secrets", "secret_shapes", "flame_markup", "redaction", "flame_why", "flame_graph",
     "flame_cuts", "flame_words", "flame_columns", "flame_failures", "flame_summary", "flame_about", "flame_page",
     "flame_trace", "flame_junit", "flame_firex", "flame_recording", "flame_dump", "flame_export", "story", "ci",
-    "last_acts", "watcher", "flame_server", "pruning", "doctor", "importing", "outside", "outcome", "completing", "cli",
+    "last_acts", "outbox", "blaze", "sinks", "front",
+    "watcher", "flame_server", "pruning", "doctor", "importing", "outside", "outcome", "completing", "cli",
     "compat", "library_front", "library", "rehearsal", "pytest_plugin", "__init__", "__main__",
 ]
 

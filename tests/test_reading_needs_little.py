@@ -19,7 +19,8 @@ from firexlite.cli import run
 run(sys.argv[1:])
 """
 COMMANDS = ["runs --json", "show {id}", "show {id} --json", "show {id} 2", "why {id}", "logs {id}", "logs {id} greet",
-            "logs {id} --follow", "flame {id} --json --now 1", "flame {id} --now 1", "doctor {id}", "wait {id}",
+            "logs {id} --follow", "events {id}", "events {id} --follow",
+            "events {id} --format blaze", "flame {id} --json --now 1", "flame {id} --now 1", "doctor {id}", "wait {id}",
             "prune --older-than 9d --dry-run", "diff {id} {id}", "--version"]
 
 

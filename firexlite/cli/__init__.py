@@ -31,6 +31,7 @@ SECTIONS = {
         "debug": "Run one task of a run again, here, under a debugger if asked.",
         "diff": "Compare two runs, task by task.",
         "logs": "Print the output of a run's tasks.",
+        "events": "Print what happened in a run, or send it to a sink.",
         "wait": "Wait until a run has ended, and exit with its code.",
         "send": "Send an event to a run that waits for it, or will.",
         "import": "Make a run that someone sent yours, to be shown and resumed.",

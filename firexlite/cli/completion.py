@@ -14,7 +14,8 @@ from ..errors import BadInput, FirexliteError
 from . import COMMANDS, COMPLETE_VARIABLE, cli
 
 # Commands whose first argument is a run, known here so that none need be imported to complete it.
-TAKE_A_RUN = ("resume", "attach", "cancel", "show", "why", "flame", "debug", "diff", "logs", "wait", "send", "doctor")
+TAKE_A_RUN = ("resume", "attach", "cancel", "show", "why", "flame", "debug", "diff", "logs", "events",
+              "wait", "send", "doctor")
 PLUGINS = ("--plugins", "--plugin", "--external")
 
 

@@ -9,7 +9,7 @@ import click
 from ..board import Board
 from ..errors import FirexliteError, RunActive
 from ..following import Screen
-from ..front import Front, run_detached
+from ..front import TO_NOBODY, Front, Telling, run_detached
 from ..history import History
 from ..home import find_run
 from ..last_acts import LastActs
@@ -22,13 +22,13 @@ from .screen import Console, report
 
 
 def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = False, no_wait: bool = False,
-            quiet: bool = False) -> None:
+            quiet: bool = False, telling: Telling = TO_NOBODY) -> None:
     """Run a job to its end, or only to its beginning, as `submit` and `resume` do; exits with the run's code.
 
     If the run goes on in other processes already, its end is awaited there; no_wait: or it is only said.
     """
     if detach:
-        firex_id = run_detached(job, import_timeout_s, last.do).firex_id
+        firex_id = run_detached(job, import_timeout_s, last.do, telling).firex_id
         say(f"FireX ID: {firex_id}")
         with History(find_run(firex_id)) as history:
             has_succeeded = history.run().state == RUN_SUCCEEDED
@@ -36,12 +36,12 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
             "It goes on in the background; `firexlite attach` comes back to it.", err=True)
         return
     console = Console(quiet)
-    front = Front(console, import_timeout_s, last.do)
+    front = Front(console, import_timeout_s, last.do, telling)
     try:
         code = front.run(job)
     except FirexliteError:
         console.clear()
-        _tell(last)
+        _tell(last, front)
         raise
     finally:
         console.clear()
@@ -53,15 +53,24 @@ def run_job(job: Job, last: LastActs, import_timeout_s: float, detach: bool = Fa
         code = attend_as_guest(firex_id, console, last)
     elif console.directory is not None:
         report(find_run(console.directory.firex_id), code)  # it may have come home
-    _tell(last)
+    _tell(last, front)
     click.get_current_context().exit(code)
 
 
-def _tell(last: LastActs) -> None:
+def _tell(last: LastActs, front: Front) -> None:
     for line in last.annotations:
         say(line, commands=True)
-    for sentence in last.told:
+    for sentence in (*last.told, *front.told):
         say(sentence, err=True)
+
+
+def telling(sinks: Sequence[str]) -> Telling:
+    """The sinks that a command names, once each. Raises BadInput for what is none, before anything is created."""
+    if not sinks:
+        return TO_NOBODY
+    from ..sinks import sink_for, wait_s  # here: few runs have any
+
+    return Telling(tuple(map(sink_for, dict.fromkeys(sinks))), wait_s())
 
 
 def describe_services(plugins: Sequence[str], import_timeout_s: float, describe: Callable[[], str]) -> str:

@@ -175,3 +175,9 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 def span_option(*names: str, help: str, metavar: str = "TIME") -> Callable:
     """An option that takes a span of time, in seconds for the command."""
     return click.option(*names, metavar=metavar, callback=_seconds, help=help)
+
+
+def sink_option(what: str) -> Callable:
+    return click.option(
+        "--sink", "sinks", metavar="SINK", multiple=True,
+        help=f"{what}: kafka:HOST:PORT/TOPIC or otlp:http://HOST:PORT. May be repeated.")

@@ -29,16 +29,21 @@ def answer(text: str) -> None:
     write_out(visible(text) + "\n")
 
 
-def write_out(text: str) -> None:
-    """Write to stdout as it is. Raises StorageFailure if that fails; whoever closes a pipe has read enough."""
+def write_out(text: str) -> bool:
+    """Write to stdout as it is; False if nobody reads any more: whoever closes a pipe has read enough.
+
+    Raises StorageFailure if it fails.
+    """
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         _forget(1)
+        return False
     except OSError as error:
         _forget(1)  # or it would be tried once more at the end
         raise StorageFailure(f"the output could not be written: {error.strerror}") from error
+    return True
 
 
 def _forget(fd: int) -> None:

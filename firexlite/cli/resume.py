@@ -24,6 +24,7 @@ from .options import (
     quiet_option,
     redact_option,
     run_argument,
+    sink_option,
     soft_time_limit_option,
     split_plugins,
     workers_option,
@@ -55,13 +56,14 @@ from .options import (
 @soft_time_limit_option
 @exit_when_waiting_option
 @pickle_option
+@sink_option("Send the events of the run there too, from the first on")
 @click.option("--detach", is_flag=True, help="Return as soon as the run goes on, in the background.")
 @import_timeout_option
 def resume_command(firex_id: str, workers: int | None, executor: str | None, insecure: bool, plugins: tuple[str, ...],
                    json_file: str | None, flame: str | None, on_end: str | None, quiet: bool,
                    accept_new: bool, restart: tuple[int, ...], done: dict[int, dict[str, object]], rerun_missing: bool,
                    full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int], soft_time_limit: float | None,
-                   exit_when_waiting: bool, pickle: bool, detach: bool, import_timeout: float) -> None:
+                   exit_when_waiting: bool, pickle: bool, sinks: tuple[str, ...], detach: bool, import_timeout: float) -> None:
     """Carry on with a run that was killed, interrupted, or failed.
 
     What succeeded is never run again. What was in flight runs again from its top, with the code as it is now;
@@ -74,14 +76,15 @@ def resume_command(firex_id: str, workers: int | None, executor: str | None, ins
     """
     from ..last_acts import LastActs  # here: who asks which options there are needs none of this
     from ..launch import ResumeRequest, resume
-    from .jobs import run_job
+    from .jobs import run_job, telling
 
+    told = telling(sinks)
     request = ResumeRequest(firex_id, workers, split_plugins(plugins) or None, json_file, full_wait, accept_new,
                             list(restart), done, rerun_missing,
                             list(redact), queues, soft_time_limit, exit_when_waiting, sys.argv, pickle,
-                            executor, insecure, import_timeout)
+                            executor, insecure, import_timeout, sinks=told.names)
     run_job(lambda board, channel: resume(request, board, channel), LastActs(flame, on_end), import_timeout,
-            detach, quiet=quiet)
+            detach, quiet=quiet, telling=told)
 
 
 def _decided(task: str, text: str) -> tuple[int, dict[str, object]]:

@@ -139,6 +139,11 @@ class Console(Screen):
         else:
             say(f"Stopping: running services have {GRACE_S:g} seconds to end; once more stops them at once.", err=True)
 
+    def sending(self, sinks: list[str]) -> None:
+        if not self._is_quiet:
+            self.clear()
+            say(f"The run has ended; its last events are being sent to {' and '.join(sinks)}. Ctrl-C ends that.", err=True)
+
     def clear(self) -> None:
         if self._rich is not None:
             self._rich.clear()

@@ -26,6 +26,7 @@ from .options import (
     queue_option,
     quiet_option,
     redact_option,
+    sink_option,
     soft_time_limit_option,
     split_plugins,
     workers_option,
@@ -102,6 +103,7 @@ def _words_in(path: str) -> list[str]:
 @soft_time_limit_option
 @exit_when_waiting_option
 @pickle_option
+@sink_option("Send the events of the run there as it goes on")
 @click.option(FROM_FILE, metavar="FILE", expose_value=False,
               help="Take more words of the command line from a file, which holds a list of them in JSON.")
 @click.option("--logs_link", metavar="PATH", callback=free_for_a_link,
@@ -118,7 +120,7 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
                    json_file: str | None, flame: str | None, on_end: str | None,
                    quiet: bool, full_wait: float | None, redact: tuple[str, ...], queues: dict[str, int],
                    soft_time_limit: float | None, exit_when_waiting: bool, pickle: bool, logs_link: str | None, sync: bool,
-                   detach: bool, dry_run: bool, as_json: bool, import_timeout: float) -> None:
+                   detach: bool, dry_run: bool, as_json: bool, import_timeout: float, sinks: tuple[str, ...]) -> None:
     """Run a chain of services.
 
     Every argument of any service is an option: `--guests Li,Mohamed`. One that is called as an option of submit is given
@@ -131,16 +133,17 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
     from ..last_acts import LastActs
     from ..launch import submit
     from ..submission import Request, like_run
-    from .jobs import run_job, told_below
+    from .jobs import run_job, telling, told_below
 
     if not chain and not like:
         raise click.UsageError("submit needs --chain, the services to run; `firexlite list` shows them")
+    told = telling(sinks)
     request = Request(chain or "", context.meta["firexlite.arguments"], split_plugins(plugins), workers,
                       argv=sys.argv, json_file=json_file, sync=not detach, full_wait_s=full_wait,
                       own_options=context.meta["firexlite.own_options"], redact=list(redact), queues=queues,
                       soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle, logs_link=logs_link,
                       flame=flame, on_end=on_end, key=key, executor=executor or LOCAL, insecure=insecure,
-                      import_timeout_s=import_timeout)
+                      import_timeout_s=import_timeout, sinks=told.names)
     place_of(request.executor, insecure)
     if like:
         like_run(like, request)
@@ -156,4 +159,4 @@ def submit_command(context: click.Context, chain: str | None, key: str | None, n
         answer(told_below(lambda announce: show(look_ahead(request, announce)), import_timeout))
         return
     run_job(lambda board, channel: submit(request, board, channel), LastActs(flame, on_end), import_timeout, detach, no_wait,
-            quiet)
+            quiet, told)

@@ -154,7 +154,7 @@ REFUSED: dict[str, str] = {
     "firexapp.testing.test_infra": "run flow tests with `python -m firexlite.compat.flow_tests --tests FILE`",
     "firexapp.testing.config_interpreter": "run flow tests with `python -m firexlite.compat.flow_tests --tests FILE`",
     "firex_flame": "`firexlite flame ID > out.html` draws a run, with no server",
-    "firex_blaze": "firexlite sends no events to Kafka; `firexlite flame ID --json` gives a run as JSON",
+    "firex_blaze": "events are sent to Kafka with `--sink kafka:HOST:PORT/TOPIC`, by firexlite itself",
     "celery.signals": "nothing in a run sends celery's signals; write what is to happen before each body into the pre_task_run "
                       "of a subclass of FireXTask, and name that by base=",
     "celery.local": "services are plain objects here; take celery.current_task, or `self` of a service with bind=True",

@@ -242,6 +242,20 @@ def test_a_detached_run_comes_home_too(firexlite, go):
     wait_until(lambda: firexlite.everything() == {("home", "run")}, what="run at home")
 
 
+def test_a_run_that_is_sent_to_a_sink_comes_home_with_what_was_stored_of_it(firexlite, go):
+    kafka = pytest.importorskip("confluent_kafka")
+    maker = kafka.Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 1, "log_level": 0})
+    [broker] = maker.list_topics(timeout=10).brokers.values()
+
+    done = firexlite(*SUBMIT, "--sink", f"kafka:{broker.host}:{broker.port}/firex")
+
+    assert (done.code, "not sent" in done.err) == (0, False)
+    run = firexlite.only_run()
+    [place] = [json.loads(path.read_text()) for path in (run.path / "sinks").iterdir()]
+    assert (place["seq"],) == query(run, "SELECT max(id) FROM event")[0]
+    assert place["ended"] and firexlite.everything() == {("home", "run")}
+
+
 def test_a_run_comes_home_while_somebody_looks_at_it(firexlite, killed):
     reader = sqlite3.connect(f"file:{killed.journal}?mode=ro", uri=True)
     reader.execute("BEGIN")
