@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from .home import task_uuid
+from .home import RunDirectory, task_uuid
 from .outbox import Record, RunAbout, RunEnd
 from .states import RUN_REVOKED, RUN_SUCCEEDED
 
@@ -41,7 +42,7 @@ class Message(NamedTuple):
 def messages(record: Record) -> list[Message]:
     """The messages that tell of a move, one at least, in the order in which FireX sends them."""
     events = list(_events(record))
-    own = [_message(record.run, record.task, record.name, record.ts, kind, fields) for kind, fields in events]
+    own = [_message(record.run, record.task, record.name, record.ts, kind, fields, record.host) for kind, fields in events]
     if record.seq == 1:  # FireX's own root comes before all others
         root = {**_started(record.run, None, ROOT_NAME), "chain_depth": 0}
         own.insert(0, _message(record.run, ROOT, ROOT_NAME, record.run.created, "task-started-info", root))
@@ -73,7 +74,7 @@ def _events(record: Record) -> Iterator[Event]:
     runtime = {"actual_runtime": max(0.0, record.ts - (record.ts if record.started is None else record.started))}
     if move == "claim":
         yield "task-started-info", _family(record) | _started(record.run, _above(record), record.name) | {
-            "log_filepath": f"{record.run.place}/logs/{record.epoch}-{record.worker}.log", "from_plugin": record.is_of_plugin,
+            "log_filepath": str(_log_of(record)), "from_plugin": record.is_of_plugin,
             "code_filepath": record.file, "retries": record.retries}
         yield "task-args", {"firex_bound_args": data["arguments"], "firex_default_bound_args": data["defaults"]}
     elif move in ("succeed", "decide"):
@@ -108,6 +109,11 @@ def _above(record: Record) -> str:
     return task_uuid(record.run.firex_id, record.task - 1 if record.position else record.parent or ROOT)
 
 
+def _log_of(record: Record) -> Path:
+    assert record.epoch is not None and record.worker is not None
+    return RunDirectory(Path(record.run.place)).log_file(record.epoch, record.worker, record.host)
+
+
 def _family(record: Record) -> dict[str, Any]:
     return {"long_name": record.name, "parent_id": _above(record), "chain_depth": record.position}
 
@@ -128,8 +134,9 @@ def _exception(record: Record) -> dict[str, Any]:
     return told | {"exception_cause_uuid": record.cause} if record.cause else told
 
 
-def _message(run: RunAbout, task: int, long_name: str, at: float, kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    data = {**fields, "hostname": run.host, "utcoffset": 0, "name": long_name, "type": kind, "timestamp": at,
+def _message(run: RunAbout, task: int, long_name: str, at: float, kind: str, fields: Mapping[str, Any],
+             host: str | None = None) -> dict[str, Any]:
+    data = {**fields, "hostname": host or run.host, "utcoffset": 0, "name": long_name, "type": kind, "timestamp": at,
             "event_timestamp": at}
     if kind in STATES or kind == "task-completed":
         data["local_received"] = at  # of which FireX makes the times of states, and that of the first start

@@ -33,7 +33,7 @@ SELECT event.id, event.at, event.task, event.attempt, event.move, event.state, t
        task.reason, CASE WHEN event.move IN ('succeed', 'decide') THEN task.result END, task.cached_from,
        (SELECT started FROM attempt WHERE task = event.task AND number = 1),
        (SELECT count(*) FROM attempt WHERE task = event.task AND number < event.attempt AND outcome = 'retried'),
-       attempt.epoch, attempt.worker,
+       attempt.epoch, attempt.worker, attempt.host,
        CASE WHEN event.move IN ('fail', 'retry', 'lose', 'revoke', 'stop') THEN attempt.error END
 FROM event JOIN task ON task.id = event.task
 LEFT JOIN attempt ON attempt.task = event.task AND attempt.number = event.attempt
@@ -68,9 +68,9 @@ class RunEnd(NamedTuple):
 class Record:
     """One move of one task. ts: when, in seconds since the epoch. data: what the move brought, as the journal has it.
 
-    parent: the task that enqueued it. position: its place in its chain, from 0. retries: before this attempt.
-    started: of its first attempt. cause: the uuid of the task whose failure it failed of. attempts: all of them, of a move that
-    ends a task, if they were asked for.
+    host: where its attempt was made, if elsewhere than the processes of the run. parent: the task that enqueued it. position:
+    its place in its chain, from 0. retries: before this attempt. started: of its first attempt. cause: the uuid of the task
+    whose failure it failed of. attempts: all of them, of a move that ends a task, if they were asked for.
     """
 
     run: RunAbout
@@ -88,6 +88,7 @@ class Record:
     started: float | None
     epoch: int | None
     worker: int | None
+    host: str | None
     file: str
     is_of_plugin: bool
     short_name: str
@@ -102,7 +103,7 @@ class Record:
         """What `firexlite events` prints, as plain data."""
         return {"v": VERSION, "seq": self.seq, "ts": self.ts, "run": self.run.firex_id, "task": self.task,
                 "uuid": task_uuid(self.run.firex_id, self.task), "parent": self.parent, "name": self.name, "type": self.type,
-                "state": self.state, "attempt": self.attempt, "data": self.data}
+                "state": self.state, "attempt": self.attempt, "host": self.host or self.run.host, "data": self.data}
 
 
 def about(history: History) -> RunAbout:
@@ -155,7 +156,8 @@ class Records:
 
     def _record(self, history: History, run: RunAbout, seq: int, at: float, num: int, attempt: int, move: str, state: str,
                 parent: int | None, chain: int, service: str, reason: str | None, result: str | None, cached_from: int | None,
-                started: float | None, retries: int, epoch: int | None, worker: int | None, error: str | None) -> Record:
+                started: float | None, retries: int, epoch: int | None, worker: int | None, host: str | None, error: str | None
+                ) -> Record:
         known = history.services.get(service)
         data: dict[str, Any] = {}
         cause = None
@@ -177,7 +179,8 @@ class Records:
             if cause := interrupted_by(error):
                 data["exception"]["cause"] = cause
         record = Record(run, seq, at, num, service, move, state, attempt, data, parent, num - chain, retries, started, epoch,
-                        worker, known.file if known else "", bool(known and known.plugin), history.short_name(service), cause)
+                        worker, host, known.file if known else "", bool(known and known.plugin),
+                        history.short_name(service), cause)
         if self._with_attempts and record.is_final:
             record = replace(record, attempts=tuple(_whole(history, one) for one in history.attempts(num)
                                                     if one.number <= attempt))

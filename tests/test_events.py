@@ -60,7 +60,8 @@ def test_each_event_of_the_journal_is_a_line(family):
     assert all(line["uuid"] == task_uuid(run.firex_id, line["task"]) for line in lines)
     parents = dict(query(run, "SELECT id, parent FROM task"))
     assert all(line["parent"] == parents[line["task"]] for line in lines)
-    assert list(lines[0]) == ["v", "seq", "ts", "run", "task", "uuid", "parent", "name", "type", "state", "attempt", "data"]
+    assert list(lines[0]) == ["v", "seq", "ts", "run", "task", "uuid", "parent", "name", "type", "state", "attempt", "host",
+                              "data"]
 
 
 def test_a_claim_tells_what_reaches_the_task(family):

@@ -132,14 +132,15 @@ def _span(record: Record) -> Any:
     elif record.state == REVOKED:
         why = f"revoked: {reason}" if reason else "revoked"
     return _made(run, record.task, record.parent or ROOT, record.short_name, began, record.ts, attributes,
-                 list(_events(record.attempts)), why, is_ok=record.state == SUCCEEDED)
+                 list(_events(record.attempts, run.host)), why, is_ok=record.state == SUCCEEDED)
 
 
-def _events(attempts: Sequence[AttemptRecord]) -> Iterator[tuple[str, float, dict[str, Any]]]:
+def _events(attempts: Sequence[AttemptRecord], home: str) -> Iterator[tuple[str, float, dict[str, Any]]]:
     """``(name, time, attributes)``"""
     for one in attempts:
         yield "attempt", one.started, {"firexlite.attempt": one.number, "firexlite.outcome": one.outcome or "running",
-                                       "firexlite.worker": one.worker, "firexlite.incarnation": one.epoch}
+                                       "firexlite.worker": one.worker, "firexlite.incarnation": one.epoch,
+                                       "host.name": one.host or home}
         if one.error:
             error = display_error(one.error)
             yield "exception", one.started if one.ended is None else one.ended, {
