@@ -27,6 +27,9 @@ try:
     from distributed.scheduler import heartbeat_interval
     from distributed.security import Security
     from distributed.utils import get_ip
+    from tornado.iostream import StreamClosedError
+
+    _HUNG_UP = StreamClosedError, ConnectionError
 except ImportError:
     distributed = None  # type: ignore[assignment]
 
@@ -45,7 +48,8 @@ class Bridge:
     """Between the runner and a cluster."""
 
     def __init__(self, end: packets.Packets, place: Place, orders: dict[str, Any], shipment: bytes) -> None:
-        self._end, self._place, self._orders, self._shipment = end, place, orders, shipment
+        self._end, self._place, self._shipment = end, place, shipment
+        self._orders = {**orders, "lease_s": dask_pilot.LEASE_S}
         self._wanted: dict[str, int] = {}             # ids of pilots that are to come, and the workers' numbers
         self._futures: dict[str, Any] = {}
         self._watching: set[asyncio.Task] = set()
@@ -113,9 +117,8 @@ class Bridge:
         try:
             self._client = await distributed.Client(address, asynchronous=True, security=self._security, timeout=CONNECT_S,
                                                     name="firexlite", set_as_default=False)
-        except (OSError, ssl.SSLError, ValueError) as error:
-            raise Refused(f"the Dask scheduler {address} cannot be used: {_why(error)}; start it with `dask scheduler`, or "
-                          "see to its address and certificates") from error
+        except (OSError, ValueError) as error:
+            raise Refused(f"the Dask scheduler {address} cannot be used: {_why_not_connected(address, error)}") from error
         scheme, _, where = self._client.scheduler.address.partition("://")
         here = get_ip(where.rpartition(":")[0].strip("[]"), int(where.rpartition(":")[2]))
         listening = listen(f"{scheme}://{here}:0", self._meet, deserialize=False,
@@ -260,7 +263,7 @@ class Bridge:
         ours.setblocking(False)
         self._tell(theirs.fileno(), begun=number, about=about)
         theirs.close()
-        await dask_pilot.relay(comm, *await asyncio.open_connection(sock=ours))
+        await dask_pilot.relay(comm, *await asyncio.open_connection(sock=ours), dask_pilot.LEASE_S)
 
     async def _end_all(self) -> None:
         for task in self._watching:
@@ -277,11 +280,31 @@ class Bridge:
 
 def _why(error: object) -> str:
     """What went wrong, by its innermost reason."""
-    found = error
-    while isinstance(found, BaseException) and (cause := found.__cause__ or found.__context__) is not None:
-        found = cause
+    found = _innermost(error)
     text = str(found).strip() or type(found).__name__
     return text.splitlines()[0] if isinstance(found, OSError) else f"{type(found).__name__}: {text.splitlines()[0]}"
+
+
+def _innermost(error: object) -> object:
+    """But for those that only say that time was up: what was waited for is said around them."""
+    while (isinstance(error, BaseException) and (cause := error.__cause__ or error.__context__) is not None
+           and not isinstance(cause, (TimeoutError, asyncio.TimeoutError, asyncio.CancelledError))):
+        error = cause
+    return error
+
+
+def _why_not_connected(address: str, error: Exception) -> str:
+    """Why there is no connection to a scheduler, and what can be done."""
+    found = _innermost(error)
+    if not address.startswith("tls://") or not isinstance(found, (ssl.SSLError, FileNotFoundError, PermissionError, *_HUNG_UP)):
+        return f"{_why(error)}; start it with `dask scheduler`, or see to its address"
+    why = _why(error)
+    if isinstance(found, ssl.SSLCertVerificationError):
+        why = f"its certificate is not trusted here: {found.verify_message}"
+    elif isinstance(found, (ssl.SSLEOFError, *_HUNG_UP)) or "ALERT" in str(getattr(found, "reason", "")):
+        why = "it hung up, as it does on a certificate that another authority has signed"
+    return (f"{why}; Dask's configuration names, below distributed.comm.tls, the authority that both sides trust, and our "
+            "certificate")
 
 
 def cross(end: packets.Packets, place: Place, orders: dict[str, Any], shipment: bytes) -> int:

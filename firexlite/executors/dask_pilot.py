@@ -25,7 +25,7 @@ from .. import packets
 from ..version import __version__
 from . import wire
 
-LEASE_S = float(os.environ.get("FIREXLITE_LEASE") or 10.0)  # without a sign of life, after which the other side is lost
+LEASE_S = float(os.environ.get("FIREXLITE_LEASE") or 10.0)  # of a run: without a sign of life, after which either side is lost
 LINGER_S = 10.0   # that an outpost without workers is kept
 END_S = 10.0      # that a far worker has to end when nobody is there for whom it works
 _CHUNK = 1 << 16
@@ -103,6 +103,7 @@ class _Outpost:
         self.refused: str | None = None       # why it is of no use
         self._numbers = 0
         self._ended: dict[int, asyncio.Future] = {}
+        self._lease_s = orders["lease_s"]     # the run's: what is patience here may be too long for it
         self._scratch = Path(worker.local_directory) / f"firexlite-{orders['firex_id']}-{os.urandom(4).hex()}"
         self._orders = {**orders, "shipment": str(Path(worker.local_directory) / orders["shipment"])}
 
@@ -174,7 +175,7 @@ class _Outpost:
             return kind in (wire.FACTS, wire.SLOT)
 
         try:
-            await relay(comm, reader, writer, by_the_way, output, ended)
+            await relay(comm, reader, writer, self._lease_s, by_the_way, output, ended)
             if not ended.done():  # nobody is there any more for whom it works
                 self._tell(kill=number)
                 with suppress(asyncio.TimeoutError):
@@ -204,10 +205,11 @@ class _Outpost:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, by_the_way: Any = None,
-                output: int | None = None, ended: asyncio.Future | None = None) -> None:
+async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lease_s: float,
+                by_the_way: Any = None, output: int | None = None, ended: asyncio.Future | None = None) -> None:
     """Pass frames between a connection of Dask and a local stream, until one of both is gone or gives no sign of life.
 
+    lease_s: without one, after which the other side is lost; the same on both sides.
     by_the_way: takes a frame that is not for the stream, and says so. output: a pipe from which more is to be sent; what is in
     it goes before any frame from the stream. ended: how the worker at the stream has ended, which is sent last.
     """
@@ -247,7 +249,7 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
         with suppress(CommClosedError, OSError):
             while True:
                 try:
-                    kind, payload = await asyncio.wait_for(frames.get(), LEASE_S / 3)
+                    kind, payload = await asyncio.wait_for(frames.get(), lease_s / 3)
                 except asyncio.TimeoutError:
                     kind, payload = wire.ALIVE, b""
                 if not kind:
@@ -269,7 +271,7 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
                 await writer.drain()
 
     async def lease() -> None:
-        while (left := last_heard + LEASE_S - time.monotonic()) > 0:
+        while (left := last_heard + lease_s - time.monotonic()) > 0:
             await asyncio.sleep(left)
 
     work = [asyncio.ensure_future(part()) for part in (outwards, send, inwards, lease)]
