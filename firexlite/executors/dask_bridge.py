@@ -29,7 +29,7 @@ try:
     from distributed.utils import get_ip
     from tornado.iostream import StreamClosedError
 
-    _HUNG_UP = StreamClosedError, ConnectionError
+    _HUNG_UP = StreamClosedError, ConnectionResetError, BrokenPipeError
 except ImportError:
     distributed = None  # type: ignore[assignment]
 
@@ -108,7 +108,7 @@ class Bridge:
         address = self._place.address
         self._security: Any = Security()
         if address.startswith("tls://"):
-            self._refuse_without_certificate()
+            self._refuse_without_certificates()
         if not address:
             from .dask_local import LocalCluster
 
@@ -117,7 +117,7 @@ class Bridge:
         try:
             self._client = await distributed.Client(address, asynchronous=True, security=self._security, timeout=CONNECT_S,
                                                     name="firexlite", set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise Refused(f"the Dask scheduler {address} cannot be used: {_why_not_connected(address, error)}") from error
         scheme, _, where = self._client.scheduler.address.partition("://")
         here = get_ip(where.rpartition(":")[0].strip("[]"), int(where.rpartition(":")[2]))
@@ -126,12 +126,16 @@ class Bridge:
         self._listener = await listening
         await self._ship()
 
-    def _refuse_without_certificate(self) -> None:
-        missing = [f"distributed.comm.tls.{name}" for name, value in (
-            ("ca-file", self._security.tls_ca_file), ("client.cert", self._security.tls_client_cert)) if not value]
+    def _refuse_without_certificates(self) -> None:
+        files = {"ca-file": self._security.tls_ca_file, "client.cert": self._security.tls_client_cert,
+                 "client.key": self._security.tls_client_key}
+        missing = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert") if not files[name]]
         if missing:
             raise Refused(f"{self._place.address} needs a certificate of ours, and Dask's configuration does not name it: "
                           f"{', '.join(missing)}")
+        for name, file in files.items():
+            if file and "\n" not in file and not os.access(file, os.R_OK):  # it may be the certificate itself
+                raise Refused(f"'{file}', which Dask's configuration names as distributed.comm.tls.{name}, cannot be read")
 
     async def _room(self) -> dict[str, Any]:
         """How many tasks the workers that are there run at once, and how many of a queue those that are there for it."""
@@ -296,12 +300,14 @@ def _innermost(error: object) -> object:
 def _why_not_connected(address: str, error: Exception) -> str:
     """Why there is no connection to a scheduler, and what can be done."""
     found = _innermost(error)
-    if not address.startswith("tls://") or not isinstance(found, (ssl.SSLError, FileNotFoundError, PermissionError, *_HUNG_UP)):
-        return f"{_why(error)}; start it with `dask scheduler`, or see to its address"
-    why = _why(error)
+    why, reason = _why(error), str(getattr(found, "reason", ""))
+    if not address.startswith("tls://") or not isinstance(found, (ssl.SSLError, ValueError, *_HUNG_UP)):
+        return f"{why}; start it with `dask scheduler`, or see to its address"
+    if reason == "WRONG_VERSION_NUMBER" or not isinstance(found, OSError):
+        return "what answers there does not speak TLS"
     if isinstance(found, ssl.SSLCertVerificationError):
         why = f"its certificate is not trusted here: {found.verify_message}"
-    elif isinstance(found, (ssl.SSLEOFError, *_HUNG_UP)) or "ALERT" in str(getattr(found, "reason", "")):
+    elif isinstance(found, (ssl.SSLEOFError, *_HUNG_UP)) or "ALERT" in reason:
         why = "it hung up, as it does on a certificate that another authority has signed"
     return (f"{why}; Dask's configuration names, below distributed.comm.tls, the authority that both sides trust, and our "
             "certificate")

@@ -56,6 +56,7 @@ def fly(pilot: str, address: str) -> None:
 
 async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
     from distributed.comm import connect
+    from distributed.core import Status
 
     comm = await connect(address, deserialize=False, **worker.security.get_connection_args("worker"))
     try:
@@ -66,6 +67,9 @@ async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
                 raise RuntimeError(f"firexlite {__version__} on {socket.gethostname()} is of no use: {answer['refused']}")
             return
         outpost = await _Outpost.of(worker, json.loads(answer["orders"]), address)
+        if worker.status not in (Status.running, Status.paused) or (outpost.refused and not outpost.has_its_code()):
+            # It would lose what it began now, and throws away what it was sent; so another worker is to have the pilot.
+            raise RuntimeError(f"the Dask worker {worker.address} ends")
         if outpost.refused is not None:
             await comm.write({"refused": outpost.refused})
             return
@@ -94,8 +98,12 @@ class _Outpost:
 
     @classmethod
     async def _started(cls, key: str, worker: Any, orders: dict[str, Any]) -> _Outpost:
-        outpost = cls(key, worker, orders)
-        await outpost._start()
+        try:
+            outpost = cls(key, worker, orders)
+            await outpost._start()
+        except BaseException:
+            cls.kept.pop(key, None)  # the next pilot may fare better
+            raise
         return outpost
 
     def __init__(self, key: str, worker: Any, orders: dict[str, Any]) -> None:
@@ -106,6 +114,10 @@ class _Outpost:
         self._lease_s = orders["lease_s"]     # the run's: what is patience here may be too long for it
         self._scratch = Path(worker.local_directory) / f"firexlite-{orders['firex_id']}-{os.urandom(4).hex()}"
         self._orders = {**orders, "shipment": str(Path(worker.local_directory) / orders["shipment"])}
+
+    def has_its_code(self) -> bool:
+        """Whether what it was sent is still there: a worker that ends throws it away."""
+        return Path(self._orders["shipment"]).exists()
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()

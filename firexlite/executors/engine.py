@@ -66,14 +66,14 @@ class Engine:
     def wait_until_connected(self) -> None:
         """Raises BadInput if there is no such cluster, or it will not have us."""
         self._end.settimeout(CONNECT_S)
+        told: dict[str, Any] = {"refused": f"the process that was to speak with {self.place} has ended"}
         try:
             message, _ = packets.receive(self._end, _MOST)
+            if message:
+                told = json.loads(message)
         except TimeoutError:
-            message = b""
+            told = {"refused": f"{self.place} did not answer within {CONNECT_S:g} s"}
         self._end.settimeout(None)
-        told: dict[str, Any] = {"refused": f"{self.place} did not answer within {CONNECT_S:g} s"}
-        if message:
-            told = json.loads(message)
         if "refused" in told:
             self.end()
             raise BadInput(told["refused"])
