@@ -78,9 +78,12 @@ class Cluster:
         self._processes: dict[str, subprocess.Popen] = {}
         self._start(hosts.desk, "scheduler", "--port", port, "--host", hosts.desk.address)
         for one in hosts.workers:
-            self._start(one, "worker", self.address, "--host", one.address, "--nthreads", SLOTS, "--no-nanny",
-                        "--local-directory", one.folder / "scratch")
+            self.start_worker(one)
         wait_until(lambda: self._log.read_text().count("Register worker") == len(hosts.workers), START_S, "workers")
+
+    def start_worker(self, one: Host) -> None:
+        self._start(one, "worker", self.address, "--host", one.address, "--nthreads", SLOTS, "--no-nanny",
+                    "--local-directory", one.folder / "scratch")
 
     def _start(self, one: Host, role: str, *words: object) -> None:
         settings = self._authority.settings(role, one.folder) if self._authority else {}
@@ -90,6 +93,9 @@ class Cluster:
         with self._log.open("ab") as log:
             self._processes[one.name] = subprocess.Popen(
                 command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+
+    def worker_on(self, one: Host) -> subprocess.Popen:
+        return self._processes[one.name]
 
     def bodies_on(self, one: Host) -> list[int]:
         """The far workers of a run that are there."""

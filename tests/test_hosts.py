@@ -59,6 +59,16 @@ def shared(hosts: Hosts, authority: Authority) -> Iterator[Cluster]:
 
 
 @pytest.fixture
+def cluster(hosts: Hosts, authority: Authority) -> Iterator[Cluster]:
+    """One whose cables are pulled."""
+    cluster = Cluster(hosts, 8796, authority)
+    yield cluster
+    for one in hosts.workers:
+        hosts.switch.plug(one.name)
+    cluster.close()
+
+
+@pytest.fixture
 def firexlite(tmp_path: Path, hosts: Hosts, authority: Authority) -> Iterator[Command]:
     """Runs `firexlite` on the desk, with a certificate of its own."""
     for folder in ("work", "tmp", "certificates"):
@@ -180,46 +190,65 @@ def go(one: Host, *numbers: int) -> None:
 @pytest.mark.parametrize("is_of_the_parent", [False, True], ids=[
     "of children, for a while", "of their parent too, until the run has ended"])
 def test_what_ran_behind_a_pulled_cable_runs_again_elsewhere_and_what_it_said_late_is_dropped(
-        firexlite, plugin, effects, hosts, authority, is_of_the_parent):
-    cluster = Cluster(hosts, 8796, authority)
-    try:
-        run = firexlite.start("submit", "--plugins", plugin(SLOW), "--chain", "several", "--count", 4, "--executor",
-                              cluster.executor)
-        wait_until(lambda: sum(effects(one).total() for one in hosts.workers) == 5, what="four children of a parent")
-        home = hosts.named(attempts(firexlite)[0][-1])
-        cut = home if is_of_the_parent else hosts.other(home)
-        rest = hosts.other(cut)
-        its, others = ([number for number in range(4) if effects(one)[f"began {number}"]] for one in (cut, rest))
-        assert len(its) == len(others) == SLOTS
-        bodies = cluster.bodies_on(cut)
+        firexlite, plugin, effects, hosts, cluster, is_of_the_parent):
+    run, cut, rest, its, others = two_and_two(firexlite, plugin, effects, hosts, cluster, is_of_the_parent)
+    bodies = cluster.bodies_on(cut)
 
-        hosts.switch.pull(cut.name)
-        go(cut, its[0])  # which ends there, and nobody hears of it
-        wait_until(lambda: effects(cut)[f"ended {its[0]}"], what="late result")
-        wait_until(lambda: [outcome for *_, outcome, place in attempts(firexlite) if place == cut.name]
-                   == ["lost"] * (SLOTS + is_of_the_parent), what="loss of all that was there")
-        wait_until(lambda: all(host.start_time(pid) is None for pid in bodies), what="end of those that nobody hears")
-        go(rest, others[0], *its)
-        wait_until(lambda: all(effects(rest)[f"ended {number}"] for number in its), what="other attempts on the other host")
-        if is_of_the_parent:
-            ends_well(run, rest, others[1])
-            assert cut.unsent() > 0
-            plug_in(hosts, cut)
-        else:
-            assert cut.unsent() > 0
-            plug_in(hosts, cut)
-            ends_well(run, rest, others[1])
+    hosts.switch.pull(cut.name)
+    go(cut, its[0])  # which ends there, and nobody hears of it
+    wait_until(lambda: effects(cut)[f"ended {its[0]}"], what="late result")
+    wait_until(lambda: [outcome for *_, outcome, place in attempts(firexlite) if place == cut.name]
+               == ["lost"] * (SLOTS + is_of_the_parent), what="loss of all that was there")
+    wait_until(lambda: all(host.start_time(pid) is None for pid in bodies), what="end of those that nobody hears")
+    go(rest, others[0], *its)
+    wait_until(lambda: all(effects(rest)[f"ended {number}"] for number in its), what="other attempts on the other host")
+    if is_of_the_parent:
+        ends_well(run, rest, others[1])
+        assert cut.unsent() > 0
+        plug_in(hosts, cut)
+    else:
+        assert cut.unsent() > 0
+        plug_in(hosts, cut)
+        ends_well(run, rest, others[1])
 
-        ended = attempts(firexlite)
-        assert Counter(task for task, _, outcome, _ in ended if outcome == "succeeded") == dict.fromkeys(range(1, 6), 1)
-        assert Counter(outcome for *_, outcome, _ in ended) == {"succeeded": 5, "lost": SLOTS + is_of_the_parent}
-        assert {place for *_, outcome, place in ended if outcome == "lost"} == {cut.name}
-        assert effects(cut) == Counter(["parent"] * (home is cut) + [f"began {number}" for number in its] + [f"ended {its[0]}"])
-        assert effects(rest) == Counter(["parent", *(f"{what} {number}" for what in ("began", "ended") for number in range(4))])
-    finally:
-        for one in hosts.workers:
-            hosts.switch.plug(one.name)
-        cluster.close()
+    ended = attempts(firexlite)
+    assert Counter(task for task, _, outcome, _ in ended if outcome == "succeeded") == dict.fromkeys(range(1, 6), 1)
+    assert Counter(outcome for *_, outcome, _ in ended) == {"succeeded": 5, "lost": SLOTS + is_of_the_parent}
+    assert {place for *_, outcome, place in ended if outcome == "lost"} == {cut.name}
+    assert effects(cut) == Counter(["parent"] * is_of_the_parent + [f"began {number}" for number in its] + [f"ended {its[0]}"])
+    assert effects(rest) == Counter(["parent", *(f"{what} {number}" for what in ("began", "ended") for number in range(4))])
+
+
+def test_a_host_that_was_silent_for_long_is_given_up_and_a_worker_that_is_started_there_has_tasks_again(
+        firexlite, plugin, effects, hosts, cluster):
+    run, cut, rest, its, others = two_and_two(firexlite, plugin, effects, hosts, cluster)
+    hosts.switch.pull(cut.name)
+    wait_until(lambda: "and given up" in (firexlite.only_run().logs / "run.log").read_text(), what="giving up")
+    plug_in(hosts, cut)
+    cluster.worker_on(cut).wait(60)  # on the way out it is still brought pilots that were sent before
+    cluster.start_worker(cut)
+    wait_until(lambda: sum(effects(one)[f"began {its[0]}"] for one in hosts.workers) == 2, 30, what="another attempt")
+    go(cut, *its)
+    go(rest, *its)
+
+    ends_well(run, rest, *others)
+    assert Counter(task for task, _, outcome, _ in attempts(firexlite) if outcome == "succeeded") == dict.fromkeys(
+        range(1, 6), 1)
+
+
+def two_and_two(firexlite: Command, plugin: Callable, effects: Callable[[Host], Counter], hosts: Hosts, cluster: Cluster,
+                is_of_the_parent: bool = False) -> tuple[subprocess.Popen, Host, Host, list[int], list[int]]:
+    """A run, with two children of a task on each host; one host on which the parent is or is not, the other, and the children
+    of each."""
+    run = firexlite.start("submit", "--plugins", plugin(SLOW), "--chain", "several", "--count", 4, "--executor",
+                          cluster.executor)
+    wait_until(lambda: sum(effects(one).total() for one in hosts.workers) == 5, what="four children of a parent")
+    home = hosts.named(attempts(firexlite)[0][-1])
+    one = home if is_of_the_parent else hosts.other(home)
+    other = hosts.other(one)
+    its, others = ([number for number in range(4) if effects(place)[f"began {number}"]] for place in (one, other))
+    assert len(its) == len(others) == SLOTS
+    return run, one, other, its, others
 
 
 def plug_in(hosts: Hosts, one: Host) -> None:
@@ -228,8 +257,8 @@ def plug_in(hosts: Hosts, one: Host) -> None:
     wait_until(lambda: not one.unsent(), 30, what="end of what was on the way")
 
 
-def ends_well(run: subprocess.Popen, rest: Host, last: int) -> None:
-    go(rest, last)
+def ends_well(run: subprocess.Popen, rest: Host, *last: int) -> None:
+    go(rest, *last)
     out, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
     assert "all  [0, 1, 2, 3]" in out
@@ -249,10 +278,16 @@ def refused_on(firexlite: Command, plugin: Callable, executor: str, *words: str,
     return sentence
 
 
-def test_who_has_no_certificate_is_refused(firexlite, plugin, shared):
+def without_certificate(firexlite: Command) -> None:
     for name in [name for name in firexlite.env if name.startswith(COMM)]:
         del firexlite.env[name]
 
+
+def test_who_has_no_certificate_is_refused(firexlite, plugin, shared):
+    assert refused_on(firexlite, plugin, shared.executor, **{f"{COMM}TLS__CLIENT__KEY": "/nowhere"}) == (
+        "firexlite: '/nowhere', which Dask's configuration names as distributed.comm.tls.client.key, cannot be read")
+
+    without_certificate(firexlite)
     assert refused_on(firexlite, plugin, shared.executor) == (
         f"firexlite: {shared.address} needs a certificate of ours, and Dask's configuration does not name it: "
         "distributed.comm.tls.ca-file, distributed.comm.tls.client.cert")
@@ -334,10 +369,15 @@ def test_strangers_at_the_port_of_a_run_get_nothing_and_hurt_nothing(firexlite, 
 # --- without TLS -----------------------------------------------------------------------------------------------------------
 
 def test_a_cluster_without_tls_is_used_only_if_that_is_said(firexlite, plugin, hosts):
-    for name in [name for name in firexlite.env if name.startswith(COMM)]:
-        del firexlite.env[name]
     cluster = Cluster(hosts, 8806, None)
     try:
+        address = cluster.address.replace("tcp:", "tls:")
+        assert refused_on(firexlite, plugin, f"dask:{address}") == (
+            f"firexlite: the Dask scheduler {address} cannot be used: what answers there does not speak TLS")
+        assert "cannot be used: RuntimeError: encryption required by Dask configuration" in refused_on(
+            firexlite, plugin, cluster.executor, "--insecure")
+
+        without_certificate(firexlite)
         assert refused_on(firexlite, plugin, cluster.executor) == (
             f"firexlite: the connection to {cluster.address} would be neither encrypted nor checked, and whoever can reach a "
             "Dask cluster can have it run code; set it up with TLS (dask:tls://...), or say --insecure where the network is "
