@@ -24,6 +24,9 @@ try:
     from distributed.scheduler import heartbeat_interval
     from distributed.security import Security
     from distributed.utils import get_ip
+    from tornado.iostream import StreamClosedError
+
+    _HUNG_UP = StreamClosedError, ConnectionResetError, BrokenPipeError
 except ImportError:
     distributed = None  # type: ignore[assignment]
 
@@ -44,7 +47,8 @@ class Bridge:
     """Between the runner and a cluster."""
 
     def __init__(self, end: packets.Packets, place: Place, orders: dict[str, Any], shipment: bytes) -> None:
-        self._end, self._place, self._orders, self._shipment = end, place, orders, shipment
+        self._end, self._place, self._shipment = end, place, shipment
+        self._orders = {**orders, "lease_s": lease_s()}
         self._wanted: dict[str, int] = {}             # ids of pilots that are to come, and the workers' numbers
         self._futures: dict[str, Any] = {}
         self._watching: set[asyncio.Task] = set()
@@ -103,7 +107,7 @@ class Bridge:
         address = self._place.address
         self._security: Any = Security()
         if address.startswith("tls://"):
-            self._refuse_without_certificate()
+            self._refuse_without_certificates()
         if not address:
             from .dask_local import LocalCluster
 
@@ -118,9 +122,8 @@ class Bridge:
                 _knock(address)
             self._client = await distributed.Client(address, asynchronous=True, security=self._security, timeout=CONNECT_S,
                                                     name="firexlite", set_as_default=False)
-        except (OSError, ssl.SSLError, ValueError) as error:
-            raise Refused(f"the Dask scheduler {address} cannot be used: {_why(error)}; start it with `dask scheduler`, or "
-                          "see to its address and certificates") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            raise Refused(f"the Dask scheduler {address} cannot be used: {_why_not_connected(address, error)}") from error
         scheme, _, where = self._client.scheduler.address.partition("://")
         here = get_ip(where.rpartition(":")[0].strip("[]"), int(where.rpartition(":")[2]))
         listening = listen(f"{scheme}://{here}:0", self._meet, deserialize=False,
@@ -128,12 +131,16 @@ class Bridge:
         self._listener = await listening
         await self._ship()
 
-    def _refuse_without_certificate(self) -> None:
-        missing = [f"distributed.comm.tls.{name}" for name, value in (
-            ("ca-file", self._security.tls_ca_file), ("client.cert", self._security.tls_client_cert)) if not value]
+    def _refuse_without_certificates(self) -> None:
+        files = {"ca-file": self._security.tls_ca_file, "client.cert": self._security.tls_client_cert,
+                 "client.key": self._security.tls_client_key}
+        missing = [f"distributed.comm.tls.{name}" for name in ("ca-file", "client.cert") if not files[name]]
         if missing:
             raise Refused(f"{self._place.address} needs a certificate of ours, and Dask's configuration does not name it: "
                           f"{', '.join(missing)}")
+        for name, file in files.items():
+            if file and "\n" not in file and not os.access(file, os.R_OK):  # it may be the certificate itself
+                raise Refused(f"'{file}', which Dask's configuration names as distributed.comm.tls.{name}, cannot be read")
 
     async def _room(self) -> dict[str, Any]:
         """How many tasks the workers that are there run at once, and how many of a queue those that are there for it."""
@@ -267,7 +274,7 @@ class Bridge:
         ours.setblocking(False)
         self._tell(theirs.fileno(), begun=number, about=about)
         theirs.close()
-        await dask_pilot.relay(comm, *await asyncio.open_connection(sock=ours))
+        await dask_pilot.relay(comm, *await asyncio.open_connection(sock=ours), lease_s())
 
     async def _end_all(self) -> None:
         for task in self._watching:
@@ -290,11 +297,33 @@ def _knock(address: str) -> None:
 
 def _why(error: object) -> str:
     """What went wrong, by its innermost reason."""
-    found = error
-    while isinstance(found, BaseException) and (cause := found.__cause__ or found.__context__) is not None:
-        found = cause
+    found = _innermost(error)
     text = str(found).strip() or type(found).__name__
     return text.splitlines()[0] if isinstance(found, OSError) else f"{type(found).__name__}: {text.splitlines()[0]}"
+
+
+def _innermost(error: object) -> object:
+    """But for those that only say that time was up: what was waited for is said around them."""
+    while (isinstance(error, BaseException) and (cause := error.__cause__ or error.__context__) is not None
+           and not isinstance(cause, (TimeoutError, asyncio.TimeoutError, asyncio.CancelledError))):
+        error = cause
+    return error
+
+
+def _why_not_connected(address: str, error: Exception) -> str:
+    """Why there is no connection to a scheduler, and what can be done."""
+    found = _innermost(error)
+    why, reason = _why(error), str(getattr(found, "reason", ""))
+    if not address.startswith("tls://") or not isinstance(found, (ssl.SSLError, ValueError, *_HUNG_UP)):
+        return f"{why}; start it with `dask scheduler`, or see to its address"
+    if reason == "WRONG_VERSION_NUMBER" or not isinstance(found, OSError):
+        return "what answers there does not speak TLS"
+    if isinstance(found, ssl.SSLCertVerificationError):
+        why = f"its certificate is not trusted here: {found.verify_message}"
+    elif isinstance(found, (ssl.SSLEOFError, *_HUNG_UP)) or "ALERT" in reason:
+        why = "it hung up, as it does on a certificate that another authority has signed"
+    return (f"{why}; Dask's configuration names, below distributed.comm.tls, the authority that both sides trust, and our "
+            "certificate")
 
 
 def cross(end: packets.Packets, place: Place, orders: dict[str, Any], shipment: bytes) -> int:

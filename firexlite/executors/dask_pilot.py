@@ -25,7 +25,7 @@ from typing import Any
 
 from .. import packets
 from ..version import __version__
-from . import lease_s, wire
+from . import wire
 
 LINGER_S = 10.0   # that an outpost without workers is kept
 END_S = 10.0      # that a far worker has to end when nobody is there for whom it works
@@ -57,6 +57,7 @@ def fly(pilot: str, address: str) -> None:
 
 async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
     from distributed.comm import connect
+    from distributed.core import Status
 
     comm = await connect(address, deserialize=False, **worker.security.get_connection_args("worker"))
     try:
@@ -71,7 +72,11 @@ async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
             await comm.write({"lacks": "code"})  # the worker, or its scheduler, came when Dask had spread it already
             _write_whole(file, (await comm.read())["code"])
         outpost = await _Outpost.of(worker, orders, address)
-        if (refused := await asyncio.shield(outpost.refused)) is not None:
+        refused = await asyncio.shield(outpost.refused)
+        if worker.status not in (Status.running, Status.paused) or (refused is not None and not file.exists()):
+            # It would lose what it began now, and throws away what it was sent; so another worker is to have the pilot.
+            raise RuntimeError(f"the Dask worker {worker.address} ends")
+        if refused is not None:
             await comm.write({"refused": refused})
             return
         await comm.write({"ready": True})
@@ -100,7 +105,7 @@ class _Outpost:
         key = f"{orders['firex_id']}-{orders['epoch']}-{address}-{worker.address}"
         if (outpost := cls.kept.get(key)) is None:
             outpost = cls.kept[key] = cls(key, worker, orders)
-            outpost.refused = asyncio.ensure_future(outpost._start())
+            outpost.refused = asyncio.ensure_future(outpost._started())
         outpost.guests += 1  # also if it turns out to be of no use
         return outpost
 
@@ -109,8 +114,16 @@ class _Outpost:
         self.refused: asyncio.Future[str | None]  # why it is of no use; known when it has been started
         self._numbers = 0
         self._ended: dict[int, asyncio.Future] = {}
+        self._lease_s = orders["lease_s"]     # the run's: what is patience here may be too long for it
         self._scratch = Path(worker.local_directory) / f"firexlite-{orders['firex_id']}-{os.urandom(4).hex()}"
         self._orders = {**orders, "shipment": str(Path(worker.local_directory) / orders["shipment"])}
+
+    async def _started(self) -> str | None:
+        try:
+            return await self._start()
+        except BaseException:
+            self.kept.pop(self.key, None)  # the next pilot may fare better
+            raise
 
     async def _start(self) -> str | None:
         loop = asyncio.get_running_loop()
@@ -185,7 +198,7 @@ class _Outpost:
             return kind in (wire.FACTS, wire.SLOT)
 
         try:
-            await relay(comm, reader, writer, by_the_way, output, ended)
+            await relay(comm, reader, writer, self._lease_s, by_the_way, output, ended)
             if not ended.done():  # nobody is there any more for whom it works
                 self._tell(kill=number)
                 with suppress(asyncio.TimeoutError):
@@ -218,16 +231,17 @@ class _Outpost:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, by_the_way: Any = None,
-                output: int | None = None, ended: asyncio.Future | None = None) -> None:
+async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, lease_s: float,
+                by_the_way: Any = None, output: int | None = None, ended: asyncio.Future | None = None) -> None:
     """Pass frames between a connection of Dask and a local stream, until one of both is gone or gives no sign of life.
 
+    lease_s: without one, after which the other side is lost; the same on both sides.
     by_the_way: takes a frame that is not for the stream, and says so. output: a pipe from which more is to be sent; what is in
     it goes before any frame from the stream. ended: how the worker at the stream has ended, which is sent last.
     """
     from distributed.comm.core import CommClosedError
 
-    loop, patience_s = asyncio.get_running_loop(), lease_s()
+    loop = asyncio.get_running_loop()
     frames: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
     last_heard = time.monotonic()
 
@@ -261,7 +275,7 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
         with suppress(CommClosedError, OSError):
             while True:
                 try:
-                    kind, payload = await asyncio.wait_for(frames.get(), patience_s / 3)
+                    kind, payload = await asyncio.wait_for(frames.get(), lease_s / 3)
                 except asyncio.TimeoutError:
                     kind, payload = wire.ALIVE, b""
                 if not kind:
@@ -283,7 +297,7 @@ async def relay(comm: Any, reader: asyncio.StreamReader, writer: asyncio.StreamW
                 await writer.drain()
 
     async def lease() -> None:
-        while (left := last_heard + patience_s - time.monotonic()) > 0:
+        while (left := last_heard + lease_s - time.monotonic()) > 0:
             await asyncio.sleep(left)
 
     work = [asyncio.ensure_future(part()) for part in (outwards, send, inwards, lease)]
