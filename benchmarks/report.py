@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from .contest import OURS, SLOW_DISK_S, Contender, Round, Workload
-from .goals import goals_table
+from .goals import goals, goals_table
 from .references import WORKERS
 from .scratch import Scratch
 from .text import shown_bytes, shown_count, shown_s, shown_times, table, three_digits
@@ -32,9 +32,9 @@ def figures(workloads: Sequence[Workload], sizes: Sizes, rounds: Sequence[Round]
     plots: the words that show them.
     """
     settings = "\n".join([circumstances(scratch, len(rounds), load), SETTINGS, *(f"- {sentence}" for sentence in peers)])
-    goals = goals_table(sizes, rounds, [each.name for each in workloads])
-    parts = [settings, f"### goals\n\n{_slow_disk(rounds)}{goals}", plots, _disk_table(rounds)]
-    parts += [_section(workload, rounds) for workload in workloads]
+    reached = goals_table(goals(sizes), rounds, [each.name for each in workloads])
+    parts = [settings, f"### goals\n\n{_slow_disk(rounds)}{reached}", plots, _disk_table(rounds)]
+    parts += sections(workloads, rounds)
     parts.append(_growth_table([each for each in workloads if each.name == fanout(each.units)], rounds))
     return "\n\n".join(filter(None, parts))
 
@@ -65,6 +65,11 @@ def _disk_table(rounds: Sequence[Round]) -> str:
             ["making the file longer", *_spread([found.growing_sync_s for found in rounds])]]
     return ("### disk\n\nOne write of 4 KB and its fdatasync, the median of 200 in each round.\n\n"
             + table(["", "median", "least", "most"], rows))
+
+
+def sections(workloads: Sequence[Workload], rounds: Sequence[Round]) -> list[str]:
+    """What was found of each workload, below a heading of its name."""
+    return [_section(workload, rounds) for workload in workloads]
 
 
 def _section(workload: Workload, rounds: Sequence[Round]) -> str:

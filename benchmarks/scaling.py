@@ -1,0 +1,3 @@
+KIND="scaling"
+MARKS=None
+FULL=QUICK=MILLION=None
