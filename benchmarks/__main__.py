@@ -101,7 +101,8 @@ def far_figures(sizes: Sizes, chosen: tuple[str, ...], place: Scratch, rounds: i
     """As `speed_figures`, of what runs on a cluster."""
     every, small = map(far.far_workloads, (sizes, QUICK))
     wanted = chosen_of(every, chosen)
-    return far.far_figures(wanted, sizes, measure(wanted, small[:1] if sizes is QUICK else small, place, rounds, say), place, load)
+    rounds_found = measure(wanted, small[:1] if sizes is QUICK else small, place, rounds, say)
+    return far.far_figures(wanted, sizes, rounds_found, place, load)
 
 
 def speed_figures(sizes: Sizes, with_peers: bool, chosen: tuple[str, ...], place: Scratch, rounds: int, load: float,

@@ -22,7 +22,8 @@ MARKS = Marks("<!-- dask: written by `python -m benchmarks --only dask`, which r
               "<!-- end of dask -->")
 SERVICES = str(Path(__file__).with_name("far_services.py"))
 DASK, DASK_LOCAL = "firexlite on a Dask cluster", "firexlite with `--executor dask:local`"
-FORKED_GOAL_S, THREAD_GOAL_S = 0.012, 0.005
+FORKED_GOAL_S, THREAD_GOAL_S = 0.012, 0.005  # for a task: in a process forked beforehand, and in a thread of Dask's worker
+MOST_ROUNDS = 3         # of what takes half a minute
 CALLS, NOTES, START = f"{KIND} call back, read", f"{KIND} call back, note", f"{KIND} start"
 
 
@@ -42,12 +43,13 @@ def far_workloads(sizes: Sizes) -> list[Workload]:
     """Each is done by workers of the run's own host first, then by those of a cluster."""
     return [
         *(Workload(fanout(children), f"one parent enqueues {children:,} children that do nothing, and waits for them all",
-                   _both(service="fan_out", children=children, is_once=children == sizes.far[-1]), children, "child")
+                   _both(service="fan_out", children=children, in_rounds=MOST_ROUNDS if children > 1000 else None), children,
+                   "child")
           for children in sizes.far),
         Workload(chain(sizes.far_steps), f"{sizes.far_steps:,} services one after the other, enqueued as one chain",
                  _both(service="walk", length=sizes.far_steps), sizes.far_steps, "hop"),
-        Workload(nested(sizes.far_steps), f"one parent enqueues {sizes.far_steps:,} children that do nothing, and waits for each "
-                                          "before the next",
+        Workload(nested(sizes.far_steps), f"one parent enqueues {sizes.far_steps:,} children that do nothing, and waits for "
+                                          "each before the next",
                  _both(service="call_one_by_one", children=sizes.far_steps), sizes.far_steps, "child"),
         *(Workload(name, what, _placed(functools.partial(call_back, name=name, times=sizes.round_trips)))
           for name, what in ((CALLS, "a body asks whether a child is ready, which is read from the journal; the median of "
@@ -78,13 +80,13 @@ def cluster_of(scratch: Scratch) -> Cluster:
     return scratch.standing("cluster", lambda: Cluster(scratch.folder / "cluster", scratch.environment))
 
 
-def _placed(measure: Callable[..., Sample], is_once: bool = False) -> list[Contender]:
-    return [Contender(OURS, functools.partial(measure, place=_here), is_once),
-            Contender(DASK, functools.partial(measure, place=_there), is_once)]
+def _placed(measure: Callable[..., Sample], in_rounds: int | None = None) -> list[Contender]:
+    return [Contender(name, functools.partial(measure, place=place), in_rounds=in_rounds)
+            for name, place in ((OURS, _here), (DASK, _there))]
 
 
-def _both(service: str, is_once: bool = False, **arguments: int) -> list[Contender]:
-    return _placed(functools.partial(submit, service=service, **arguments), is_once)
+def _both(service: str, in_rounds: int | None = None, **arguments: int) -> list[Contender]:
+    return _placed(functools.partial(submit, service=service, **arguments), in_rounds)
 
 
 # --- how one measurement is made -----------------------------------------------------------------------------------------
@@ -150,8 +152,8 @@ def far_figures(workloads: Sequence[Workload], sizes: Sizes, rounds: Sequence[Ro
     return "\n\n".join(filter(None, [*parts, *sections(workloads, rounds)]))
 
 
-SETTINGS = (f"- Settings: `--workers {WORKERS}`; a scheduler and {WORKERS} workers of one thread each on the loopback, distributed "
-            "{version}, without TLS, started before the first round and standing to the end.")
+SETTINGS = (f"- Settings: `--workers {WORKERS}`; a scheduler and {WORKERS} workers of one thread each on the loopback, "
+            "distributed {version}, without TLS, started before the first round and standing to the end.")
 
 
 def _version() -> str:
@@ -174,8 +176,8 @@ def _overhead_table(workloads: Sequence[Workload], rounds: Sequence[Round]) -> s
             statistics.median(here["cpu"]), statistics.median(there["cpu"]), over["cpu"], statistics.median(there["driver"])))])
     if not rows:
         return ""
-    return (f"### {KIND}: the overhead of a task\n\nThe fan-outs below: what a task takes on `local` and on the cluster, and the "
-            "difference, which is taken within each round. *Driver* is the part of the processor time that the host of the "
+    return (f"### {KIND}: the overhead of a task\n\nThe fan-outs below: what a task takes on `local` and on the cluster, and "
+            "the difference, which is taken within each round. *Driver* is the part of the processor time that the host of the "
             "journal needs: bridge, stand-ins and runner.\n\n"
             + table(["children", "local", "dask", "overhead", "local, processor", "dask, processor", "overhead, processor",
                      "driver, processor"], rows))

@@ -100,7 +100,8 @@ def _row(workload: Workload, contender: Contender, rounds: Sequence[Round], also
     if not measured:
         return [f"{contender.name}: could not be measured", *[""] * (4 + bool(workload.unit) + len(also))]
     seconds = _values(measured, workload, contender.name)
-    row = [contender.name + (", once" if contender.is_once and len(rounds) > 1 else ""), *_spread(seconds)]
+    often = f", {len(measured)} rounds" if contender.in_rounds and len(rounds) > contender.in_rounds else ""
+    row = [contender.name + (", once" if contender.is_once and len(rounds) > 1 else often), *_spread(seconds)]
     row += [shown_s(statistics.median(seconds) / workload.units)] if workload.unit else []
     for figure in also:
         values = _values(measured, workload, contender.name, figure)

@@ -201,9 +201,9 @@ def scratch_folder(chosen: Path | None, limit_s: float = LIMIT_S) -> Iterator[Sc
     if not usable:
         raise CannotMeasure(f"{' and '.join(map(str, places))} lie in memory or are not there; "
                             "name a folder on a disk with --scratch FOLDER")
-    with tempfile.TemporaryDirectory(prefix="firexlite-bench-", dir=usable[0], ignore_cleanup_errors=True) as folder:
-        with contextlib.closing(Scratch(Path(folder), limit_s)) as place:
-            yield place
+    with (tempfile.TemporaryDirectory(prefix="firexlite-bench-", dir=usable[0], ignore_cleanup_errors=True) as folder,
+          contextlib.closing(Scratch(Path(folder), limit_s)) as place):
+        yield place
 
 
 def filesystem_of(path: Path) -> str:

@@ -39,7 +39,7 @@ class Sizes:
     round_trips: int = 200
     idle_s: float = 10.0
     looked_at: int = 99                       # children of the run that commands look at
-    far: Sequence[int] = (100, 1000, 10_000)  # children, here and on a cluster; the last of them once
+    far: Sequence[int] = (100, 1000, 10_000)  # children, here and on a cluster
     far_steps: int = 100
 
 
