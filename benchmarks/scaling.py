@@ -1,6 +1,7 @@
 """What limits a large run: the parameters of the model in docs/scaling.md, each of them measured."""
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import sys
@@ -20,7 +21,7 @@ from .ours import submit_words as local_words
 from .processes import cpu_s, pss
 from .report import circumstances
 from .scratch import CannotMeasure, Scratch, firexlite_command
-from .text import shown_bytes, shown_count, shown_s, table
+from .text import shown_bytes, shown_count, shown_s, table, three_digits
 
 KIND = "scaling"
 MARKS = Marks("<!-- scaling: written by `python -m benchmarks --only scaling`, which replaces all up to the end of scaling -->",
@@ -109,7 +110,9 @@ def taken_over(scratch: Scratch, tasks: int) -> dict[str, float]:
         directory = scratch.run_directory()
         found = scratch.told(sys.executable, "-m", "benchmarks.journal_load", "standing", str(directory), keeps_home=True)
         ended = scratch.run(*firexlite_command(), "resume", directory.name, keeps_home=True)
-        return {"look": found["look"], "take_over": found["take_over"], "resume": ended.seconds,
+        with reading(directory) as db:
+            [(peak,)] = db.execute("SELECT max(peak) FROM attempt WHERE task = 1")
+        return {"look": found["look"], "take_over": found["take_over"], "resume": ended.seconds, "parent": peak or 0,
                 "bytes": (directory / "journal.sqlite3").stat().st_size / tasks}
     finally:
         scratch.empty_home()
@@ -213,6 +216,70 @@ def _command_of(pid: int) -> str:
         return ""
 
 
+# --- the model -----------------------------------------------------------------------------------------------------------
+
+TASKS = 10_000_000
+LENGTHS_S, FAR_WORKERS = (1, 10, 60, 600), (100, 1000)
+MODEL_SAYS = (f"### {TASKS:,} tasks in one run, computed\n\nBy [the model](#the-model), with the medians above, and with a "
+              "driver of as many cores as this machine has. *Used* is the part of the driver's own limit that is taken up. The "
+              "journal is that of small arguments and results.")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What limits the rate of one run. Seconds and bytes, each for a task or for a far worker."""
+
+    transaction_s: float   # for which the lock of the journal is held
+    running_s: float       # more of it for each task that runs
+    bridge_s: float        # processor time of a task: of the bridge, which has one thread
+    driver_s: float        # the same: of all processes beside the journal
+    between_s: float       # from the end of a body to the beginning of the next one on its far worker
+    cores: int             # of the driver
+    task_bytes: float      # of the journal
+    worker_bytes: float    # of memory of the driver
+    fixed_bytes: float
+
+    def limits(self, workers: int, length_s: float) -> dict[str, float]:
+        """Tasks a second that each of these bears."""
+        return {"workers": workers / (length_s + self.between_s),
+                "journal": 1 / (self.transaction_s + self.running_s * workers),
+                "bridge": 1 / self.bridge_s,
+                "driver's cores": self.cores / self.driver_s}
+
+    def table(self) -> str:
+        rows = []
+        for workers in FAR_WORKERS:
+            for length_s in LENGTHS_S:
+                limits = self.limits(workers, length_s)
+                rate = min(limits.values())
+                own = min(limit for name, limit in limits.items() if name != "workers")
+                rows.append([shown_count(workers), _shown_span(length_s), f"{three_digits(rate)} a second",
+                             _shown_span(TASKS / rate), min(limits, key=limits.__getitem__), f"{rate / own:.0%}",
+                             f"{TASKS * self.task_bytes / 1e9:.1f} GB",
+                             f"{(workers * self.worker_bytes + self.fixed_bytes) / 1e9:.2f} GB"])
+        return table(["far workers", "a task", "rate", f"{TASKS:,} take", "limited by", "used", "journal", "driver's memory"],
+                     rows)
+
+
+def model_of(sizes: Sizes, middle: Mapping[str, float]) -> Model:
+    """middle: the median of each figure."""
+    fewest, most = sizes.running[0], sizes.running[-1]
+    slope = (middle[f"running {most} cpu"] - middle[f"running {fewest} cpu"]) / (most - fewest)
+    return Model(
+        transaction_s=max(1 / middle[f"transactions {count} rate"] for count in sizes.writers), running_s=max(0.0, slope),
+        bridge_s=middle["task bridge"],
+        driver_s=sum(middle[f"task {name}"] for name in ("bridge", "stand_in", "runner", "front")),
+        between_s=far.WORKERS * middle["task clock"], cores=len(os.sched_getaffinity(0)), task_bytes=middle["bytes small"],
+        worker_bytes=middle["memory stand_in"], fixed_bytes=middle["memory bridge"] + middle["memory runner"])
+
+
+def _shown_span(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size or (unit == "min" and seconds >= size):
+            return f"{seconds / size:.0f} {unit}" if seconds % size == 0 else f"{three_digits(seconds / size)} {unit}"
+    return f"{seconds:g} s"
+
+
 # --- the tables ----------------------------------------------------------------------------------------------------------
 
 def figures(sizes: Sizes, found: Found) -> str:
@@ -231,7 +298,7 @@ def figures(sizes: Sizes, found: Found) -> str:
     running = [[shown_count(count), *(shown_s(middle(f"running {count} {name}")) for name in ("seconds", "cpu", "look"))]
                for count in sizes.running]
     grown = [[shown_count(tasks), *(shown_s(middle(f"grown {tasks} {name}")) for name in ("look", "take_over", "resume")),
-              shown_bytes(middle(f"grown {tasks} bytes"))] for tasks in sizes.grown]
+              *(shown_bytes(middle(f"grown {tasks} {name}")) for name in ("parent", "bytes"))] for tasks in sizes.grown]
     single = [
         ["one fdatasync of 4 KB", *spread("sync", shown_s)],
         ["processor time of a task: the bridge", *spread("task bridge", shown_s)],
@@ -262,5 +329,7 @@ def figures(sizes: Sizes, found: Found) -> str:
         "### As the run grows\n\nA run whose processes were killed when all of its tasks but the parent had succeeded. "
         "*Resume* is the whole command, to the end of the run: the journal is examined, and the parent replayed. "
         "Measured once.",
-        table(["tasks", "a look", "take-over", "resume", "journal a task"], grown),
+        table(["tasks", "a look", "take-over", "resume", "memory of the parent", "journal a task"], grown),
+        MODEL_SAYS,
+        model_of(sizes, {name: statistics.median(values) for name, values in found.items()}).table(),
     ])
