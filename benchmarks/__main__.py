@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from .contest import alike, measure
+from . import far, scaling
+from .contest import Workload, alike, measure
 from .document import FIGURES, split_document, write_document
 from .flame import FULL as FULL_REPORTS
 from .flame import MARKS, browser_version, measure_reports, report_figures
@@ -29,7 +30,8 @@ MILLION = 1_000_000
 @click.option("--peers", "with_peers", is_flag=True,
               help="Measure other workflow systems beside ours; each is installed into an environment of its own.")
 @click.option("--only", "chosen", multiple=True, metavar="WORKLOAD",
-              help="Only the workloads whose names begin so; may be repeated. Prints, and writes only to --output.")
+              help="Only the workloads whose names begin so; may be repeated. Prints, and writes only to --output. "
+                   f"{far.KIND}: the same tasks here and on a Dask cluster; {scaling.KIND}: what limits a large run.")
 @click.option("--million", is_flag=True, help="Also 1,000,000 children, once.")
 @click.option("--tasks", type=click.IntRange(min=1), multiple=True, metavar="N",
               help="With --reports and --quick: a run of so many tasks; may be repeated.")
@@ -54,7 +56,8 @@ def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: boo
         raise click.UsageError(f"figures to be published need {LEAST_ROUNDS} rounds; fewer go with --quick or --only")
     if output is None and not is_partial:
         output = PROJECT / "docs" / "performance.md"
-    marks = MARKS if reports else FIGURES
+    kind = kind_of(chosen)
+    marks = MARKS if reports else {far.KIND: far.MARKS, scaling.KIND: scaling.MARKS}.get(kind, FIGURES)
     try:
         if output is not None:
             split_document(output, marks)  # now, and not after some minutes
@@ -68,6 +71,11 @@ def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: boo
                 version = browser_version()
                 runs = measure_reports(tasks or (QUICK_REPORTS if quick else FULL_REPORTS), place, rounds, say)
                 found = report_figures(runs, version, place, rounds, load)
+            elif kind == far.KIND:
+                found = far_figures(QUICK if quick else FULL, chosen, place, rounds, load)
+            elif kind == scaling.KIND:
+                sizes = scaling.QUICK if quick else scaling.MILLION if million else scaling.FULL
+                found = scaling.measure_parameters(sizes, place, rounds, load, say)
             else:
                 pictures = None if is_partial or output is None else output.parent / "img"
                 sizes = QUICK if quick else replace(FULL, most=MILLION) if million else FULL
@@ -81,20 +89,42 @@ def bench(reports: bool, with_peers: bool, chosen: tuple[str, ...], million: boo
         click.echo(f"\nThese figures now stand in {output}.", err=True)
 
 
+def kind_of(chosen: tuple[str, ...]) -> str:
+    """The one kind of those that have figures of their own which was chosen, if any. Raises UsageError for a mixture."""
+    kinds = {next((kind for kind in (far.KIND, scaling.KIND) if word.split()[:1] == [kind]), "") for word in chosen}
+    if len(kinds) > 1:
+        raise click.UsageError(f"{far.KIND} and {scaling.KIND} have figures of their own; choose nothing beside them")
+    return next(iter(kinds), "")
+
+
+def far_figures(sizes: Sizes, chosen: tuple[str, ...], place: Scratch, rounds: int, load: float) -> str:
+    """As `speed_figures`, of what runs on a cluster."""
+    every, small = map(far.far_workloads, (sizes, QUICK))
+    wanted = chosen_of(every, chosen)
+    rounds_found = measure(wanted, small[:1] if sizes is QUICK else small, place, rounds, say)
+    return far.far_figures(wanted, sizes, rounds_found, place, load)
+
+
 def speed_figures(sizes: Sizes, with_peers: bool, chosen: tuple[str, ...], place: Scratch, rounds: int, load: float,
                   pictures: Path | None) -> str:
     """Measure all workloads, or those that were chosen; the tables of what was found. pictures: where to draw plots."""
     if with_peers:
         make_environments(say)
     every, small = (workloads(each, contenders(each) if with_peers else {}) for each in (sizes, QUICK))
-    wanted = [workload for workload in every if workload.name.startswith(chosen or "")]
-    if not wanted:
-        raise CannotMeasure(f"no workload begins with {' or '.join(chosen)}; there are "
-                            + ", ".join(workload.name for workload in every))
+    wanted = chosen_of(every, chosen)
     warm_up = alike(wanted, small)
     rounds_found = measure(wanted, warm_up[:1] if sizes is QUICK else warm_up, place, rounds, say)
     plots = "" if pictures is None else draw_plots(wanted, rounds_found, pictures)
     return figures(wanted, sizes, rounds_found, place, load, settings() if with_peers else (), plots)
+
+
+def chosen_of(every: list[Workload], chosen: tuple[str, ...]) -> list[Workload]:
+    """All workloads, or those whose names begin so. Raises CannotMeasure if there is none."""
+    wanted = [workload for workload in every if workload.name.startswith(chosen or "")]
+    if not wanted:
+        raise CannotMeasure(f"no workload begins with {' or '.join(chosen)}; there are "
+                            + ", ".join(workload.name for workload in every))
+    return wanted
 
 
 def say(sentence: str) -> None:

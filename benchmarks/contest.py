@@ -15,7 +15,7 @@ SLOW_DISK_S = 0.0002          # an fdatasync takes more: then goals grant it to 
 
 @dataclass(frozen=True)
 class Contender:
-    """One of those measured by a workload. is_once: in one round only, since it takes minutes.
+    """One of those measured by a workload. is_once: in one round only, since it takes minutes. in_rounds: in the first few.
 
     may_fail: it is somebody else's, and whatever becomes of it the others are measured.
     """
@@ -24,6 +24,11 @@ class Contender:
     measure: Callable[[Scratch], Sample]
     is_once: bool = False
     may_fail: bool = False
+    in_rounds: int | None = None
+
+    def is_for(self, number: int) -> bool:
+        """Whether it is measured in this round, from 1."""
+        return number <= (1 if self.is_once else self.in_rounds or number)
 
 
 @dataclass(frozen=True)
@@ -81,19 +86,19 @@ def measure(workloads: Sequence[Workload], warm_up: Sequence[Workload], scratch:
             say: Callable[[str], None]) -> list[Round]:
     """Measure everything once in each round, after a round that does not count, of ``warm_up``: it fills the caches."""
     say("a first round, of tiny sizes, that does not count")
-    _measure_once(warm_up, scratch, True, lambda _: None)
+    _measure_once(warm_up, scratch, 1, lambda _: None)
     found = []
     for number in range(1, rounds + 1):
         say(f"round {number} of {rounds}")
-        found.append(_measure_once(workloads, scratch, number == 1, say))
+        found.append(_measure_once(workloads, scratch, number, say))
     return found
 
 
-def _measure_once(workloads: Sequence[Workload], scratch: Scratch, is_first: bool, say: Callable[[str], None]) -> Round:
+def _measure_once(workloads: Sequence[Workload], scratch: Scratch, number: int, say: Callable[[str], None]) -> Round:
     found = Round(growing_sync_s=scratch.fdatasync_s(is_growing=True), sync_s=scratch.fdatasync_s(is_growing=False))
     for workload in workloads:
         for contender in workload.contenders:
-            if contender.is_once and not is_first:
+            if not contender.is_for(number):
                 continue
             try:
                 sample = contender.measure(scratch)

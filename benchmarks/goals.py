@@ -143,10 +143,10 @@ def goals(sizes: Sizes) -> list[Goal]:
     ]
 
 
-def goals_table(sizes: Sizes, rounds: Sequence[Round], workloads: Collection[str]) -> str:
+def goals_table(goals: Sequence[Goal], rounds: Sequence[Round], workloads: Collection[str]) -> str:
     """Each goal of these workloads beside what was found, as Markdown."""
     rows = []
-    for goal in goals(sizes):
+    for goal in goals:
         if goal.workload not in workloads:
             continue
         found = goal.found(rounds)

@@ -26,6 +26,15 @@ def cpu_s(pids: Iterable[int]) -> float:
     return total
 
 
+def used_s(pids: Iterable[int]) -> float:
+    """The processor time that these have used so far, and all below them that has ended, in steps of 10 ms a process."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+            ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def pss(pids: Iterable[int]) -> int:
     """Bytes of memory that these have in all; of pages that several share, each has its part."""
     return sum(_kib(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in pids) * KIB

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from .contest import OURS, SLOW_DISK_S, Contender, Round, Workload
-from .goals import goals_table
+from .goals import goals, goals_table
 from .references import WORKERS
 from .scratch import Scratch
 from .text import shown_bytes, shown_count, shown_s, shown_times, table, three_digits
@@ -32,9 +32,9 @@ def figures(workloads: Sequence[Workload], sizes: Sizes, rounds: Sequence[Round]
     plots: the words that show them.
     """
     settings = "\n".join([circumstances(scratch, len(rounds), load), SETTINGS, *(f"- {sentence}" for sentence in peers)])
-    goals = goals_table(sizes, rounds, [each.name for each in workloads])
-    parts = [settings, f"### goals\n\n{_slow_disk(rounds)}{goals}", plots, _disk_table(rounds)]
-    parts += [_section(workload, rounds) for workload in workloads]
+    reached = goals_table(goals(sizes), rounds, [each.name for each in workloads])
+    parts = [settings, f"### goals\n\n{_slow_disk(rounds)}{reached}", plots, _disk_table(rounds)]
+    parts += sections(workloads, rounds)
     parts.append(_growth_table([each for each in workloads if each.name == fanout(each.units)], rounds))
     return "\n\n".join(filter(None, parts))
 
@@ -67,6 +67,11 @@ def _disk_table(rounds: Sequence[Round]) -> str:
             + table(["", "median", "least", "most"], rows))
 
 
+def sections(workloads: Sequence[Workload], rounds: Sequence[Round]) -> list[str]:
+    """What was found of each workload, below a heading of its name."""
+    return [_section(workload, rounds) for workload in workloads]
+
+
 def _section(workload: Workload, rounds: Sequence[Round]) -> str:
     parts = [f"### {workload.name}", f"{workload.what[0].upper()}{workload.what[1:]}."]
     if workload.is_compared:
@@ -95,7 +100,8 @@ def _row(workload: Workload, contender: Contender, rounds: Sequence[Round], also
     if not measured:
         return [f"{contender.name}: could not be measured", *[""] * (4 + bool(workload.unit) + len(also))]
     seconds = _values(measured, workload, contender.name)
-    row = [contender.name + (", once" if contender.is_once and len(rounds) > 1 else ""), *_spread(seconds)]
+    often = f", {len(measured)} rounds" if contender.in_rounds and len(rounds) > contender.in_rounds else ""
+    row = [contender.name + (", once" if contender.is_once and len(rounds) > 1 else often), *_spread(seconds)]
     row += [shown_s(statistics.median(seconds) / workload.units)] if workload.unit else []
     for figure in also:
         values = _values(measured, workload, contender.name, figure)

@@ -12,10 +12,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parent.parent
 LIMIT_S = 300.0        # for one command
@@ -44,6 +45,8 @@ class Scratch:
         self.folder, self.limit_s = folder, limit_s
         self.filesystem = filesystem_of(folder)
         self._home = folder / "home"
+        self._standing: dict[str, Any] = {}
+        self._at_end = contextlib.ExitStack()
         self.environment = {**os.environ, "FIREXLITE_HOME": str(self._home),
                             "PYTHONPATH": str(PROJECT),  # services.py is a part of this package
                             # Whether compiled modules are kept, and for which of them, would decide the start.
@@ -95,6 +98,17 @@ class Scratch:
                 pipe.close()
             if not keeps_home:
                 self.empty_home()
+
+    def standing(self, name: str, make: Callable[[], Any]) -> Any:
+        """What is made when it is first asked for, stands beside all that is measured after that, and is closed at the end."""
+        if name not in self._standing:
+            self._standing[name] = self._at_end.enter_context(contextlib.closing(make()))
+        return self._standing[name]
+
+    def close(self) -> None:
+        """End what stands."""
+        self._standing.clear()
+        self._at_end.close()
 
     def runs(self) -> list[str]:
         """The ids of the runs in the home that a command kept."""
@@ -187,8 +201,9 @@ def scratch_folder(chosen: Path | None, limit_s: float = LIMIT_S) -> Iterator[Sc
     if not usable:
         raise CannotMeasure(f"{' and '.join(map(str, places))} lie in memory or are not there; "
                             "name a folder on a disk with --scratch FOLDER")
-    with tempfile.TemporaryDirectory(prefix="firexlite-bench-", dir=usable[0], ignore_cleanup_errors=True) as folder:
-        yield Scratch(Path(folder), limit_s)
+    with (tempfile.TemporaryDirectory(prefix="firexlite-bench-", dir=usable[0], ignore_cleanup_errors=True) as folder,
+          contextlib.closing(Scratch(Path(folder), limit_s)) as place):
+        yield place
 
 
 def filesystem_of(path: Path) -> str:

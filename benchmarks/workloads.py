@@ -39,11 +39,13 @@ class Sizes:
     round_trips: int = 200
     idle_s: float = 10.0
     looked_at: int = 99                       # children of the run that commands look at
+    far: Sequence[int] = (100, 1000, 10_000)  # children, here and on a cluster
+    far_steps: int = 100
 
 
 FULL = Sizes()
 QUICK = Sizes(fanouts=(20, 40), grown=(80,), chains=(10, 20), called=10, levels=(3, 6), steps=40, done=20, turns=4, pairs=10,
-              naps=40, round_trips=5, idle_s=1.0, looked_at=9)
+              naps=40, round_trips=5, idle_s=1.0, looked_at=9, far=(4, 8, 12), far_steps=4)
 FANOUT_WORKERS = (2, 4)
 IDLERS = 4             # workers
 

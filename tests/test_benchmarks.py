@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 
-from benchmarks import contest, flame, goals, plots, profiling, report, scratch, text, workloads
+from benchmarks import contest, far, flame, goals, plots, profiling, report, scaling, scratch, text, workloads
 from benchmarks.document import BEGIN, END, split_document
 from benchmarks.peers import contenders
 
@@ -238,10 +238,79 @@ def test_a_quick_run_measures_reports_and_writes_only_their_table(tmp_path):
     assert list(place.iterdir()) == []
 
 
-def test_the_published_document_has_a_place_for_the_figures_of_reports():
-    _, after = split_document(PROJECT / "docs" / "performance.md", flame.MARKS)
+def test_the_published_documents_have_places_for_the_other_figures():
+    before, after = split_document(PROJECT / "docs" / "performance.md", flame.MARKS)
+    assert before.rstrip() and after.startswith("\n\n## On a Dask cluster\n")
 
-    assert after == "\n"
+    assert split_document(PROJECT / "docs" / "performance.md", far.MARKS)[1] == "\n"
+    assert split_document(PROJECT / "docs" / "scaling.md", scaling.MARKS)[1].startswith("\n\n## What was not measured")
+
+
+def test_every_kind_of_work_on_a_cluster_is_explained_and_has_a_goal_that_is_measured():
+    prose, _ = split_document(PROJECT / "docs" / "performance.md", far.MARKS)
+    far_workloads = far.far_workloads(workloads.FULL)
+
+    for workload in far_workloads:
+        assert f"**{workload.name.split(',')[0].rstrip('0123456789 ')}**" in prose
+    assert {goal.workload for goal in far.far_goals(workloads.FULL)} <= {workload.name for workload in far_workloads}
+
+
+def test_what_a_task_costs_on_a_cluster_is_the_difference_within_each_round():
+    pytest.importorskip("distributed")
+    sizes, taken = replace(workloads.QUICK, far=(4,)), ((1.0, 1.04), (2.0, 2.02), (1.0, 1.06))
+    rounds = [contest.Round(0.0001, 0.0002, {
+        ("dask fanout 4", who): {"seconds": seconds, "cpu": seconds / 2, "driver": seconds / 4}
+        for who, seconds in (("firexlite", here), (far.DASK, there))}) for here, there in taken]
+
+    tables = far.far_figures(far.far_workloads(sizes)[:1], sizes, rounds, scratch.Scratch(PROJECT), 0.1)
+
+    assert rows(tables, "dask: the overhead of a task")["4"][2] == "10.0 ms"
+    assert [line.split("|")[-2].strip() for line in tables.splitlines() if line.startswith("| dask fanout 4 ")] == [
+        "reached", "missed"]
+
+
+def test_figures_of_their_own_are_measured_by_themselves():
+    refused = bench("--only", "dask", "--only", "chain")
+
+    assert refused.returncode == 2
+    assert "dask and scaling have figures of their own; choose nothing beside them" in refused.stderr
+
+
+def test_the_slowest_part_limits_a_run():
+    model = scaling.Model(transaction_s=0.0005, running_s=0.0000005, bridge_s=0.001, driver_s=0.004, between_s=0.01, cores=2,
+                          task_bytes=400, worker_bytes=6e6, fixed_bytes=50e6)
+
+    assert model.limits(1000, 0.99) == {"workers": pytest.approx(1000), "journal": pytest.approx(1000),
+                                        "bridge": pytest.approx(1000), "driver's cores": pytest.approx(500)}
+    table = [[cell.strip() for cell in line.strip("| ").split("|")] for line in model.table().splitlines()]
+    assert table[2:][4] == ["1,000", "1 s", "500 a second", "5.56 h", "driver's cores", "100%", "4.0 GB", "6.05 GB"]
+    assert table[2:][3][:5] == ["100", "10 min", "0.17 a second", "694 days", "workers"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind, tables", [
+    ("dask", ["dask: goals", "dask: the overhead of a task", "dask fanout 4", "dask fanout 8", "dask fanout 12", "dask chain 4",
+              "dask nested child 4", "dask call back, read", "dask call back, note", "dask start"]),
+    ("scaling", ["One writer at a time", "While others run", "For each task, and for each worker", "As the run grows",
+                 "10,000,000 tasks in one run, computed"])])
+def test_a_quick_run_measures_what_a_cluster_costs_and_leaves_nothing_behind(tmp_path, kind, tables):
+    pytest.importorskip("distributed")
+    place = tmp_path / "scratch"
+    place.mkdir()
+    if scratch.filesystem_of(place) in scratch.MEMORY:
+        pytest.skip("temporary files lie in memory here")
+    marks = {"dask": far.MARKS, "scaling": scaling.MARKS}[kind]
+    document = tmp_path / "figures.md"
+    document.write_text(f"# Ours\n\n{BEGIN}\nold figures\n{END}\n\n{marks.begin}\nold table\n{marks.end}\n")
+
+    ended = bench("--only", kind, "--quick", "--output", document, "--scratch", place, limit_s=240)
+
+    assert ended.returncode == 0, ended.stderr
+    written = document.read_text()
+    assert "old figures" in written and "old table" not in written and ended.stdout.strip() in written
+    assert re.findall(r"^### (.*)$", written, re.MULTILINE) == tables
+    assert list(place.iterdir()) == []
 
 
 def test_goals_are_for_the_largest_run():
