@@ -18,6 +18,7 @@ from firexlite.flame_graph import model_of
 from firexlite.history import History
 
 pytestmark = pytest.mark.timeout(240)
+long = pytest.mark.long
 
 TREE = NOTE + """
 @app.task(bind=True, returns="total")
@@ -90,6 +91,7 @@ def test_a_blocking_tree_of_31_tasks_completes_on_two_slots(firexlite, plugin, e
     assert states(firexlite.only_run()) == {"succeeded": 31}
 
 
+@long
 def test_no_more_tasks_run_at_once_than_the_cluster_has_slots(firexlite, plugin, effects, shared):
     run = started(firexlite, plugin, shared, effects, count=4)
     go(firexlite, 0, 1)
@@ -134,6 +136,7 @@ def whisper():
     assert "and then the last" in firexlite("logs", done.firex_id, 1).out
 
 
+@long
 def test_large_arguments_and_results_cross_and_are_put_away_with_the_journal(firexlite, plugin, shared):
     done = firexlite("submit", "--executor", shared.executor, "--chain", "make,take", "--plugins", plugin("""
 from firexlite import app
@@ -209,6 +212,7 @@ def rest():
     assert [outcome for _, _, outcome, _ in attempts(firexlite)] == ["succeeded"]
 
 
+@long
 def test_the_report_says_on_which_host_each_attempt_was_made(firexlite, plugin, shared):
     done = firexlite("submit", "--plugins", plugin(TREE), "--chain", "tree", "--depth", 1, "--executor", shared.executor)
     assert done.code == 0, done.err
@@ -258,7 +262,8 @@ def waits(self):
 
 
 @pytest.mark.parametrize("service, told", [
-    ("soft", "how  told"), ("hard", "TimeLimitExceeded(0.5,)"), ("crash", "SIGSEGV"), ("again", "tries  2")])
+    pytest.param("soft", "how  told", marks=long), pytest.param("hard", "TimeLimitExceeded(0.5,)", marks=long),
+    ("crash", "SIGSEGV"), pytest.param("again", "tries  2", marks=long)])
 def test_limits_deaths_and_retries_are_as_here(firexlite, plugin, effects, shared, service, told):
     done = firexlite("submit", "--plugins", plugin(LIMITED), "--chain", service, "--executor", shared.executor)
 
@@ -266,6 +271,7 @@ def test_limits_deaths_and_retries_are_as_here(firexlite, plugin, effects, share
     assert done.code == (0 if service in ("soft", "again") else 1)
 
 
+@long
 def test_a_body_sleeps_waits_for_an_event_and_is_replayed_without_a_process_meanwhile(firexlite, plugin, shared):
     run = firexlite.start("submit", "--plugins", plugin(LIMITED), "--chain", "waits", "--executor", shared.executor)
     wait_until(lambda: firexlite.runs(), what="run")
@@ -277,6 +283,7 @@ def test_a_body_sleeps_waits_for_an_event_and_is_replayed_without_a_process_mean
     assert "seen  4711" in out
 
 
+@long
 def test_cancelling_a_run_interrupts_its_bodies_there(firexlite, plugin, effects, shared):
     run = started(firexlite, plugin, shared, effects)
     bodies = [pid for worker in shared.workers for pid in host.descendants(worker.pid)]
@@ -289,6 +296,7 @@ def test_cancelling_a_run_interrupts_its_bodies_there(firexlite, plugin, effects
     assert not [line for line in effects() if line.startswith("ended")]
 
 
+@long
 def test_ctrl_c_interrupts_and_a_resume_goes_on_on_the_same_cluster(firexlite, plugin, effects, shared):
     run = started(firexlite, plugin, shared, effects)
     run.send_signal(signal.SIGINT)
@@ -302,6 +310,7 @@ def test_ctrl_c_interrupts_and_a_resume_goes_on_on_the_same_cluster(firexlite, p
     assert {place for *_, place in attempts(firexlite)} == {os.uname().nodename}
 
 
+@long
 def test_a_queue_has_its_tasks_run_where_a_worker_offers_it(firexlite, plugin, tmp_path):
     cluster = Cluster(tmp_path / "queues", workers=1)
     try:
@@ -351,6 +360,7 @@ def test_what_ran_on_a_worker_that_was_killed_runs_again_elsewhere(firexlite, pl
     assert [outcome for _, _, outcome, _ in attempts(firexlite)] == ["lost", "succeeded"]
 
 
+@long
 def test_the_late_result_of_a_worker_that_was_given_up_is_dropped(firexlite, plugin, effects, cluster):
     run, worker = one_body(firexlite, plugin, cluster, effects)
     frozen = [worker.pid, *host.descendants(worker.pid)]
@@ -368,6 +378,7 @@ def test_the_late_result_of_a_worker_that_was_given_up_is_dropped(firexlite, plu
     wait_until(lambda: all(host.start_time(pid) is None for pid in frozen[1:]), what="end of those that nobody waits for")
 
 
+@long
 def test_a_run_goes_on_when_the_scheduler_was_killed_and_is_back(firexlite, plugin, effects, cluster):
     run = started(firexlite, plugin, cluster, effects, count=4)
     cluster.kill(cluster.scheduler)
@@ -388,6 +399,7 @@ def test_a_run_goes_on_when_the_scheduler_was_killed_and_is_back(firexlite, plug
     assert [seen[f"ended {number}"] for number in range(4)] == [1, 1, 1, 1]
 
 
+@long
 def test_a_run_whose_own_processes_were_killed_is_resumed_on_the_same_cluster(firexlite, plugin, effects, cluster):
     run = started(firexlite, plugin, cluster, effects)
     bodies = [pid for worker in cluster.workers for pid in host.descendants(worker.pid)]
@@ -405,6 +417,7 @@ def test_a_run_whose_own_processes_were_killed_is_resumed_on_the_same_cluster(fi
     assert (seen["ended 0"], seen["ended 1"]) == (1, 1)
 
 
+@long
 def test_a_run_goes_on_when_the_process_that_speaks_with_the_scheduler_is_killed(firexlite, plugin, effects, cluster):
     run = started(firexlite, plugin, cluster, effects)
     journal = firexlite.only_run()
