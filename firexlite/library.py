@@ -25,6 +25,7 @@ from . import codec_errors, host, pickled
 from .application import Service, app, file_digest
 from .configuration import IMPORT_TIMEOUT_S, configure
 from .errors import BadInput, FirexliteError, JournalUnusable, ReplayMismatch, RunActive, RunWaits, StorageFailure
+from .executors import LOCAL, place_of
 from .home import find_run, new_firex_id, refuse_unwritable
 from .host import GRACE_S
 from .in_process import run_here
@@ -66,7 +67,7 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
         key: str | None = None, queues: Mapping[str, int] | None = None, soft_time_limit: float | None = None,
         exit_when_waiting: bool = False, pickle: bool = False, redact: Sequence[str] = (), json_file: str | Path | None = None,
         flame: str | Path | None = None, on_end: str | None = None, full_wait: float | None = None,
-        import_timeout: float = IMPORT_TIMEOUT_S,
+        import_timeout: float = IMPORT_TIMEOUT_S, executor: str = LOCAL, insecure: bool = False,
         timeout: float | None = None, quiet: bool = True, check: bool = True, in_process: bool = False,
         attendant: Attendant | None = None) -> Result:
     """Run a chain to its end, in processes of its own; returns what became of it.
@@ -75,7 +76,7 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
     in which the services of the chain are defined; later ones override earlier ones. key: a name of your own, under which the
     same call does what is left to do: it begins the run, resumes it, waits for it while it goes on elsewhere, or gives what
     became of it. queues, soft_time_limit, pickle, redact, exit_when_waiting, json_file, flame, on_end, full_wait,
-    import_timeout: as the options of `firexlite submit`.
+    import_timeout, executor, insecure: as the options of `firexlite submit`.
     timeout: seconds, after which the run is stopped, to be resumed. quiet: False has progress shown on stderr. check: False
     returns the result of a run that did not succeed, too. in_process: everything is done in the calling thread instead, one
     task after the other, so that a debugger stops in each; there are no time limits then. attendant: see `rehearsal`.
@@ -85,6 +86,8 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
     KeyboardInterrupt stops the run, as Ctrl-C stops `firexlite submit`, and is raised when it has ended.
     """
     _refuse_strange(workers, queues, soft_time_limit, timeout, full_wait, import_timeout)
+    if place_of(executor, insecure).engine != LOCAL and in_process:
+        raise BadInput("in_process=True does everything in this thread, so it does not go together with executor=")
     if key is not None:
         refuse_unfit(key, "key=")
     work = as_chain(chain)
@@ -97,7 +100,8 @@ def run(chain: Chain | Signature, *, workers: int | None = None, plugins: str | 
         plugins=_each_once([*files, *_as_list(plugins)]), workers=1 if in_process else workers,
         argv=list(sys.argv), json_file=_path(json_file, "json_file"), full_wait_s=full_wait, redact=list(redact),
         queues=dict(queues or {}), soft_time_limit=soft_time_limit, exit_when_waiting=exit_when_waiting, pickle=pickle,
-        flame=_path(flame, "flame"), on_end=on_end, key=key, firex_id=firex_id)
+        flame=_path(flame, "flame"), on_end=on_end, key=key, firex_id=firex_id, executor=executor, insecure=insecure,
+        import_timeout_s=import_timeout)
     of_run = firex_id if pickle or pickled.is_set() else None
     if in_process:
         _refuse_in_process(key, timeout, soft_time_limit)
@@ -117,12 +121,12 @@ def resume(firex_id: str, *, workers: int | None = None, plugins: str | Sequence
            rerun_missing: bool = False, queues: Mapping[str, int] | None = None, soft_time_limit: float | None = None,
            exit_when_waiting: bool = False, pickle: bool = False, redact: Sequence[str] = (),
            json_file: str | Path | None = None, flame: str | Path | None = None, on_end: str | None = None,
-           full_wait: float | None = None,
+           full_wait: float | None = None, executor: str | None = None, insecure: bool = False,
            import_timeout: float = IMPORT_TIMEOUT_S, timeout: float | None = None, quiet: bool = True, check: bool = True,
            attendant: Attendant | None = None) -> Result:
     """Carry on with a run that was killed, stopped, or failed, as `firexlite resume` does; returns what became of it.
 
-    workers, plugins: as before, if not given. accept_new, restart, done, rerun_missing: as the options --accept-new,
+    workers, plugins, executor: as before, if not given. accept_new, restart, done, rerun_missing: as the options --accept-new,
     --restart-task, --mark-done (``{task: returned values by name}``) and --rerun-missing. The others: as of `run`.
     Raises as `run`, and RunActive if the run is alive in another process.
     """
@@ -130,7 +134,9 @@ def resume(firex_id: str, *, workers: int | None = None, plugins: str | Sequence
     request = ResumeRequest(
         firex_id, workers, None if plugins is None else _each_once(_as_list(plugins)), _path(json_file, "json_file"), full_wait,
         accept_new, list(restart), {task: dict(values) for task, values in (done or {}).items()}, rerun_missing, list(redact),
-        dict(queues or {}), soft_time_limit, exit_when_waiting, list(sys.argv), pickle)
+        dict(queues or {}), soft_time_limit, exit_when_waiting, list(sys.argv), pickle, executor, insecure, import_timeout)
+    if executor is not None:
+        place_of(executor, insecure)
     order = _order(dataclasses.asdict(request), True, import_timeout, _path(flame, "flame"), on_end, quiet)
     return _conducted(firex_id, order, timeout, check, exit_when_waiting, attendant)
 

@@ -512,6 +512,27 @@ def environment(process: Path) -> bytes:
         return b""
 
 
+@long
+def test_a_script_has_its_tasks_on_a_cluster_too(firexlite, plugin, shared):
+    plugin("""
+import firexlite
+from firexlite import app
+
+@app.task(returns="greeting")
+def greet(name):
+    return f"Hello {name}!"
+
+if __name__ == "__main__":
+    result = firexlite.run(greet.s(name="Li"), executor=EXECUTOR)
+    print(result["greeting"])
+""".replace("EXECUTOR", repr(shared.executor)), "script.py")
+    done = subprocess.run([sys.executable, "script.py"], cwd=firexlite.folder, env=firexlite.env, capture_output=True, text=True,
+                          timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, "Hello Li!\n"), done.stderr
+    assert attempts(firexlite) == [(1, 1, "succeeded", os.uname().nodename)]
+
+
 def test_nothing_of_dask_is_imported_unless_it_is_asked_for(firexlite, plugin):
     code = ("import sys; import firexlite.__main__, firexlite.cli, firexlite.launch, firexlite.runner; "
             "from firexlite.executors import engine; "

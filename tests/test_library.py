@@ -294,6 +294,9 @@ def test_a_chain_that_lacks_an_argument_is_refused_before_anything_begins(servic
     ({"workers": 0}, "workers takes a whole number from 1 to 1000, not 0"),
     ({"queues": {"gpu": 0}}, "the limit of queue 'gpu' takes a whole number from 1 to 1000, not 0"),
     ({"soft_time_limit": "long"}, "a limit takes a number of seconds, not 'long'"),
+    ({"executor": "ray"}, "--executor takes local, dask:local or dask:tls://HOST:PORT, not 'ray'"),
+    ({"executor": "dask:local", "in_process": True},
+     "in_process=True does everything in this thread, so it does not go together with executor="),
     ({"flame": "/no/such/folder/report.html"},
      "flame= '/no/such/folder/report.html' could not be written: /no/such/folder is no folder that you may write to"),
 ])
