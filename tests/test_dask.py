@@ -526,8 +526,8 @@ if __name__ == "__main__":
     result = firexlite.run(greet.s(name="Li"), executor=EXECUTOR)
     print(result["greeting"])
 """.replace("EXECUTOR", repr(shared.executor)), "script.py")
-    done = subprocess.run([sys.executable, "script.py"], cwd=firexlite.folder, env=firexlite.env, capture_output=True, text=True,
-                          timeout=60)
+    done = subprocess.run([sys.executable, "script.py"], cwd=firexlite.folder, env=firexlite.env, capture_output=True,
+                          text=True, timeout=60)
 
     assert (done.returncode, done.stdout) == (0, "Hello Li!\n"), done.stderr
     assert attempts(firexlite) == [(1, 1, "succeeded", os.uname().nodename)]

@@ -30,6 +30,7 @@ from . import wire
 LINGER_S = 10.0   # that an outpost without workers is kept
 END_S = 10.0      # that a far worker has to end when nobody is there for whom it works
 _CHUNK = 1 << 16
+_KILLED = {"status": int(signal.SIGKILL), "stack": ""}  # how a far worker has ended whose outpost has
 _MOST_FRAMES = 64  # that wait to be sent, before what is printed has to wait
 
 
@@ -71,7 +72,7 @@ async def _fly(worker: Any, pilot: str, address: str, tell_thread: Any) -> None:
         if not (file := Path(worker.local_directory) / orders["shipment"]).exists():
             await comm.write({"lacks": "code"})  # the worker, or its scheduler, came when Dask had spread it already
             _write_whole(file, (await comm.read())["code"])
-        outpost = await _Outpost.of(worker, orders, address)
+        outpost = _Outpost.of(worker, orders, address)
         refused = await asyncio.shield(outpost.refused)
         if worker.status not in (Status.running, Status.paused) or (refused is not None and not file.exists()):
             # It would lose what it began now, and throws away what it was sent; so another worker is to have the pilot.
@@ -100,7 +101,7 @@ class _Outpost:
     kept: dict[str, _Outpost] = {}
 
     @classmethod
-    async def of(cls, worker: Any, orders: dict[str, Any], address: str) -> _Outpost:
+    def of(cls, worker: Any, orders: dict[str, Any], address: str) -> _Outpost:
         """That of a run, which is started if there is none."""
         key = f"{orders['firex_id']}-{orders['epoch']}-{address}-{worker.address}"
         if (outpost := cls.kept.get(key)) is None:
@@ -112,7 +113,7 @@ class _Outpost:
     def __init__(self, key: str, worker: Any, orders: dict[str, Any]) -> None:
         self.key, self.worker, self.shipment, self.guests = key, worker, orders["shipment"], 0
         self.refused: asyncio.Future[str | None]  # why it is of no use; known when it has been started
-        self._numbers = 0
+        self._numbers, self._has_gone = 0, False
         self._ended: dict[int, asyncio.Future] = {}
         self._lease_s = orders["lease_s"]     # the run's: what is patience here may be too long for it
         self._scratch = Path(worker.local_directory) / f"firexlite-{orders['firex_id']}-{os.urandom(4).hex()}"
@@ -159,11 +160,12 @@ class _Outpost:
 
     def _is_gone(self) -> None:
         """The process has ended, or is about to."""
+        self._has_gone = True
         self.kept.pop(self.key, None)
         asyncio.get_running_loop().remove_reader(self._control.fileno())
         self._set(self._ready, f"the process that imports them ended by exit status {self._process.poll()}")
         for ended in self._ended.values():
-            self._set(ended, {"status": signal.SIGKILL, "stack": ""})
+            self._set(ended, _KILLED)
 
     @staticmethod
     def _set(future: asyncio.Future, value: Any) -> None:
@@ -183,6 +185,8 @@ class _Outpost:
         output, pipe = os.pipe()
         os.set_blocking(output, False)
         self._tell((theirs.fileno(), pipe), begin=number)
+        if self._has_gone:  # since this pilot found it ready; who is told only later of its end finds this one then
+            self._set(ended, _KILLED)
         theirs.close()
         os.close(pipe)
         ours.setblocking(False)
