@@ -20,7 +20,7 @@ from . import Place, dask_pilot, lease_s
 
 try:
     import distributed
-    from distributed.comm import listen
+    from distributed.comm import connect, listen
     from distributed.scheduler import heartbeat_interval
     from distributed.security import Security
     from distributed.utils import get_ip
@@ -129,6 +129,13 @@ class Bridge:
         listening = listen(f"{scheme}://{here}:0", self._meet, deserialize=False,
                            **self._security.get_listen_args("client"))
         self._listener = await listening
+        try:
+            own = await connect(self._listener.contact_address, timeout=KNOCK_S,
+                                **self._security.get_connection_args("client"))
+            own.abort()
+        except OSError as error:
+            raise Refused(f"workers could not call back to this host: {_why(error)}; the certificate that Dask's configuration "
+                          "names for the client has to be good for a server too") from error
         await self._ship()
 
     def _refuse_without_certificates(self) -> None:

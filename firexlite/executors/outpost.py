@@ -139,7 +139,12 @@ class Outpost:
         wake = self._scratch / "wake" / str(number)
         wake.mkdir(parents=True, exist_ok=True)
         board, outpost = Board(1), os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._say(ended=number, status=1 << 8, stack="")
+            print(f"firexlite: no worker could be forked: {error.strerror}", file=sys.stderr)
+            return
         if pid:
             self._posts[pid] = _Post(number, board, wake, Address(wake, RUNNER))
             return
