@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .bug import Bug, in_file, only
 from .planted_batch import BUGS_OF_BATCHES
+from .planted_far import BUGS_OF_FAR_WORKERS
 from .planted_waits import BUGS_OF_WAITS
 
 JOURNAL = "tests/test_journal.py"
@@ -834,7 +835,8 @@ _in("missing.py",
 ORPHANS = "tests/promises/test_p08_no_orphans.py"
 _in("runner.py",
     ("a worker that exits with 0 has done its work",
-     "            if number is None:\n                self.executor", "            if number is None or status == 0:\n                self.executor",
+     "            if number is None:\n                self.executor",
+     "            if number is None or status == 0:\n                self.executor",
      only(PROCESSES, "three_deaths")),
     ("workers outlive their runner", "            host.die_with_parent(runner, signal.SIGKILL)\n", "",
      only(SEEN, "first_moment")),
@@ -1171,4 +1173,4 @@ _in("processes.py",
 
 # --- waiting, trying again, sharing, limits, and the environment of a run, and what a worker has in hand --------------------
 
-BUGS += BUGS_OF_WAITS + BUGS_OF_BATCHES
+BUGS += BUGS_OF_WAITS + BUGS_OF_BATCHES + BUGS_OF_FAR_WORKERS
