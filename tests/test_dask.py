@@ -402,11 +402,10 @@ def test_a_run_goes_on_when_the_scheduler_was_killed_and_is_back(firexlite, plug
 @long
 def test_a_run_whose_own_processes_were_killed_is_resumed_on_the_same_cluster(firexlite, plugin, effects, cluster):
     run = started(firexlite, plugin, cluster, effects)
-    bodies = [pid for worker in cluster.workers for pid in host.descendants(worker.pid)]
+    bodies = [pid for worker in cluster.workers for outpost in host.children(worker.pid) for pid in host.children(outpost)]
     kill_all(run)
-    assert bodies
-    wait_until(lambda: not any("--outpost" in host.command_line(pid) and host.parent(pid) not in
-                               [worker.pid for worker in cluster.workers] for pid in bodies), what="end of the bodies")
+    assert len(bodies) == 3
+    wait_until(lambda: all(host.start_time(pid) is None for pid in bodies), what="end of the bodies")
     go(firexlite, 0, 1)
 
     done = firexlite("resume", "last", timeout=90)
