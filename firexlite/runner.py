@@ -36,7 +36,7 @@ from .logs import read_stretch
 from .standing import exit_code
 from .states import RUN_INTERRUPTED, RUN_SUCCEEDED
 from .waiting import come_due
-from .worker import work
+from .worker import stand_apart, work
 
 ALONE_S = 1.0          # the same when the front was killed: nobody waits for us, and nothing is to be left behind
 TICK_S = 1.0           # a safety net behind the wake-ups: it looks again after so many seconds,
@@ -271,13 +271,8 @@ class Runner:
                 self.import_by[pid] = time.monotonic() + self.incarnation.import_timeout_s
             return
         try:
-            os.setsid()
+            stand_apart(runner)
             self.board.leads(number)
-            signal.set_wakeup_fd(-1)
-            for default in (signal.SIGCHLD, signal.SIGINT):
-                signal.signal(default, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            host.die_with_parent(runner, signal.SIGKILL)
             for end in (self._signals, self._wakeup, self.address.socket):
                 end.close()
             if life is None:

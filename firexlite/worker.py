@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 from . import faults, host, last_words, measure, recorded, uid
 from .application import app
@@ -262,16 +263,34 @@ def work(incarnation: Incarnation, number: int, board: Board, load: Callable[[],
 
     load: imports the services, where the runner could not because they leave threads behind.
     """
-    code, worker = 1, None
-    try:
-        faults.reach("worker forked")
-        pickles.may_load = True
-        worker = Worker(incarnation, number, board)
+    def import_services() -> None:
         if load is not None:
             load()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             board.has_imported(number)
             gc.freeze()
+
+    live(lambda: Worker(incarnation, number, board), import_services)
+
+
+def stand_apart(parent: int) -> None:
+    """In a forked process that is to be a worker: have a session of its own, and end with the parent alone."""
+    os.setsid()
+    signal.set_wakeup_fd(-1)
+    for default in (signal.SIGCHLD, signal.SIGINT):
+        signal.signal(default, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    host.die_with_parent(parent, signal.SIGKILL)
+
+
+def live(make: Callable[[], Worker], prepare: Callable[[], None]) -> NoReturn:
+    """The life of a worker from its first moment to its last; does not return. prepare: done before it works."""
+    code, worker = 1, None
+    try:
+        faults.reach("worker forked")
+        pickles.may_load = True
+        worker = make()
+        prepare()
         worker.work()
         code = 0
     except FirexliteError as error:

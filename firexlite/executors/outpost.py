@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import os
 import select
 import shutil
@@ -16,7 +15,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from ..application import app
 from ..batch import Batch
 from ..board import RUNNER, Address, Board
 from ..converters import InputConverter
-from ..errors import BadInput, FirexliteError
+from ..errors import BadInput
 from ..incarnation import Incarnation
 from ..interrupts import take_back_signals
 from ..journal import Journal
@@ -35,7 +33,7 @@ from ..logs import PipedLog, flush_output
 from ..pickled import pickles
 from ..plugins import load
 from ..secrets import vault
-from ..worker import Worker
+from ..worker import Worker, live, stand_apart
 from . import shipment, wire
 from .far_journal import FarDirectory, FarJournal
 
@@ -91,7 +89,7 @@ class Outpost:
         self._control, self._scratch = control, scratch
         self._orders = _orders()
         self._posts: dict[int, _Post] = {}  # by pid
-        self._load: Callable[[], object] | None = None
+        self._each_by_itself = False
 
     def serve(self) -> None:
         """To the end of whoever started it."""
@@ -149,42 +147,20 @@ class Outpost:
             self._posts[pid] = _Post(number, board, wake, Address(wake, RUNNER))
             return
         try:
-            os.setsid()
-            signal.set_wakeup_fd(-1)
-            for default in (signal.SIGCHLD, signal.SIGINT):
-                signal.signal(default, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            host.die_with_parent(outpost, signal.SIGKILL)
+            stand_apart(outpost)
             self._control.close()
             for post in self._posts.values():
                 post.address.socket.close()
             os.set_inheritable(link, False)
             os.set_inheritable(output, False)
-            self._work(wake, board, link, output)
+            incarnation = Incarnation(FarDirectory(self._run, wake), self._orders["epoch"], 1, [])
+            live(lambda: FarWorker(incarnation, board, wire.Link(socket.socket(fileno=link)), output), self._load_here)
         finally:
             os._exit(1)
 
-    def _work(self, wake: Path, board: Board, link: int, output: int) -> None:
-        """The whole life of a far worker; does not return."""
-        code, worker = 1, None
-        try:
-            pickles.may_load = True
-            directory = FarDirectory(self._run, wake)
-            incarnation = Incarnation(directory, self._orders["epoch"], 1, [])
-            if self._load is not None:
-                self._load()
-            worker = FarWorker(incarnation, board, wire.Link(socket.socket(fileno=link)), output)
-            worker.work()
-            code = 0
-        except FirexliteError as error:
-            print(f"firexlite: {error}", file=sys.stderr)
-        except BaseException:
-            logging.getLogger("firexlite").exception("the worker ends")
-        finally:
-            flush_output()
-            if worker is not None:
-                worker.log.end()
-            os._exit(code)
+    def _load_here(self) -> None:
+        if self._each_by_itself:
+            self._load_services()
 
     def _reap(self) -> None:
         for pid, status in host.ended_children():
@@ -223,9 +199,8 @@ class Outpost:
         self._run = run
         os.chdir(orders["cwd"] if os.path.isdir(orders["cwd"]) else run)
         shipment.unpack(Path(orders["shipment"]), self._scratch / "code")
-        if each_by_itself:
-            self._load = self._load_services
-        else:
+        self._each_by_itself = each_by_itself
+        if not each_by_itself:
             self._load_services()
 
     def _load_services(self) -> None:

@@ -26,6 +26,7 @@ from ..errors import FirexliteError
 from ..incarnation import Incarnation
 from ..journal import Journal
 from ..journal_file import wait_for_space
+from ..worker import may_have_children
 from . import wire
 
 LINGER_S = 1.0    # that a far worker with nothing to do keeps its slot
@@ -248,12 +249,6 @@ class StandIn:
 def path_of_how(wake: Any, number: int) -> Any:
     """Where it stands how the far worker of this number was lost, if that is no exit status."""
     return wake / f"{number}{HOW}"
-
-
-def may_have_children(service: str) -> bool:
-    from ..application import app
-
-    return service in app and app.service(service).bind
 
 
 def _write(data: bytes) -> None:

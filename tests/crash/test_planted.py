@@ -621,7 +621,7 @@ def test_the_board_has_a_place_again_when_a_worker_cannot_be_forked(tmp_path, mo
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "fork", no_fork)
-    runner._fork_worker()
+    runner.executor.bring(runner, 1)
 
     assert runner.board.status(0) == NOBODY
     assert "no worker could be forked" in capsys.readouterr().err
@@ -1316,7 +1316,7 @@ def test_a_worker_dies_with_its_runner_from_its_first_moment_on(new_run, monkeyp
         try:
             runner = runner_of_existing(directory)
             runner._listen_to_signals()
-            runner._fork_worker()
+            runner.executor.bring(runner, 1)
             signal.pause()
         finally:
             os._exit(1)
