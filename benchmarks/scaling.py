@@ -27,13 +27,15 @@ KIND = "scaling"
 MARKS = Marks("<!-- scaling: written by `python -m benchmarks --only scaling`, which replaces all up to the end of scaling -->",
               "<!-- end of scaling -->")
 LOOK_S = 0.02
+EACH = 30  # tasks for each far worker, when their rate is held against the model
 
 
 @dataclass(frozen=True)
 class Sizes:
     """How much is measured. writers: processes. transactions: of all of them. running: tasks. grown: tasks, once each.
 
-    far: workers at once. far_tasks: of one run, for what its processes need.
+    far: workers at once. far_tasks: of one run, for what its processes need. checked: far workers of runs whose rate is held
+    against the model, once each.
     """
 
     writers: Sequence[int] = (1, 2, 4, 8, 16)
@@ -41,13 +43,14 @@ class Sizes:
     running: Sequence[int] = (0, 100, 1000, 4000)
     times: int = 300
     grown: Sequence[int] = (10_000, 100_000)
-    far: int = 32
+    far: int = 300
     far_tasks: int = 2000
+    checked: Sequence[int] = (100, 300)
 
 
 FULL = Sizes()
 MILLION = Sizes(grown=(10_000, 100_000, 1_000_000))
-QUICK = Sizes(writers=(1, 2), transactions=40, running=(0, 5), times=5, grown=(50,), far=2, far_tasks=60)
+QUICK = Sizes(writers=(1, 2), transactions=40, running=(0, 5), times=5, grown=(50,), far=2, far_tasks=60, checked=(3,))
 
 Found = Mapping[str, Sequence[float]]  # by the name of a figure, what each round found
 
@@ -88,6 +91,8 @@ def _a_round(sizes: Sizes, scratch: Scratch, is_first: bool) -> Iterator[tuple[s
     yield from processes_of_a_run(scratch, sizes.far_tasks).items()
     yield from many_far_workers(scratch, sizes.far).items()
     if is_first:
+        for count in sizes.checked:
+            yield f"checked {count}", rate_of(scratch, count)
         for tasks in sizes.grown:
             for name, value in taken_over(scratch, tasks).items():
                 yield f"grown {tasks} {name}", value
@@ -209,6 +214,25 @@ def many_far_workers(scratch: Scratch, count: int) -> dict[str, float]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def rate_of(scratch: Scratch, count: int) -> float:
+    """Tasks of a second each that so many far workers make in a second, when all are there and none is done."""
+    folder, tasks = scratch.folder / "wide", EACH * count
+    cluster = Cluster(folder, scratch.environment, workers=1, threads=count)
+    try:
+        words = [*firexlite_command(), "submit", *far.submit_words("rest_side_by_side", children=tasks, seconds=1),
+                 "--workers", str(count), *of_dask(cluster)]
+        scratch.run(*words, keeps_home=True)
+        with reading(scratch.run_directory()) as db:
+            ended = [at for (at,) in db.execute("SELECT ended FROM attempt JOIN task ON task.id = attempt.task "
+                                                "WHERE service LIKE '%.rest' ORDER BY ended")]
+        first, last = tasks // 2, tasks * 9 // 10
+        return (last - first) / (ended[last] - ended[first])
+    finally:
+        scratch.empty_home()
+        cluster.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _command_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
@@ -223,6 +247,9 @@ LENGTHS_S, FAR_WORKERS = (1, 10, 60, 600), (100, 1000)
 MODEL_SAYS = (f"### {TASKS:,} tasks in one run, computed\n\nBy [the model](#the-model), with the medians above, and with a "
               "driver of as many cores as this machine has. *Used* is the part of the driver's own limit that is taken up. The "
               "journal is that of small arguments and results.")
+
+CHECKED_SAYS = ("### The model, held against a run\n\nTasks that sleep for a second, on so many far workers, which are on this "
+                "machine too: what they need of its cores is counted with what the driver needs. Measured once.")
 
 
 @dataclass(frozen=True)
@@ -246,6 +273,11 @@ class Model:
                 "bridge": 1 / self.bridge_s,
                 "driver's cores": self.cores / self.driver_s}
 
+    def here(self, workers: int, length_s: float, far_s: float) -> float:
+        """The rate if the far workers are on the driver's own cores, of which they need so much for a task."""
+        limits = {**self.limits(workers, length_s), "driver's cores": self.cores / (self.driver_s + far_s)}
+        return min(limits.values())
+
     def table(self) -> str:
         rows = []
         for workers in FAR_WORKERS:
@@ -266,7 +298,8 @@ def model_of(sizes: Sizes, middle: Mapping[str, float]) -> Model:
     fewest, most = sizes.running[0], sizes.running[-1]
     slope = (middle[f"running {most} cpu"] - middle[f"running {fewest} cpu"]) / (most - fewest)
     return Model(
-        transaction_s=max(1 / middle[f"transactions {count} rate"] for count in sizes.writers), running_s=max(0.0, slope),
+        transaction_s=1 / middle[f"transactions {sizes.writers[-1]} rate"],  # with one, what the disk takes would count too
+        running_s=max(0.0, slope),
         bridge_s=middle["task bridge"],
         driver_s=sum(middle[f"task {name}"] for name in ("bridge", "stand_in", "runner", "front")),
         between_s=far.WORKERS * middle["task clock"], cores=len(os.sched_getaffinity(0)), task_bytes=middle["bytes small"],
@@ -293,6 +326,7 @@ def figures(sizes: Sizes, found: Found) -> str:
     def rate(value: float) -> str:
         return f"{value:,.0f} a second"
 
+    model = model_of(sizes, {name: statistics.median(values) for name, values in found.items()})
     writers = [[str(count), rate(middle(f"transactions {count} rate")), shown_s(middle(f"transactions {count} cpu")),
                 rate(middle(f"stand_ins {count} rate")), shown_s(middle(f"stand_ins {count} cpu"))] for count in sizes.writers]
     running = [[shown_count(count), *(shown_s(middle(f"running {count} {name}")) for name in ("seconds", "cpu", "look"))]
@@ -330,6 +364,10 @@ def figures(sizes: Sizes, found: Found) -> str:
         "*Resume* is the whole command, to the end of the run: the journal is examined, and the parent replayed. "
         "Measured once.",
         table(["tasks", "a look", "take-over", "resume", "memory of the parent", "journal a task"], grown),
+        CHECKED_SAYS,
+        table(["far workers", "found", "by the model"],
+              [[str(count), rate(middle(f"checked {count}")), rate(model.here(count, 1, middle("task far")))]
+               for count in sizes.checked]),
         MODEL_SAYS,
-        model_of(sizes, {name: statistics.median(values) for name, values in found.items()}).table(),
+        model.table(),
     ])
