@@ -293,7 +293,7 @@ def test_the_slowest_part_limits_a_run():
     ("dask", ["dask: goals", "dask: the overhead of a task", "dask fanout 4", "dask fanout 8", "dask fanout 12", "dask chain 4",
               "dask nested child 4", "dask call back, read", "dask call back, note", "dask start"]),
     ("scaling", ["One writer at a time", "While others run", "For each task, and for each worker", "As the run grows",
-                 "10,000,000 tasks in one run, computed"])])
+                 "The model, held against a run", "10,000,000 tasks in one run, computed"])])
 def test_a_quick_run_measures_what_a_cluster_costs_and_leaves_nothing_behind(tmp_path, kind, tables):
     pytest.importorskip("distributed")
     place = tmp_path / "scratch"
