@@ -56,6 +56,8 @@ VARIABLES = {
     "firex_entry_point_distros": "installed packages, separated by commas: services are looked for in these alone",
     "FIREXLITE_LOG_LIMIT": "how much of the output of an attempt is kept, of its beginning and of its end each, `64M` say; 0 "
                            "keeps all ([logs](reliability.md#logs))",
+    "FIREXLITE_LEASE": "after how many seconds without a sign of life a run and its workers [on a cluster](cluster.md) take "
+                       "each other for lost, 10 unless it is set",
     "FIREXLITE_SINK_WAIT": "how many seconds a run that has ended waits for its sinks, 10 unless it is set "
                            "([telemetry](telemetry.md))",
     "FIREXLITE_KAFKA_CONFIG": "a file with more settings for the Kafka client, `key=value` in each line, by librdkafka's names",

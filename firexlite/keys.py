@@ -103,7 +103,8 @@ def _locked(path: Path) -> int:
 
 
 def _file_name(key: str) -> str:
-    return quote(key, safe="").replace(".", "%2E") if key in (".", "..") else quote(key, safe="")
+    name = quote(key, safe="", errors="surrogateescape")  # of bytes that are no UTF-8 the bytes
+    return name.replace(".", "%2E") if key in (".", "..") else name
 
 
 def _there(firex_id: str) -> RunDirectory | None:

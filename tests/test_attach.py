@@ -1,6 +1,7 @@
 """`firexlite attach` and `wait`: being with a run that goes on in other processes."""
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -96,7 +97,8 @@ def kill_all_of(firexlite: Command) -> None:
 
     def kill() -> bool:
         for pid in have_open(firexlite.only_run().alive_lock):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended with the one before
+                os.kill(pid, signal.SIGKILL)
         return not firexlite.only_run().is_alive()
 
     wait_until(kill, what="end of all processes")

@@ -198,6 +198,7 @@ def use(token):
     assert firexlite("logs", done.firex_id, 1).out.endswith("it is [secret env:TOKEN]\n")
 
 
+@pytest.mark.long
 def test_a_silence_that_its_own_run_does_not_bear_is_broken_by_a_worker(firexlite, plugin, shared):
     """The worker would say that it is there every 3.3 s, if it went by what is borne where it was started."""
     done = firexlite("submit", "--executor", shared.executor, "--chain", "rest", "--plugins", plugin("""

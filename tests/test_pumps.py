@@ -57,6 +57,7 @@ def begun(firexlite: Command, plugin, *more: str, **env: str) -> subprocess.Pope
     return run
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_waiting_and_changes_nothing(firexlite, silent):
     run = firexlite.start("submit", "--chain", "nop", "--sink", silent, FIREXLITE_SINK_WAIT="600")
 
@@ -69,6 +70,7 @@ def test_ctrl_c_ends_the_waiting_and_changes_nothing(firexlite, silent):
     assert f"not sent to {silent}" in err
 
 
+@pytest.mark.long
 def test_nothing_is_said_of_it_to_who_wants_quiet(firexlite, silent):
     done = firexlite("submit", "--chain", "nop", "--quiet", "--sink", silent, FIREXLITE_SINK_WAIT="2")
 
@@ -77,6 +79,7 @@ def test_nothing_is_said_of_it_to_who_wants_quiet(firexlite, silent):
     assert sentence.startswith("firexlite: ") and f"not sent to {silent}" in sentence
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_is_sent_as_far_as_it_came(firexlite, plugin, kafka):
     run = begun(firexlite, plugin, "--sink", f"kafka:{kafka}/stopped")
 
@@ -92,6 +95,7 @@ def test_a_run_that_is_stopped_is_sent_as_far_as_it_came(firexlite, plugin, kafk
     assert offsets(firexlite.only_run())[0]["ended"]
 
 
+@pytest.mark.long
 def test_each_of_several_sinks_is_told_by_itself(firexlite, plugin, kafka):
     dead = f"kafka:127.0.0.1:{free_port()}/dead"
 
@@ -105,6 +109,7 @@ def test_each_of_several_sinks_is_told_by_itself(firexlite, plugin, kafka):
         assert set(sequence(consumed(kafka, topic, 3))) == {1, 2, 3}
 
 
+@pytest.mark.long
 def test_a_run_that_had_succeeded_sends_what_was_left(firexlite, kafka):
     port = free_port()
     done = firexlite("submit", "--chain", "nop", "--sink", f"kafka:127.0.0.1:{port}/late", FIREXLITE_SINK_WAIT="0")
@@ -145,6 +150,7 @@ def test_the_lock_of_the_run_is_not_held_by_who_sends(firexlite, plugin, silent)
     wait_until(lambda: all(host.start_time(pid) is None for pid in job), what="end of all")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(host.IS_PORTABLE, reason="the looks of this test at processes are those of Linux")
 def test_where_there_is_no_subreaper_it_is_the_same(firexlite, plugin, kafka):
     firexlite.env["FIREXLITE_PORTABLE"] = "1"
@@ -160,6 +166,7 @@ def test_where_there_is_no_subreaper_it_is_the_same(firexlite, plugin, kafka):
     wait_until(lambda: all(host.start_time(pid) is None for pid in below), limit_s=30, what="end of all below a killed front")
 
 
+@pytest.mark.long
 def test_a_run_that_python_resumes_is_sent_too(firexlite, plugin, kafka):
     run = begun(firexlite, plugin, "--sink", f"kafka:{kafka}/python")
     run.send_signal(signal.SIGINT)

@@ -87,3 +87,10 @@ def test_send_takes_the_short_name_of_a_run(home: Path, warm: Warm) -> None:
     ended = warm("send", "4711", "approved", env={"FIREXLITE_HOME": str(home)})
 
     assert (ended.code, "may mean any of 2 runs" in ended.err) == (2, True)
+
+
+def test_a_name_of_bytes_that_are_no_text_is_refused_as_any_other(firexlite):
+    refused = firexlite("show", b"\xff".decode(errors="surrogateescape"))
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "is not a FireX ID" in refused.err
