@@ -65,7 +65,7 @@ class Command:
         """program: the words that start firexlite, if not the one that is tested by this process."""
         self.home, self.folder = home, folder
         self.program = [*map(str, program)] or [sys.executable, "-m", "firexlite"]
-        self.env = {**os.environ, "FIREXLITE_HOME": str(home)}
+        self.env = {**os.environ, "FIREXLITE_HOME": str(home), "DASK_TEMPORARY_DIRECTORY": str(home.parent)}
         self._started: list[subprocess.Popen] = []
 
     def start(self, *args: object, **env: str) -> subprocess.Popen:

@@ -501,6 +501,7 @@ def test_a_cluster_started_for_the_run_ends_with_it(firexlite, plugin, effects):
 
     assert done.code == 0, done.err
     assert sum(effects().values()) == 7
+    assert not [path for path in firexlite.home.parent.rglob("worker-*") if path.is_dir()]
     mine = str(firexlite.home).encode()  # in the environment of all that the run has started
     assert not [path for path in Path("/proc").glob("[0-9]*") if mine in environment(path)]
 

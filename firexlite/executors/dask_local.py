@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import host
 
-STARTS_S = 20.0  # that its worker has to be there
+ENDS_S = 2.0  # that its worker has to end
 
 
 class LocalCluster:
@@ -63,6 +63,10 @@ class LocalCluster:
 
     async def end(self) -> None:
         self._ends = True
+        with suppress(ProcessLookupError):
+            self._worker.terminate()  # so that it takes away the folder that it has made
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._keeper), ENDS_S)
         with suppress(ProcessLookupError):
             self._worker.kill()
         with suppress(Exception):
