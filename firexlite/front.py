@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from .following import Progress, Screen
 from .history import History
 from .home import RunDirectory
 from .host import GRACE_S, STOPPING
-from .interrupts import take_back_signals
+from .interrupts import take_back_signals, wakeups
 from .launch import Channel, Incarnation, Job, ResumeRequest, drive_without_services, resume
 from .logs import flush_output, terminal
 from .runner import SAME_REQUEST_S
@@ -150,10 +149,7 @@ class Front:
         self.told += pumps.told
 
     def _listen_to_signals(self) -> None:
-        self._wakeups, self._wakeup = socket.socketpair()
-        for end in (self._wakeups, self._wakeup):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._wakeups, self._wakeup = wakeups()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal does not end a run
         for stopping in STOPPING:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from types import FrameType
 
@@ -17,6 +18,15 @@ except ImportError:
 _CATCHABLE = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGVTALRM,
               signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD, signal.SIGIO, signal.SIGPIPE}
 _AT_START = (signal.SIGALRM, signal.SIGCHLD, signal.SIGINT)  # these are left to their defaults
+
+
+def wakeups() -> tuple[socket.socket, socket.socket]:
+    """A socket that is readable when a signal has come that has a handler, and the other end, which has to be kept."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    return ours, theirs
 
 
 def take_back_signals() -> None:

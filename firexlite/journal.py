@@ -280,8 +280,10 @@ class Journal(JournalFile):
         Of those whose queue has a place, by priority, then the deepest, then the oldest. One that takes more slots than are
         free is not overtaken by smaller ones, which could keep it waiting for ever.
         """
+        if free <= 0:
+            return []
         rows: set[tuple] = set()
-        for queue, places in self._places_left().items() if free > 0 else ():
+        for queue, places in self._places_left().items():
             if not serves(queue):
                 continue
             rows.update(self.execute(_NEXT, self.slots, queue, min(max(places, 0), free)))

@@ -11,7 +11,6 @@ import os
 import platform
 import select
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from .history import History
 from .home import storage
 from .host import GRACE_S
 from .incarnation import Incarnation
+from .interrupts import wakeups
 from .journal import Journal
 from .journal_file import LogWatch, wait_for_space
 from .limits import expire, expire_run
@@ -140,11 +140,7 @@ class Runner:
         self.bell = Doorbell(self.board, self.address)
 
     def _listen_to_signals(self) -> None:
-        self._signals, wakeup = socket.socketpair()
-        for end in (self._signals, wakeup):
-            end.setblocking(False)
-        self._wakeup = wakeup  # kept: its descriptor lives as long as it does
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        self._signals, self._wakeup = wakeups()
         # Handlers that do nothing, not SIG_IGN, which shell commands of services would inherit.
         for unheeded in (signal.SIGCHLD, signal.SIGHUP):
             signal.signal(unheeded, lambda *_: None)
@@ -293,7 +289,7 @@ class Runner:
             self.revoking.pop(pid, None)
             self.import_by.pop(pid, None)
             if number is None:
-                self.executor.has_ended(self, pid, status)  # else an orphan that was adopted
+                self.executor.note_end_of(self, pid, status)  # of one of its own; else it is an orphan that was adopted
                 continue
             somebody_died = True
             faults.reach("reaped")

@@ -16,6 +16,20 @@ from conftest import query, wait_until
 from firexlite import host
 from firexlite.home import RunDirectory
 
+# Its second task runs until there is a file `now`.
+HOLDING = """
+import os, time
+from firexlite import app
+
+@app.task(returns="first")
+def begin():
+    return 1
+
+@app.task
+def hold():
+    while not os.path.exists("now"):
+        time.sleep(0.01)
+"""
 # A tree of three generations: a failure that its parent handles, a retry, a task that is revoked, a chain below a task.
 FAMILY = """
 from firexlite import app

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from conftest import FIXTURES, LIMIT_S, Command, kill_all, query, wait_until
-from telling import FAMILY, events_in
+from telling import FAMILY, HOLDING, events_in
 
 from firexlite import outbox
 from firexlite.history import History
@@ -16,19 +16,6 @@ from firexlite.outbox import Records
 
 GUESTS = FIXTURES / "guests.py"
 LIBRARIES = ("confluent_kafka", "opentelemetry", "google.protobuf", "requests")
-HOLDING = """
-import os, time
-from firexlite import app
-
-@app.task(returns="first")
-def begin():
-    return 1
-
-@app.task
-def hold():
-    while not os.path.exists("now"):
-        time.sleep(0.01)
-"""
 
 
 def told(done) -> list[dict]:

@@ -10,24 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import Command, query, wait_until
-from telling import consumed, events_in, free_port, offsets, pumps_of, sequence
+from telling import HOLDING, consumed, events_in, free_port, offsets, pumps_of, sequence
 
 from firexlite import host
 
 confluent_kafka = pytest.importorskip("confluent_kafka")
-HOLDING = """
-import os, time
-from firexlite import app
-
-@app.task(returns="first")
-def begin():
-    return 1
-
-@app.task
-def hold():
-    while not os.path.exists("now"):
-        time.sleep(0.01)
-"""
 
 
 @pytest.fixture(scope="module")

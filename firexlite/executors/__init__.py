@@ -5,7 +5,6 @@ another host, which claims what it runs as any worker does and calls back for al
 """
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -40,8 +39,8 @@ class Executor(Protocol):
     def coming(self) -> Sequence[int]:
         """The numbers of workers that are asked for and not there."""
 
-    def has_ended(self, runner: Runner, pid: int, status: int) -> bool:
-        """Whether it was a process of the executor's own that ended."""
+    def note_end_of(self, runner: Runner, pid: int, status: int) -> None:
+        """A process that is no worker has ended; it may be one of the executor's own."""
 
     def end(self) -> None:
         """No worker is needed any more."""
@@ -69,8 +68,8 @@ class Local:
     def coming(self) -> Sequence[int]:
         return ()
 
-    def has_ended(self, runner: Runner, pid: int, status: int) -> bool:
-        return False
+    def note_end_of(self, runner: Runner, pid: int, status: int) -> None:
+        """There is none."""
 
     def end(self) -> None:
         """There is nothing of its own."""
@@ -121,6 +120,8 @@ def lease_s() -> float:
 
 def is_loopback(host: str) -> bool:
     """Whether a name or an address is of this host alone."""
+    import ipaddress  # here: every command comes by this module
+
     with suppress(ValueError):
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     return host == "localhost"

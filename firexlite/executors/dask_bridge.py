@@ -120,8 +120,7 @@ class Bridge:
         try:
             if self._cluster is None:
                 _knock(address)
-            self._client = await distributed.Client(address, asynchronous=True, security=self._security, timeout=CONNECT_S,
-                                                    name="firexlite", set_as_default=False)
+            self._client = await self._new_client(address, CONNECT_S)
         except (OSError, ValueError, RuntimeError) as error:
             raise Refused(f"the Dask scheduler {address} cannot be used: {_why_not_connected(address, error)}") from error
         scheme, _, where = self._client.scheduler.address.partition("://")
@@ -137,6 +136,11 @@ class Bridge:
             raise Refused(f"workers could not call back to this host: {_why(error)}; the certificate that Dask's configuration "
                           "names for the client has to be good for a server too") from error
         await self._ship()
+
+    async def _new_client(self, address: str, timeout_s: float) -> Any:
+        """A connection to a scheduler. Raises OSError, ValueError or RuntimeError."""
+        return await distributed.Client(address, asynchronous=True, security=self._security, timeout=timeout_s,
+                                        name="firexlite", set_as_default=False)
 
     def _refuse_without_certificates(self) -> None:
         files = {"ca-file": self._security.tls_ca_file, "client.cert": self._security.tls_client_cert,
@@ -179,8 +183,7 @@ class Bridge:
                 with suppress(Exception):
                     await self._client.close(timeout=1)
                 with suppress(OSError, ValueError):
-                    self._client = await distributed.Client(self._place.address, asynchronous=True, security=self._security,
-                                                            timeout=MOST_AGAIN_S, name="firexlite", set_as_default=False)
+                    self._client = await self._new_client(self._place.address, MOST_AGAIN_S)
                     await self._ship()
             if self._has_said_lost:
                 self._has_said_lost = False

@@ -162,9 +162,9 @@ class Engine:
         self._hosts[number] = name
         return number
 
-    def has_ended(self, runner: Runner, pid: int, status: int) -> bool:
+    def note_end_of(self, runner: Runner, pid: int, status: int) -> None:
         if pid != self._pid:
-            return False
+            return
         self._is_there = False
         self._end.close()
         self._ended += 1
@@ -177,7 +177,6 @@ class Engine:
         self._tell(run=self._run)
         for number, queue in self._wanted.items():
             self._tell(want=number, queue=queue)
-        return True
 
     def _tell(self, **what: object) -> None:
         with suppress(OSError):  # that it is gone is seen when it is reaped

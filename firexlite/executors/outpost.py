@@ -27,7 +27,7 @@ from ..board import RUNNER, Address, Board
 from ..converters import InputConverter
 from ..errors import BadInput
 from ..incarnation import Incarnation
-from ..interrupts import take_back_signals
+from ..interrupts import take_back_signals, wakeups
 from ..journal import Journal
 from ..logs import PipedLog, flush_output
 from ..pickled import pickles
@@ -94,10 +94,7 @@ class Outpost:
     def serve(self) -> None:
         """To the end of whoever started it."""
         host.adopt_orphans()
-        self._signals, wakeup = socket.socketpair()
-        for end in (self._signals, wakeup):
-            end.setblocking(False)
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        self._signals, self._wakeup = wakeups()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         poll = select.poll()
         poll.register(self._control, select.POLLIN)

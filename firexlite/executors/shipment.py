@@ -32,25 +32,24 @@ class Shipment(NamedTuple):
 def pack(files: Sequence[Plugin]) -> Shipment:
     """The plugins as they were loaded, and what they have imported of the user's own."""
     roots: dict[str, str] = {}  # folders from which modules are named, and their folders in the archive
-    entries: dict[str, str] = {}
+    names: dict[str, str] = {}  # of files, by their places in the archive
     plugins = []
-    names: dict[str, str] = {}
     for plugin in files:
         above, mark, _ = plugin.path.rpartition("/./")
         path = Path(plugin.path.replace("/./", "/")).resolve()
         root = str(Path(above).resolve()) if mark else str(path.parent)
         folder = roots.setdefault(root, str(len(roots)))
         inside = os.path.relpath(path, root)
-        entries[f"{folder}/{inside}"] = names[f"{folder}/{inside}"] = str(path)
+        names[f"{folder}/{inside}"] = str(path)
         plugins.append([f"{folder}/./{inside}" if mark else f"{folder}/{inside}", plugin.is_found])
     for file in loading.helper_files():
         for place in sorted((place for place in {*roots, *sys.path} if place and _is_below(file, place)), key=len)[-1:]:
             inside = f"{roots.get(place, _LIBRARY)}/{os.path.relpath(file, place)}"
-            entries[inside] = names[inside] = file
+            names[inside] = file
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(entries):
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), Path(entries[name]).read_bytes(), zipfile.ZIP_DEFLATED)
+        for inside, name in sorted(names.items()):
+            archive.writestr(zipfile.ZipInfo(inside, _EPOCH), Path(name).read_bytes(), zipfile.ZIP_DEFLATED)
     data = buffer.getvalue()
     return Shipment(data, f"firexlite-{uuid.uuid4().hex}.code", {"plugins": plugins, "names": names})
 

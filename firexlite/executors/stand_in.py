@@ -24,6 +24,7 @@ from ..codec import encode_error
 from ..deadlocks import refuse_deadlock
 from ..errors import FirexliteError
 from ..incarnation import Incarnation
+from ..interrupts import wakeups
 from ..journal import Journal
 from ..journal_file import wait_for_space
 from ..worker import may_have_children
@@ -61,10 +62,7 @@ class StandIn:
 
     def _listen_to_signals(self) -> None:
         """The runner's SIGTERM is for the body, and one to all processes of a job for nobody here: it wakes us, no more."""
-        self._signals, self._wakeup = socket.socketpair()
-        for end in (self._signals, self._wakeup):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._signals, self._wakeup = wakeups()
         signal.signal(signal.SIGTERM, lambda *_: None)
 
     def serve(self) -> int:

@@ -30,7 +30,7 @@ BUGS_OF_FAR_WORKERS: list[Bug] = [
     *in_file("executors/__init__.py",
              ("the network is taken for the loopback", "and not is_loopback(host)", "and False", only(DASK, "no_place_for"))),
     *in_file("executors/shipment.py",
-             ("helper modules stay at home", "            entries[inside] = names[inside] = file\n", "",
+             ("helper modules stay at home", "            names[inside] = file\n", "",
               only(DASK, "helper_modules"))),
     *in_file("executors/outpost.py",
              ("a body there is not interrupted", "                    os.kill(pid, signal.SIGTERM)\n",
